@@ -1,0 +1,119 @@
+// Package bootstrap takes a bare host to a member of a cluster over a connection, and back: preflight, packages,
+// binary, configuration, service, join, upgrade, removal. Every phase checks before it changes, can be
+// interrupted, and can be run again.
+package bootstrap
+
+import (
+	"context"
+	"time"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+)
+
+// Progress gets one line for each step of a host; it may be called from several goroutines.
+type Progress func(host, step string)
+
+// Binary is the fairlead executable to put on hosts.
+type Binary struct {
+	Path    string // on this machine
+	SHA256  string
+	Version string
+	OS      string // as GOOS
+	Arch    string // as GOARCH
+}
+
+// Cluster is what all hosts of a cluster share.
+type Cluster struct {
+	Name        string
+	PodCIDR     string
+	ServiceCIDR string
+	Domain      string
+	NodePorts   string
+}
+
+// Node is one host's place in a cluster.
+type Node struct {
+	Name    string // empty: the host's name, lower-cased
+	Address string // that the other nodes reach it at; empty: the address that it was dialled at
+	Labels  map[string]string
+	Taints  []string
+}
+
+// ControlPlane is what a control-plane host is to be.
+type ControlPlane struct {
+	Cluster Cluster
+	Node    Node
+	// Pods says that the host runs pods too.
+	Pods bool
+	// CertificateNames are further names of the API server.
+	CertificateNames []string
+	APIPort          int // 0: config.DefaultAPIPort
+}
+
+// Installed is what is on a host.
+type Installed struct {
+	Present  bool
+	Role     string // "server" or "agent"
+	Version  string
+	SHA256   string // of the binary
+	Cluster  string
+	NodeName string
+	Healthy  bool
+	// CA is the cluster's certificate authority in PEM, from a control-plane host.
+	CA []byte
+	// APIAddress is HOST:PORT of the API server on its host, for Conn.Dial.
+	APIAddress string
+	// Address is the node's address in the cluster.
+	Address string
+}
+
+// Credential is a client certificate that a control-plane host signed for a key that stays in this process.
+type Credential struct {
+	CA, Certificate, Key []byte // PEM
+	Server               string // https://ADDRESS:PORT as nodes reach it
+	APIAddress           string // HOST:PORT for Conn.Dial on the control-plane host
+	Expires              time.Time
+}
+
+// Target is a host in a preflight of several.
+type Target struct {
+	Conn ssh.Conn
+	Role string // "server" or "agent"
+	Node Node
+}
+
+// Preflight checks all hosts, changes nothing, and returns every failure of every host in one error
+// (*PreflightError).
+func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Target) error {
+	panic("to be written")
+}
+
+// InstallServer makes the host a control plane, or brings it to this state; it returns when the API server is
+// ready (and the node, when it runs pods).
+func InstallServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary, p Progress) (*Installed, error) {
+	panic("to be written")
+}
+
+// JoinNode makes the host a node of the cluster that control is a control-plane host of; it returns when the
+// node is Ready.
+func JoinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n Node, bin Binary, p Progress) (*Installed, error) {
+	panic("to be written")
+}
+
+// Inspect says what is on the host. Nothing there is no error: Present is false.
+func Inspect(ctx context.Context, c ssh.Conn) (*Installed, error) { panic("to be written") }
+
+// Upgrade replaces the binary and restarts the service; running pods are untouched. It returns when the
+// service is healthy with the new version, or puts the old binary back.
+func Upgrade(ctx context.Context, c ssh.Conn, bin Binary, p Progress) (*Installed, error) {
+	panic("to be written")
+}
+
+// Uninstall removes processes, mounts, links, rules and files of fairlead, and the packages that it installed
+// itself when purge says so; nothing else. It is idempotent.
+func Uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error { panic("to be written") }
+
+// IssueCredential makes a key here, has the control-plane host sign it for user with groups, and returns both.
+func IssueCredential(ctx context.Context, control ssh.Conn, user string, groups []string, ttl time.Duration) (*Credential, error) {
+	panic("to be written")
+}
