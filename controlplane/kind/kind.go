@@ -80,7 +80,10 @@ type Kind struct {
 	GracePeriod func(obj Object, opts *metav1.DeleteOptions) int64
 	// TTL returns after how long a created object expires by itself (events); nil means never.
 	TTL func(obj Object) time.Duration
-	// DefaultFinalizers, DefaultPropagation and the like stay out of here until a kind needs them.
+	// Claims returns names that no two objects may hold at once, such as "clusterip/10.96.0.7" or
+	// "nodeport/TCP/30080". The store writes them in the transaction that writes the object, so they survive a
+	// crash, refuse duplicates and can not leak.
+	Claims func(obj Object) []string
 }
 
 // Status holds the rules of a status subresource.

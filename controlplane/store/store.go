@@ -168,5 +168,13 @@ func (s *Store) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*Watch, 
 // Wait returns once the cache of k holds revision or newer.
 func (s *Store) Wait(ctx context.Context, k *kind.Kind, revision int64) error { panic("to be written") }
 
+// ClaimError says that another object holds a claim of this one (kind.Kind.Claims); nothing was written.
+type ClaimError struct {
+	Claim  string
+	Holder string // key of the object that holds it
+}
+
+func (e *ClaimError) Error() string { return "cannot claim " + e.Claim + ": held by " + e.Holder }
+
 // Key names an object in its resource.
 type Key = types.NamespacedName
