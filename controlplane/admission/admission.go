@@ -13,7 +13,7 @@ type Request struct {
 	Kind        *kind.Kind
 	Subresource string // "" for the object itself, "status", "binding", "eviction", "exec", …
 	Namespace   string
-	Name        string // may be empty on create with generateName
+	Name        string      // may be empty on create with generateName
 	Object      kind.Object // new state; Admit may change it; nil on delete
 	Old         kind.Object // state before; nil on create; must not be changed
 	DryRun      bool
