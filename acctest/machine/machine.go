@@ -1,0 +1,380 @@
+package machine
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/sys/unix"
+)
+
+// Users of every machine, all with the network's key: root; Ops, who has sudo without a password; Guest, who has not.
+const (
+	Ops   = "ops"
+	Guest = "guest"
+)
+
+// bootTimeout covers a boot with both cores of a small CI machine busy: 2 s when quiet.
+const bootTimeout = 60 * time.Second
+
+// Machine is one Debian machine. Its methods are not for concurrent use.
+type Machine struct {
+	Name    string
+	Address netip.Addr
+	// HostKey is the machine's SSH host key in authorized_keys form.
+	HostKey string
+
+	dir    string // upper, work, root, containerd: all of the machine's
+	tree   string
+	net    *Network
+	signer ssh.Signer
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when cmd has ended
+	log    *os.File
+}
+
+// Fleet makes machines that share a network, a tree and a client key.
+type Fleet struct {
+	Dir  string
+	Tree string
+	Net  *Network
+	// KeyFile is the private key that opens every machine, in OpenSSH form (0600).
+	KeyFile string
+	key     ssh.Signer
+	all     []*Machine
+}
+
+// NewFleet prepares dir (on a real file system: overlays do not stack) and a network for machines.
+func NewFleet(ctx context.Context, dir, cacheDir, bridge string, prefix netip.Prefix) (*Fleet, error) {
+	tree, err := Tree(ctx, cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot prepare machines: %w", err)
+	}
+	keyPEM, signer, err := newKey()
+	if err != nil {
+		return nil, err
+	}
+	keyFile := filepath.Join(dir, "id_ed25519")
+	if err := os.WriteFile(keyFile, keyPEM, 0o600); err != nil {
+		return nil, fmt.Errorf("cannot write client key: %w", err)
+	}
+	if err := runtimeDir(); err != nil {
+		return nil, err
+	}
+	n, err := NewNetwork(bridge, prefix)
+	if err != nil {
+		return nil, err
+	}
+	return &Fleet{Dir: dir, Tree: tree, Net: n, KeyFile: keyFile, key: signer}, nil
+}
+
+// runtimeDir gives nspawn the tmpfs that it wants for its own sockets, where /run itself is none.
+func runtimeDir() error {
+	const dir = "/run/systemd/nspawn"
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("cannot prepare %s: %w", dir, err)
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err == nil && s.Type == unix.TMPFS_MAGIC {
+		return nil
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755"); err != nil {
+		return fmt.Errorf("cannot mount %s: %w", dir, err)
+	}
+	return nil
+}
+
+func newKey() (keyPEM []byte, signer ssh.Signer, err error) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make SSH key: %w", err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot encode SSH key: %w", err)
+	}
+	signer, err = ssh.NewSignerFromKey(key)
+	return pem.EncodeToMemory(block), signer, err
+}
+
+// Start makes and boots a machine and returns when SSH answers.
+func (f *Fleet) Start(ctx context.Context, name string) (*Machine, error) {
+	m := &Machine{Name: name, Address: f.Net.Take(), dir: filepath.Join(f.Dir, name), tree: f.Tree, net: f.Net, signer: f.key}
+	f.all = append(f.all, m)
+	if err := m.prepare(); err != nil {
+		return nil, err
+	}
+	return m, m.Boot(ctx)
+}
+
+// Close ends all machines and removes everything.
+func (f *Fleet) Close() error {
+	var errs []error
+	for _, m := range f.all {
+		errs = append(errs, m.Remove())
+	}
+	errs = append(errs, f.Net.Close(), os.RemoveAll(f.Dir))
+	return errors.Join(errs...)
+}
+
+func (m *Machine) path(parts ...string) string {
+	return filepath.Join(append([]string{m.dir}, parts...)...)
+}
+
+func (m *Machine) prepare() error {
+	for _, d := range []string{"upper", "work", "root", "containerd", "fairlead"} {
+		if err := os.MkdirAll(m.path(d), 0o755); err != nil {
+			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
+		}
+	}
+	if err := m.mount(); err != nil {
+		return err
+	}
+	defer m.unmount()
+	hostKey, hostSigner, err := newKey()
+	if err != nil {
+		return err
+	}
+	m.HostKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(hostSigner.PublicKey())))
+	authorized := string(ssh.MarshalAuthorizedKey(m.signer.PublicKey()))
+	root := m.path("root")
+	stale, _ := filepath.Glob(filepath.Join(root, "etc/ssh/ssh_host_*"))
+	for _, s := range stale {
+		if err := os.Remove(s); err != nil {
+			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
+		}
+	}
+	files := []struct {
+		path, content string
+		mode          fs.FileMode
+	}{
+		{"etc/hostname", m.Name + "\n", 0o644},
+		{"etc/hosts", "127.0.0.1 localhost\n127.0.1.1 " + m.Name + "\n", 0o644},
+		{"etc/machine-id", "", 0o644},
+		{"etc/ssh/ssh_host_ed25519_key", string(hostKey), 0o600},
+		{"etc/ssh/ssh_host_ed25519_key.pub", m.HostKey + "\n", 0o644},
+		{"etc/systemd/network/10-host0.network", fmt.Sprintf("[Match]\nName=host0 e*\n[Network]\nAddress=%s/%d\nGateway=%s\n", m.Address, m.net.Prefix.Bits(), m.net.Gateway()), 0o644},
+		{"etc/sudoers.d/ops", Ops + " ALL=(ALL) NOPASSWD: ALL\n", 0o440},
+		{"etc/systemd/system/acctest-cgroups.service", cgroupUnit, 0o644},
+		{"root/.ssh/authorized_keys", authorized, 0o600},
+		{"home/" + Ops + "/.ssh/authorized_keys", authorized, 0o600},
+		{"home/" + Guest + "/.ssh/authorized_keys", authorized, 0o600},
+	}
+	for _, f := range files {
+		p := filepath.Join(root, f.path)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
+		}
+		if err := os.WriteFile(p, []byte(f.content), f.mode); err != nil {
+			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
+		}
+	}
+	if resolv, err := os.ReadFile("/etc/resolv.conf"); err == nil {
+		if err := os.WriteFile(filepath.Join(root, "etc/resolv.conf"), resolv, 0o644); err != nil {
+			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
+		}
+	}
+	script := `set -e
+for u in ops guest; do useradd -s /bin/bash -M -d /home/$u $u; chown -R $u /home/$u; chmod 700 /home/$u/.ssh; done
+chmod 700 /root/.ssh
+systemctl -q enable systemd-networkd ssh acctest-cgroups
+systemctl -q mask console-getty systemd-resolved`
+	if out, err := exec.Command("chroot", root, "/bin/sh", "-c", script).CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot prepare machine %s: %w: %s", m.Name, err, out)
+	}
+	return nil
+}
+
+// cgroupUnit makes the v1 controllers writable inside, as they are on a machine of its own.
+const cgroupUnit = `[Unit]
+Description=Make cgroup controllers writable
+DefaultDependencies=no
+Before=sysinit.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup/*; do mountpoint -q "$c" && mount -o remount,rw,bind "$c"; done; true'
+[Install]
+WantedBy=sysinit.target
+`
+
+func (m *Machine) mount() error {
+	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", m.tree, m.path("upper"), m.path("work"))
+	if err := unix.Mount("overlay", m.path("root"), "overlay", 0, opts); err != nil {
+		return fmt.Errorf("cannot mount root of machine %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+func (m *Machine) unmount() {
+	// EINVAL: it is not mounted, which is what is wanted.
+	_ = unix.Unmount(m.path("root"), unix.MNT_DETACH)
+}
+
+// Boot starts a machine that is off, with the disk that it had, and returns when SSH answers.
+func (m *Machine) Boot(ctx context.Context) error {
+	if m.cmd != nil {
+		return fmt.Errorf("cannot boot machine %s: it runs", m.Name)
+	}
+	m.unmount()
+	if err := m.mount(); err != nil {
+		return err
+	}
+	log, err := os.OpenFile(m.path("console.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("cannot boot machine %s: %w", m.Name, err)
+	}
+	cmd := exec.Command("systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "-b", "--register=no", "--keep-unit",
+		"--network-bridge="+m.net.Bridge, "--capability=all", "--system-call-filter=@known", "--console=read-only",
+		"--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4",
+		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto")
+	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(fmt.Errorf("cannot boot machine %s: %w", m.Name, err), log.Close())
+	}
+	m.cmd, m.log, m.exited = cmd, log, make(chan struct{})
+	go func(exited chan struct{}) { _ = cmd.Wait(); close(exited) }(m.exited)
+	return m.awaitSSH(ctx)
+}
+
+func (m *Machine) awaitSSH(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	var last error
+	for {
+		_, last = m.run(ctx, "root", "true")
+		if last == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-m.exited:
+			return fmt.Errorf("cannot boot machine %s: it ended; its console: %s", m.Name, m.console())
+		case <-ctx.Done():
+			return fmt.Errorf("cannot reach machine %s: %w; its console: %s", m.Name, last, m.console())
+		}
+	}
+}
+
+func (m *Machine) console() string {
+	data, _ := os.ReadFile(m.path("console.log"))
+	return tail(data)
+}
+
+// Run runs a shell command as root over SSH and returns what it printed on both streams.
+func (m *Machine) Run(ctx context.Context, line string) (string, error) {
+	return m.run(ctx, "root", line)
+}
+
+func (m *Machine) run(ctx context.Context, user, line string) (string, error) {
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(m.HostKey))
+	if err != nil {
+		return "", err
+	}
+	addr := net.JoinHostPort(m.Address.String(), "22")
+	raw, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("cannot reach machine %s: %w", m.Name, err)
+	}
+	defer raw.Close()
+	stop := context.AfterFunc(ctx, func() { _ = raw.Close() })
+	defer stop()
+	conn, chans, reqs, err := ssh.NewClientConn(raw, addr, &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(m.signer)}, HostKeyCallback: ssh.FixedHostKey(hostKey),
+	})
+	if err != nil {
+		return "", fmt.Errorf("cannot log in to machine %s: %w", m.Name, err)
+	}
+	client := ssh.NewClient(conn, chans, reqs)
+	defer client.Close()
+	session, err := client.NewSession()
+	if err != nil {
+		return "", fmt.Errorf("cannot open session on machine %s: %w", m.Name, err)
+	}
+	defer session.Close()
+	out, err := session.CombinedOutput(line)
+	if err != nil {
+		return string(out), fmt.Errorf("cannot run %q on machine %s: %w: %s", line, m.Name, err, tail(out))
+	}
+	return string(out), nil
+}
+
+// PowerCut takes the machine's power away: everything in it is killed at once.
+func (m *Machine) PowerCut() {
+	if m.cmd == nil {
+		return
+	}
+	// The machine's init first: with it goes everything in its PID namespace. nspawn's own death alone would
+	// leave that to whenever init notices.
+	for _, pid := range children(m.cmd.Process.Pid) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
+	<-m.exited
+	if link, err := netlink.LinkByName("vb-" + m.Name); err == nil {
+		_ = netlink.LinkDel(link)
+	}
+	_ = m.log.Close()
+	m.cmd = nil
+	m.unmount()
+}
+
+func children(pid int) []int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, f := range strings.Fields(string(data)) {
+		if n, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// Unplug takes the machine's cable out, Plug puts it in again: a partition.
+func (m *Machine) Unplug() error { return m.setLink("down") }
+
+// Plug undoes Unplug.
+func (m *Machine) Plug() error { return m.setLink("up") }
+
+func (m *Machine) setLink(state string) error {
+	out, err := exec.Command("ip", "link", "set", "vb-"+m.Name, state).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("cannot set link of machine %s %s: %w: %s", m.Name, state, err, out)
+	}
+	return nil
+}
+
+// Remove ends the machine and deletes its disk.
+func (m *Machine) Remove() error {
+	m.PowerCut()
+	m.unmount()
+	if err := os.RemoveAll(m.dir); err != nil {
+		return fmt.Errorf("cannot remove machine %s: %w", m.Name, err)
+	}
+	return nil
+}
