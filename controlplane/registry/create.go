@@ -1,0 +1,174 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
+)
+
+// nameSuffix is how many characters generateName appends, and maxGeneratedPrefix what is kept of its base so
+// that the name fits a DNS label.
+const (
+	nameSuffix         = 5
+	maxGeneratedPrefix = 63 - nameSuffix
+)
+
+// Create stores a new object and returns it as stored. obj becomes the registry's: the caller must not use it
+// afterwards.
+func (r *Registry) Create(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*store.Item, error) {
+	if obj.GetResourceVersion() != "" {
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
+	// only a write that can be repeated needs the request's own object again
+	var pristine kind.Object
+	if k.Claims != nil || generated {
+		pristine = obj.DeepCopyObject().(kind.Object)
+	}
+	for names, claims := 0, 0; ; {
+		if err := r.prepareCreate(ctx, k, obj, w); err != nil {
+			return nil, err
+		}
+		item, err := r.storeNew(ctx, k, obj, w)
+		var claim *store.ClaimError
+		switch {
+		case err == nil:
+			return item, nil
+		case generated && apierrors.IsAlreadyExists(err):
+			if names++; names >= maxNameRetries {
+				return nil, apierrors.NewGenerateNameConflict(k.GroupResource(), obj.GetName(), 1)
+			}
+		case errors.As(err, &claim):
+			if claims++; claims >= maxClaimRetries {
+				return nil, claimRefused(k, obj, claim)
+			}
+		default:
+			return nil, asStatus(err)
+		}
+		obj = pristine.DeepCopyObject().(kind.Object)
+	}
+}
+
+func claimRefused(k *kind.Kind, obj kind.Object, claim *store.ClaimError) error {
+	return apierrors.NewConflict(k.GroupResource(), obj.GetName(), fmt.Errorf("%s is already allocated", claim.Claim))
+}
+
+// storeNew hands the finished object to the store, or only asks whether it would be taken on a dry run.
+func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*store.Item, error) {
+	if w.DryRun {
+		_, err := r.store.Get(ctx, k, obj.GetNamespace(), obj.GetName(), "")
+		if err == nil {
+			return nil, apierrors.NewAlreadyExists(k.GroupResource(), obj.GetName())
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+		return &store.Item{Object: obj}, nil
+	}
+	var ttl time.Duration
+	if k.TTL != nil {
+		ttl = k.TTL(obj)
+	}
+	item, err := r.store.Create(ctx, k, obj, ttl)
+	if err != nil {
+		return nil, err
+	}
+	r.wrote(k, item.Revision)
+	return item, nil
+}
+
+// prepareCreate takes obj through every step before the store.
+func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) error {
+	r.ownMeta(k, obj)
+	if k.Default != nil {
+		k.Default(obj)
+	}
+	if k.PrepareCreate != nil {
+		k.PrepareCreate(obj)
+	}
+	if entries, ok := appliedFrom(ctx); ok {
+		obj.SetManagedFields(entries)
+	} else if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
+		return err
+	}
+	req := &admission.Request{
+		Verb: kind.Create, Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), Object: obj,
+		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn,
+	}
+	if err := r.admit(ctx, req); err != nil {
+		return err
+	}
+	// what admission added takes defaults too, and may not bring back what the server owns
+	if len(r.admission) > 0 {
+		if k.Default != nil {
+			k.Default(obj)
+		}
+		if k.PrepareCreate != nil {
+			k.PrepareCreate(obj)
+		}
+	}
+	if errs := validateNew(k, obj); len(errs) > 0 {
+		return apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+	}
+	if k.Warnings != nil {
+		for _, text := range k.Warnings(obj, nil) {
+			w.warn(text)
+		}
+	}
+	return r.admitLast(ctx, req)
+}
+
+// ownMeta sets the metadata that only the server may set on a new object.
+func (r *Registry) ownMeta(k *kind.Kind, obj kind.Object) {
+	if obj.GetName() == "" && obj.GetGenerateName() != "" {
+		obj.SetName(generateName(obj.GetGenerateName()))
+	}
+	if !k.Namespaced {
+		obj.SetNamespace("")
+	}
+	obj.SetUID(uuid.NewUUID())
+	obj.SetCreationTimestamp(metav1.Time{Time: r.now().Truncate(time.Second)})
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetGeneration(0)
+	if k.Generation {
+		obj.SetGeneration(1)
+	}
+	clearType(obj)
+}
+
+func generateName(base string) string {
+	if len(base) > maxGeneratedPrefix {
+		base = base[:maxGeneratedPrefix]
+	}
+	return base + rand.String(nameSuffix)
+}
+
+func (r *Registry) admit(ctx context.Context, req *admission.Request) error {
+	for _, p := range r.admission {
+		if err := p.Admit(ctx, req); err != nil {
+			return asStatus(err)
+		}
+	}
+	return nil
+}
+
+func (r *Registry) admitLast(ctx context.Context, req *admission.Request) error {
+	for _, p := range r.admission {
+		if err := p.Validate(ctx, req); err != nil {
+			return asStatus(err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,310 @@
+package registry
+
+import (
+	"fmt"
+	"reflect"
+	"sync"
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// fieldManagers keep metadata.managedFields. The merge schema is that of client-go's apply configurations; it
+// is parsed once, when the first object is written.
+type fieldManagers struct {
+	kinds  *kind.Table
+	scheme *runtime.Scheme
+	schema func() *smdschema.Schema
+
+	mu       sync.Mutex
+	managers map[managerKey]*managedfields.FieldManager
+	types    sync.Map // schema.GroupVersionKind -> typed.ParseableType
+}
+
+type managerKey struct {
+	kind        *kind.Kind
+	subresource string
+}
+
+func newFieldManagers(kinds *kind.Table) *fieldManagers {
+	m := &fieldManagers{kinds: kinds, scheme: runtime.NewScheme(), managers: map[managerKey]*managedfields.FieldManager{}}
+	for _, k := range kinds.Kinds() {
+		m.scheme.AddKnownTypeWithName(k.GroupVersionKind, k.New())
+	}
+	m.schema = sync.OnceValue(m.loadSchema)
+	return m
+}
+
+// loadSchema asks client-go's converter for any typed object, since that is the only way to its schema.
+func (m *fieldManagers) loadSchema() *smdschema.Schema {
+	converter := applyconfigurations.NewTypeConverter(m.scheme)
+	for _, k := range m.kinds.Kinds() {
+		obj := k.New()
+		obj.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
+		if tv, err := converter.ObjectToTyped(obj); err == nil {
+			return tv.Schema()
+		}
+	}
+	panic("no kind of the table is in client-go's schema")
+}
+
+// typeOf returns the merge type of a kind.
+func (m *fieldManagers) typeOf(gvk schema.GroupVersionKind) (typed.ParseableType, error) {
+	if t, ok := m.types.Load(gvk); ok {
+		return t.(typed.ParseableType), nil
+	}
+	name, err := m.scheme.ToOpenAPIDefinitionName(gvk)
+	if err != nil {
+		return typed.ParseableType{}, err
+	}
+	t := typed.ParseableType{Schema: m.schema(), TypeRef: smdschema.TypeRef{NamedType: &name}}
+	if !t.IsValid() {
+		return typed.ParseableType{}, fmt.Errorf("cannot find the merge schema of %s", gvk)
+	}
+	m.types.Store(gvk, t)
+	return t, nil
+}
+
+// ObjectToTyped implements managedfields.TypeConverter.
+func (m *fieldManagers) ObjectToTyped(obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	t, err := m.typeOf(obj.GetObjectKind().GroupVersionKind())
+	if err != nil {
+		return nil, err
+	}
+	if u, ok := obj.(*unstructured.Unstructured); ok {
+		return t.FromUnstructured(u.Object, opts...)
+	}
+	return t.FromStructured(obj, opts...)
+}
+
+// TypedToObject implements managedfields.TypeConverter.
+func (m *fieldManagers) TypedToObject(v *typed.TypedValue) (runtime.Object, error) {
+	content, ok := v.AsValue().Unstructured().(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("cannot convert a merged %T to an object", v.AsValue().Unstructured())
+	}
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// strippedPaths are never owned: what names the object, and what only the server writes.
+var strippedPaths = fieldpath.NewSet(
+	fieldpath.MakePathOrDie("apiVersion"),
+	fieldpath.MakePathOrDie("kind"),
+	fieldpath.MakePathOrDie("metadata"),
+	fieldpath.MakePathOrDie("metadata", "name"),
+	fieldpath.MakePathOrDie("metadata", "namespace"),
+	fieldpath.MakePathOrDie("metadata", "creationTimestamp"),
+	fieldpath.MakePathOrDie("metadata", "selfLink"),
+	fieldpath.MakePathOrDie("metadata", "uid"),
+	fieldpath.MakePathOrDie("metadata", "generation"),
+	fieldpath.MakePathOrDie("metadata", "managedFields"),
+	fieldpath.MakePathOrDie("metadata", "resourceVersion"),
+	fieldpath.MakePathOrDie("metadata", "deletionTimestamp"),
+	fieldpath.MakePathOrDie("metadata", "deletionGracePeriodSeconds"),
+)
+
+// statusPath and notStatusPaths are what a write of the object and a write of its status can not own.
+var (
+	statusPath     = fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
+	notStatusPaths = fieldpath.NewSet(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata", "labels"),
+		fieldpath.MakePathOrDie("metadata", "annotations"), fieldpath.MakePathOrDie("metadata", "ownerReferences"),
+		fieldpath.MakePathOrDie("metadata", "finalizers"))
+)
+
+func managerName(name string) string {
+	if name == "" {
+		return "unknown"
+	}
+	return name
+}
+
+// create sets the managedFields of a new object: one entry that owns all there is. It is the path of every
+// create and does by one walk what the general manager does by comparing with nothing.
+func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, now time.Time) error {
+	obj.SetManagedFields(nil)
+	t, err := m.typeOf(k.GroupVersionKind)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	tv, err := t.FromStructured(obj, typed.AllowDuplicates)
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("cannot type object: %w", err))
+	}
+	set, err := tv.ToFieldSet()
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("cannot list fields of object: %w", err))
+	}
+	set = set.Difference(strippedPaths)
+	if k.Status != nil {
+		set = set.RecursiveDifference(statusPath)
+	}
+	if set.Empty() {
+		return nil
+	}
+	raw, err := set.ToJSON()
+	if err != nil {
+		return apierrors.NewInternalError(fmt.Errorf("cannot encode managed fields: %w", err))
+	}
+	at := metav1.NewTime(now.Truncate(time.Second))
+	obj.SetManagedFields([]metav1.ManagedFieldsEntry{{
+		Manager: managerName(manager), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: k.GroupVersion().String(),
+		Time: &at, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
+	}})
+	return nil
+}
+
+// update sets the managedFields of a changed object: the manager takes what it changed. An object that did not
+// change keeps its entries, so that the write is seen to be none.
+func (m *fieldManagers) update(k *kind.Kind, obj, old kind.Object, subresource, manager string) error {
+	sent := obj.GetManagedFields()
+	reset := sent != nil && len(sent) == 0 || len(sent) == 1 && reflect.DeepEqual(sent[0], metav1.ManagedFieldsEntry{})
+	if !reset {
+		obj.SetManagedFields(old.GetManagedFields())
+		if equalObjects(obj, old) && (len(sent) == 0 || apiequality.Semantic.DeepEqual(sent, old.GetManagedFields())) {
+			return nil
+		}
+		obj.SetManagedFields(sent)
+	}
+	fm, err := m.manager(k, subresource)
+	if err != nil {
+		return err
+	}
+	changed := fm.UpdateNoErrors(withType(k, old), withType(k, obj), managerName(manager))
+	obj.SetManagedFields(changed.(kind.Object).GetManagedFields())
+	keepTimes(obj, old)
+	return nil
+}
+
+// keepTimes restores the old entries when nothing but their times changed.
+func keepTimes(obj, old kind.Object) {
+	a, b := obj.GetManagedFields(), old.GetManagedFields()
+	if len(a) != len(b) {
+		return
+	}
+	for i := range a {
+		x, y := a[i], b[i]
+		x.Time, y.Time = nil, nil
+		if !apiequality.Semantic.DeepEqual(x, y) {
+			return
+		}
+	}
+	obj.SetManagedFields(b)
+	if !equalObjects(obj, old) {
+		obj.SetManagedFields(a)
+	}
+}
+
+// apply merges an applied configuration into live (an empty object on create) and returns the result, or
+// nil when nothing changed.
+func (m *fieldManagers) apply(k *kind.Kind, live kind.Object, patch *unstructured.Unstructured, subresource, manager string, force bool) (kind.Object, error) {
+	fm, err := m.manager(k, subresource)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := fm.Apply(withType(k, live), patch, manager, force)
+	if err != nil {
+		return nil, asApplyError(err)
+	}
+	obj, ok := merged.(kind.Object)
+	if !ok {
+		return nil, apierrors.NewInternalError(fmt.Errorf("cannot use a merged %T", merged))
+	}
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	keepTimes(obj, live)
+	return obj, nil
+}
+
+func asApplyError(err error) error {
+	if _, ok := err.(apierrors.APIStatus); ok {
+		return err
+	}
+	return apierrors.NewBadRequest(err.Error())
+}
+
+func (m *fieldManagers) manager(k *kind.Kind, subresource string) (*managedfields.FieldManager, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := managerKey{k, subresource}
+	if fm := m.managers[key]; fm != nil {
+		return fm, nil
+	}
+	var ignored *fieldpath.Set
+	switch {
+	case subresource == "status":
+		ignored = notStatusPaths
+	case k.Status != nil:
+		ignored = statusPath
+	default:
+		ignored = fieldpath.NewSet()
+	}
+	version := fieldpath.APIVersion(k.GroupVersion().String())
+	c := converter{k}
+	fm, err := managedfields.NewDefaultFieldManager(m, c, c, c, k.GroupVersionKind, k.GroupVersion(), subresource,
+		fieldpath.NewExcludeFilterSetMap(map[fieldpath.APIVersion]*fieldpath.Set{version: ignored}))
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	m.managers[key] = fm
+	return fm, nil
+}
+
+// withType returns obj, or a shallow copy of it that has its TypeMeta: what comes from the store has none, is
+// shared, and must not be changed.
+func withType(k *kind.Kind, obj kind.Object) kind.Object {
+	if obj.GetObjectKind().GroupVersionKind() == k.GroupVersionKind {
+		return obj
+	}
+	c := reflect.New(reflect.TypeOf(obj).Elem())
+	c.Elem().Set(reflect.ValueOf(obj).Elem())
+	out := c.Interface().(kind.Object)
+	out.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
+	return out
+}
+
+// converter is the field manager's view of a kind that has one version only.
+type converter struct{ kind *kind.Kind }
+
+func (c converter) Convert(in, out, context any) error {
+	return fmt.Errorf("cannot convert %T to %T: a kind has one version", in, out)
+}
+
+func (c converter) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
+	u, ok := in.(*unstructured.Unstructured)
+	if !ok {
+		return withType(c.kind, in.(kind.Object)), nil
+	}
+	obj := c.kind.New()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
+		return nil, err
+	}
+	obj.GetObjectKind().SetGroupVersionKind(c.kind.GroupVersionKind)
+	return obj, nil
+}
+
+func (c converter) ConvertFieldLabel(schema.GroupVersionKind, string, string) (string, string, error) {
+	return "", "", fmt.Errorf("cannot convert field labels here")
+}
+
+func (c converter) Default(in runtime.Object) {
+	if c.kind.Default != nil {
+		c.kind.Default(in.(kind.Object))
+	}
+}
+
+func (c converter) New(schema.GroupVersionKind) (runtime.Object, error) {
+	obj := c.kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(c.kind.GroupVersionKind)
+	return obj, nil
+}

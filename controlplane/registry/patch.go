@@ -1,0 +1,379 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
+)
+
+// maxJSONPatchOps is how many operations a JSON patch may have, as kube-apiserver has it.
+const maxJSONPatchOps = 10000
+
+// Patch changes an object, or its status, by one of the four patches. It says whether the object was created,
+// which only an apply does.
+func (r *Registry) Patch(ctx context.Context, k *kind.Kind, namespace, name string, t types.PatchType, data []byte, subresource string, w Write) (*store.Item, bool, error) {
+	if t == types.ApplyPatchType {
+		return r.apply(ctx, k, namespace, name, data, subresource, w)
+	}
+	res, err := r.change(ctx, k, namespace, name, subresource, w, func(cur kind.Object) (kind.Object, error) {
+		patched, err := patchObject(t, data, withType(k, cur), func() runtime.Object { return k.New() }, w)
+		if err != nil {
+			return nil, err
+		}
+		obj := patched.(kind.Object)
+		if err := samePatched(k, cur, obj); err != nil {
+			return nil, err
+		}
+		return obj, nil
+	})
+	return res.item, res.created, err
+}
+
+// samePatched refuses a patch that makes another object of it, or that names another version.
+func samePatched(k *kind.Kind, cur, obj kind.Object) error {
+	if v := obj.GetResourceVersion(); v != "" && v != cur.GetResourceVersion() {
+		return apierrors.NewConflict(k.GroupResource(), cur.GetName(), errors.New(modifiedMessage))
+	}
+	if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != k.GroupVersionKind && gvk != (schema.GroupVersionKind{}) {
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version or kind in the data (%s) does not match the expected one (%s)", gvk, k.GroupVersionKind))
+	}
+	if obj.GetName() != cur.GetName() && obj.GetName() != "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), cur.GetName()))
+	}
+	if obj.GetNamespace() != cur.GetNamespace() && obj.GetNamespace() != "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the URL (%s)", obj.GetNamespace(), cur.GetNamespace()))
+	}
+	obj.SetName(cur.GetName())
+	obj.SetNamespace(cur.GetNamespace())
+	if uid := obj.GetUID(); uid != "" && uid != cur.GetUID() {
+		return uidConflict(k, cur, string(uid))
+	}
+	return nil
+}
+
+// patchObject applies a JSON, merge or strategic merge patch to cur, which has its TypeMeta and is not
+// changed, and decodes the result into an empty object.
+func patchObject(t types.PatchType, data []byte, cur runtime.Object, empty func() runtime.Object, w Write) (runtime.Object, error) {
+	if t == types.StrategicMergePatchType {
+		return strategicPatch(data, cur, empty(), w)
+	}
+	original, err := json.Marshal(cur)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	var patched []byte
+	switch t {
+	case types.JSONPatchType:
+		patched, err = jsonPatch(original, data)
+	case types.MergePatchType:
+		patched, err = mergePatch(original, data, w)
+	default:
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("unknown patch type %q", t))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodePatched(patched, empty(), w)
+}
+
+func jsonPatch(original, data []byte) ([]byte, error) {
+	patch, err := jsonpatch.DecodePatch(data)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	if len(patch) > maxJSONPatchOps {
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxJSONPatchOps, len(patch)))
+	}
+	patched, err := patch.Apply(original)
+	if err != nil {
+		return nil, apierrors.NewGenericServerResponse(422, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	}
+	return patched, nil
+}
+
+func mergePatch(original, data []byte, w Write) ([]byte, error) {
+	if w.Strict != Ignore {
+		var v map[string]any
+		strict, err := kjson.UnmarshalStrict(data, &v)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		if err := strictness(strict, w); err != nil {
+			return nil, err
+		}
+	}
+	patched, err := jsonpatch.MergePatch(original, data)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return patched, nil
+}
+
+func decodePatched(patched []byte, into runtime.Object, w Write) (runtime.Object, error) {
+	strict, err := kjson.UnmarshalStrict(patched, into)
+	if err != nil {
+		return nil, unprocessable(into, err)
+	}
+	if err := strictness(strict, w); err != nil {
+		return nil, err
+	}
+	return into, nil
+}
+
+func unprocessable(into runtime.Object, err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), fmt.Sprintf("%T", into), err.Error())})
+}
+
+// strategicPatch works on maps, so that the object is not encoded and decoded on the way.
+func strategicPatch(data []byte, cur, into runtime.Object, w Write) (runtime.Object, error) {
+	var patch map[string]any
+	strict, err := kjson.UnmarshalStrict(data, &patch)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+	}
+	if err := strictness(strict, w); err != nil {
+		return nil, err
+	}
+	original, err := runtime.DefaultUnstructuredConverter.ToUnstructured(cur)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	merged, err := strategicpatch.StrategicMergeMapPatch(original, patch, into)
+	if err != nil {
+		if errors.Is(err, mergepatch.ErrBadJSONDoc) || errors.Is(err, mergepatch.ErrBadPatchFormatForPrimitiveList) ||
+			errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys) || errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList) {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return nil, unprocessable(into, err)
+	}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(merged, into, w.Strict != Ignore)
+	if strictErr, ok := runtime.AsStrictDecodingError(err); ok {
+		err = strictness(strictErr.Errors(), w)
+		if err != nil {
+			return nil, err
+		}
+		return into, nil
+	}
+	if err != nil {
+		return nil, unprocessable(into, err)
+	}
+	return into, nil
+}
+
+// strictness turns what strict decoding found into warnings or an error, as fieldValidation asks.
+func strictness(found []error, w Write) error {
+	if len(found) == 0 || w.Strict == Ignore {
+		return nil
+	}
+	if w.Strict == Strict {
+		return apierrors.NewBadRequest(runtime.NewStrictDecodingError(found).Error())
+	}
+	for _, e := range found {
+		w.warn(e.Error())
+	}
+	return nil
+}
+
+// apply is a server-side apply.
+func (r *Registry) apply(ctx context.Context, k *kind.Kind, namespace, name string, data []byte, subresource string, w Write) (*store.Item, bool, error) {
+	if w.FieldManager == "" {
+		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "",
+			field.ErrorList{field.Required(field.NewPath("fieldManager"), "is required for apply patch")})
+	}
+	for {
+		patch, err := decodeApplied(k, namespace, name, data, w)
+		if err != nil {
+			return nil, false, err
+		}
+		res, err := r.change(ctx, k, namespace, name, subresource, w, func(cur kind.Object) (kind.Object, error) {
+			if v := patch.GetResourceVersion(); v != "" && v != cur.GetResourceVersion() {
+				return nil, apierrors.NewConflict(k.GroupResource(), name, errors.New(modifiedMessage))
+			}
+			if uid := patch.GetUID(); uid != "" && uid != cur.GetUID() {
+				return nil, uidConflict(k, cur, string(uid))
+			}
+			return r.managed.apply(k, cur, patch.DeepCopy(), subresource, w.FieldManager, w.Force)
+		})
+		if !apierrors.IsNotFound(err) || subresource != "" {
+			return res.item, false, err
+		}
+		if patch.GetUID() != "" {
+			return nil, false, apierrors.NewConflict(k.GroupResource(), name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", patch.GetUID()))
+		}
+		item, err := r.createApplied(ctx, k, namespace, name, patch, w)
+		if !apierrors.IsAlreadyExists(err) {
+			return item, err == nil, err
+		}
+	}
+}
+
+// createApplied creates the object of an apply that found none.
+func (r *Registry) createApplied(ctx context.Context, k *kind.Kind, namespace, name string, patch *unstructured.Unstructured, w Write) (*store.Item, error) {
+	obj, err := r.managed.apply(k, k.New(), patch, "", w.FieldManager, w.Force)
+	if err != nil {
+		return nil, err
+	}
+	obj.SetNamespace(namespace)
+	obj.SetName(name)
+	obj.SetResourceVersion("")
+	return r.Create(withApplied(ctx, obj.GetManagedFields()), k, obj, w)
+}
+
+type appliedKey struct{}
+
+// withApplied carries the managedFields of an apply to the create that it ends in.
+func withApplied(ctx context.Context, entries []metav1.ManagedFieldsEntry) context.Context {
+	return context.WithValue(ctx, appliedKey{}, entries)
+}
+
+func appliedFrom(ctx context.Context) ([]metav1.ManagedFieldsEntry, bool) {
+	entries, ok := ctx.Value(appliedKey{}).([]metav1.ManagedFieldsEntry)
+	return entries, ok
+}
+
+// decodeApplied decodes an applied configuration and checks that it names this object and known fields.
+func decodeApplied(k *kind.Kind, namespace, name string, data []byte, w Write) (*unstructured.Unstructured, error) {
+	asJSON, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	if w.Strict != Ignore && !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		if _, err := yaml.YAMLToJSONStrict(data); err != nil {
+			if err := strictness([]error{err}, w); err != nil {
+				return nil, err
+			}
+		}
+	}
+	content := map[string]any{}
+	strict, err := kjson.UnmarshalStrict(asJSON, &content)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding applied configuration: %v", err))
+	}
+	if err := strictness(strict, w); err != nil {
+		return nil, err
+	}
+	u := &unstructured.Unstructured{Object: content}
+	if err := checkApplied(k, namespace, name, u); err != nil {
+		return nil, err
+	}
+	if w.Strict != Ignore {
+		err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, k.New(), true)
+		if unknown, ok := runtime.AsStrictDecodingError(err); ok {
+			if err := strictness(unknown.Errors(), w); err != nil {
+				return nil, err
+			}
+			if u, err = withoutUnknown(k, u); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return u, nil
+}
+
+func checkApplied(k *kind.Kind, namespace, name string, u *unstructured.Unstructured) error {
+	if gvk := u.GroupVersionKind(); gvk != k.GroupVersionKind {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid object type: %v", gvk))
+	}
+	if u.GetName() == "" {
+		u.SetName(name)
+	}
+	if u.GetName() != name {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", u.GetName(), name))
+	}
+	if k.Namespaced && u.GetNamespace() == "" {
+		u.SetNamespace(namespace)
+	}
+	if u.GetNamespace() != namespace {
+		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the URL (%s)", u.GetNamespace(), namespace))
+	}
+	if _, found, _ := unstructured.NestedFieldNoCopy(u.Object, "metadata", "managedFields"); found {
+		if u.GetManagedFields() != nil {
+			return apierrors.NewBadRequest("metadata.managedFields must be nil")
+		}
+		unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
+	}
+	return nil
+}
+
+// withoutUnknown drops the fields that the type does not have by way of the type, keeping what else the
+// client left out left out.
+func withoutUnknown(k *kind.Kind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	obj := k.New()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	known, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
+	}
+	kept, _ := keepKnown(u.Object, known).(map[string]any)
+	return &unstructured.Unstructured{Object: kept}, nil
+}
+
+// keepKnown returns the part of sent that is in known too.
+func keepKnown(sent, known any) any {
+	switch s := sent.(type) {
+	case map[string]any:
+		k, ok := known.(map[string]any)
+		if !ok {
+			return sent
+		}
+		out := map[string]any{}
+		for name, v := range s {
+			if kv, ok := k[name]; ok {
+				out[name] = keepKnown(v, kv)
+			} else if isEmptyValue(v) {
+				out[name] = v
+			}
+		}
+		return out
+	case []any:
+		k, ok := known.([]any)
+		if !ok || len(k) != len(s) {
+			return sent
+		}
+		out := make([]any, len(s))
+		for i := range s {
+			out[i] = keepKnown(s[i], k[i])
+		}
+		return out
+	}
+	return sent
+}
+
+// isEmptyValue says whether the type leaves a known field with this value out when it is encoded.
+func isEmptyValue(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		return len(v) == 0
+	case []any:
+		return len(v) == 0
+	case string:
+		return v == ""
+	case bool:
+		return !v
+	case int64:
+		return v == 0
+	}
+	return false
+}

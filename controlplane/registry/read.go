@@ -1,0 +1,150 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
+)
+
+// Get reads one object; resourceVersion is as in metav1.GetOptions.
+func (r *Registry) Get(ctx context.Context, k *kind.Kind, namespace, name, resourceVersion string) (*store.Item, error) {
+	item, err := r.store.Get(ctx, k, namespace, name, resourceVersion)
+	return item, asStatus(err)
+}
+
+// ListQuery is what a list, a watch or a deletecollection asks for. Nil selectors select everything.
+type ListQuery struct {
+	Namespace            string
+	Labels               labels.Selector
+	Fields               fields.Selector
+	ResourceVersion      string
+	ResourceVersionMatch string
+	Limit                int64
+	Continue             string
+}
+
+// WatchQuery adds what only a watch has.
+type WatchQuery struct {
+	ListQuery
+	SendInitialEvents bool
+	AllowBookmarks    bool
+	BookmarkEvery     time.Duration
+}
+
+// fieldIndexes name the index that answers an exact field selector without a scan.
+var fieldIndexes = map[string]string{"spec.nodeName": "nodeName"}
+
+// List reads a page.
+func (r *Registry) List(ctx context.Context, k *kind.Kind, q ListQuery) (*store.List, error) {
+	sel, err := selection(k, q)
+	if err != nil {
+		return nil, err
+	}
+	list, err := r.store.List(ctx, k, store.ListQuery{
+		Namespace: sel.namespace, Match: sel.match, Index: sel.index, Value: sel.value,
+		ResourceVersion: q.ResourceVersion, ResourceVersionMatch: q.ResourceVersionMatch, Limit: q.Limit, Continue: q.Continue,
+	})
+	return list, asStatus(err)
+}
+
+// Watch opens a watch; the caller stops it.
+func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*store.Watch, error) {
+	sel, err := selection(k, q.ListQuery)
+	if err != nil {
+		return nil, err
+	}
+	w, err := r.store.Watch(ctx, k, store.WatchQuery{
+		Namespace: sel.namespace, Name: sel.name, Match: sel.match, ResourceVersion: q.ResourceVersion,
+		SendInitialEvents: q.SendInitialEvents, AllowBookmarks: q.AllowBookmarks, BookmarkEvery: q.BookmarkEvery,
+	})
+	return w, asStatus(err)
+}
+
+// selected is a query as the store takes it.
+type selected struct {
+	namespace, name string
+	match           func(kind.Object) bool
+	index, value    string
+}
+
+// selection turns selectors into the cheapest question to the store.
+func selection(k *kind.Kind, q ListQuery) (selected, error) {
+	s := selected{namespace: q.Namespace}
+	byLabel := q.Labels != nil && !q.Labels.Empty()
+	byField := q.Fields != nil && !q.Fields.Empty()
+	if byField {
+		if err := knownFields(k, q.Fields); err != nil {
+			return s, err
+		}
+		if name, ok := q.Fields.RequiresExactMatch("metadata.name"); ok {
+			s.name = name
+		}
+		if ns, ok := q.Fields.RequiresExactMatch("metadata.namespace"); ok && s.namespace == "" {
+			s.namespace = ns
+		}
+		for path, index := range fieldIndexes {
+			if v, ok := q.Fields.RequiresExactMatch(path); ok && v != "" && k.Indexes[index] != nil {
+				s.index, s.value = index, v
+			}
+		}
+	}
+	switch {
+	case byLabel && byField:
+		s.match = func(o kind.Object) bool { return matchLabels(q.Labels, o) && matchFields(k, q.Fields, o) }
+	case byLabel:
+		s.match = func(o kind.Object) bool { return matchLabels(q.Labels, o) }
+	case byField:
+		s.match = func(o kind.Object) bool { return matchFields(k, q.Fields, o) }
+	}
+	return s, nil
+}
+
+func matchLabels(sel labels.Selector, o kind.Object) bool {
+	return sel.Matches(labels.Set(o.GetLabels()))
+}
+
+// matchFields compares names first: most selectors ask for nothing else.
+func matchFields(k *kind.Kind, sel fields.Selector, o kind.Object) bool {
+	var set fields.Set
+	for _, req := range sel.Requirements() {
+		var got string
+		switch req.Field {
+		case "metadata.name":
+			got = o.GetName()
+		case "metadata.namespace":
+			got = o.GetNamespace()
+		default:
+			if set == nil {
+				set = k.Fields(o)
+			}
+			got = set[req.Field]
+		}
+		if (got == req.Value) == (req.Operator == "!=") {
+			return false
+		}
+	}
+	return true
+}
+
+func knownFields(k *kind.Kind, sel fields.Selector) error {
+	var known fields.Set
+	if k.Fields != nil {
+		known = k.Fields(k.New())
+	}
+	for _, req := range sel.Requirements() {
+		if req.Field == "metadata.name" || req.Field == "metadata.namespace" && k.Namespaced {
+			continue
+		}
+		if _, ok := known[req.Field]; !ok {
+			return apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", req.Field))
+		}
+	}
+	return nil
+}

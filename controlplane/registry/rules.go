@@ -1,0 +1,109 @@
+package registry
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// rules of one way to update an object: what may change and what must hold.
+type rules struct {
+	prepare  func(obj, old kind.Object)
+	validate func(obj, old kind.Object) field.ErrorList
+}
+
+// rulesOf returns the rules of an update of the object or of one of its parts.
+func rulesOf(k *kind.Kind, subresource string) rules {
+	switch subresource {
+	case "status":
+		return statusRules(k)
+	case "finalize":
+		return rules{prepare: prepareFinalize, validate: func(obj, old kind.Object) field.ErrorList { return validateChange(k, obj, old) }}
+	case "binding":
+		// the binding is the one way to set a node: what forbids to change it must not be asked
+		return rules{
+			prepare: func(kind.Object, kind.Object) {},
+			validate: func(obj, _ kind.Object) field.ErrorList {
+				return validateNew(k, obj)
+			},
+		}
+	}
+	return rules{
+		prepare: func(obj, old kind.Object) {
+			if k.PrepareUpdate != nil {
+				k.PrepareUpdate(obj, old)
+			}
+			if ns, ok := obj.(*corev1.Namespace); ok {
+				ns.Spec.Finalizers = old.(*corev1.Namespace).Spec.Finalizers
+			}
+		},
+		validate: func(obj, old kind.Object) field.ErrorList { return validateChange(k, obj, old) },
+	}
+}
+
+func statusRules(k *kind.Kind) rules {
+	return rules{
+		prepare: func(obj, old kind.Object) {
+			if k.Status != nil && k.Status.PrepareUpdate != nil {
+				k.Status.PrepareUpdate(obj, old)
+			}
+		},
+		validate: func(obj, old kind.Object) field.ErrorList {
+			errs := validateMetaChange(k, obj, old)
+			if k.Status != nil && k.Status.Validate != nil {
+				errs = append(errs, k.Status.Validate(obj, old)...)
+			}
+			return errs
+		},
+	}
+}
+
+// prepareFinalize lets only spec.finalizers of a namespace through.
+func prepareFinalize(obj, old kind.Object) {
+	ns, ok := obj.(*corev1.Namespace)
+	if !ok {
+		return
+	}
+	finalizers := ns.Spec.Finalizers
+	meta := ns.ObjectMeta
+	old.(*corev1.Namespace).DeepCopyInto(ns)
+	ns.Spec.Finalizers = finalizers
+	ns.ResourceVersion = meta.ResourceVersion
+	ns.ManagedFields = meta.ManagedFields
+	clearType(ns)
+}
+
+// held says whether something still has to happen before an object that is being deleted may go.
+func held(obj kind.Object) bool {
+	if len(obj.GetFinalizers()) > 0 {
+		return true
+	}
+	ns, ok := obj.(*corev1.Namespace)
+	return ok && len(ns.Spec.Finalizers) > 0
+}
+
+// goesNow says whether an object in this state is to be removed: it is being deleted, its grace is over or it
+// has none, and nothing holds it.
+func goesNow(obj kind.Object) bool {
+	if obj.GetDeletionTimestamp() == nil || held(obj) {
+		return false
+	}
+	grace := obj.GetDeletionGracePeriodSeconds()
+	return grace == nil || *grace == 0
+}
+
+// unconditional says whether an update without a resourceVersion is allowed, as Kubernetes has it: it is for
+// all but the kinds whose writers must not overwrite each other.
+func unconditional(k *kind.Kind) bool { return !conditionalOnly[k.GroupResource()] }
+
+var conditionalOnly = map[schema.GroupResource]bool{
+	{Group: "coordination.k8s.io", Resource: "leases"}:                     true,
+	{Group: "policy", Resource: "poddisruptionbudgets"}:                    true,
+	{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}: true,
+}
+
+var mustHaveVersion = field.ErrorList{
+	field.Invalid(metaPath.Child("resourceVersion"), 0, "must be specified for an update"),
+}

@@ -1,0 +1,180 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
+)
+
+// modifiedMessage is what Kubernetes answers to a stale resourceVersion.
+const modifiedMessage = "the object has been modified; please apply your changes to the latest version and try again"
+
+// change makes the new state from the current one. It must not alter cur, which is shared, and may be called
+// several times; what it returns becomes the registry's.
+type change func(cur kind.Object) (kind.Object, error)
+
+// result of a write that may have created or removed the object.
+type result struct {
+	item    *store.Item
+	created bool
+}
+
+// errLastFinalizer ends an update whose result is that the object goes.
+var errLastFinalizer = errors.New("the last finalizer is gone")
+
+// Update replaces an object, or with subresource "status" or "finalize" that part of it. A resourceVersion in
+// obj is a precondition. It says whether the object was created (see Write.CreateMissing).
+func (r *Registry) Update(ctx context.Context, k *kind.Kind, obj kind.Object, subresource string, w Write) (*store.Item, bool, error) {
+	pre := obj.GetResourceVersion()
+	uid := obj.GetUID()
+	res, err := r.change(ctx, k, obj.GetNamespace(), obj.GetName(), subresource, w, func(cur kind.Object) (kind.Object, error) {
+		if pre != "" && pre != cur.GetResourceVersion() {
+			return nil, apierrors.NewConflict(k.GroupResource(), cur.GetName(), errors.New(modifiedMessage))
+		}
+		if uid != "" && uid != cur.GetUID() {
+			return nil, uidConflict(k, cur, string(uid))
+		}
+		if pre == "" && !unconditional(k) && subresource == "" {
+			return nil, apierrors.NewInvalid(k.GroupKind(), cur.GetName(), mustHaveVersion)
+		}
+		return obj.DeepCopyObject().(kind.Object), nil
+	})
+	if apierrors.IsNotFound(err) && w.CreateMissing && subresource == "" && createsOnUpdate[k.GroupResource()] {
+		if pre != "" {
+			return nil, false, apierrors.NewConflict(k.GroupResource(), obj.GetName(), errors.New("the object does not exist any more"))
+		}
+		item, err := r.Create(ctx, k, obj, w)
+		return item, err == nil, err
+	}
+	return res.item, res.created, err
+}
+
+func uidConflict(k *kind.Kind, cur kind.Object, want string) error {
+	return apierrors.NewConflict(k.GroupResource(), cur.GetName(),
+		fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", want, cur.GetUID()))
+}
+
+// change is the one way in which an object that exists is changed.
+func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, subresource string, w Write, f change) (result, error) {
+	for claims := 0; ; {
+		var last *store.Item
+		step := func(cur *store.Item) (kind.Object, error) {
+			last = cur
+			return r.prepareChange(ctx, k, cur.Object, subresource, w, f)
+		}
+		var item *store.Item
+		var err error
+		if w.DryRun {
+			item, err = r.dryChange(ctx, k, namespace, name, step)
+		} else {
+			item, err = r.store.Update(ctx, k, namespace, name, step)
+		}
+		var claim *store.ClaimError
+		switch {
+		case err == nil:
+			r.wrote(k, item.Revision)
+			return result{item: item}, nil
+		case errors.Is(err, errLastFinalizer):
+			gone, err := r.removeUnchanged(ctx, k, last, w)
+			if err == nil {
+				return result{item: gone}, nil
+			}
+			if !errors.Is(err, errChangedMeanwhile) {
+				return result{}, asStatus(err)
+			}
+		case errors.As(err, &claim):
+			if claims++; claims >= maxClaimRetries {
+				return result{}, claimRefused(k, last.Object, claim)
+			}
+		default:
+			return result{}, asStatus(err)
+		}
+	}
+}
+
+func (r *Registry) dryChange(ctx context.Context, k *kind.Kind, namespace, name string, step func(*store.Item) (kind.Object, error)) (*store.Item, error) {
+	cur, err := r.store.Get(ctx, k, namespace, name, "")
+	if err != nil {
+		return nil, err
+	}
+	obj, err := step(cur)
+	if err != nil {
+		return nil, err
+	}
+	obj.SetResourceVersion(cur.Object.GetResourceVersion())
+	return &store.Item{Object: obj, Revision: cur.Revision}, nil
+}
+
+// prepareChange takes an update through every step before the store.
+func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Object, subresource string, w Write, f change) (kind.Object, error) {
+	if err := checkPreconditions(k, old, w.Preconditions); err != nil {
+		return nil, err
+	}
+	obj, err := f(old)
+	if err != nil {
+		return nil, err
+	}
+	rules := rulesOf(k, subresource)
+	obj.SetResourceVersion(old.GetResourceVersion())
+	keepMeta(obj, old)
+	dedupOwners(obj, w.warn)
+	if k.Default != nil {
+		k.Default(obj)
+	}
+	rules.prepare(obj, old)
+	if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
+		return nil, err
+	}
+	req := &admission.Request{
+		Verb: kind.Update, Kind: k, Subresource: subresource, Namespace: old.GetNamespace(), Name: old.GetName(),
+		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn,
+	}
+	if err := r.admit(ctx, req); err != nil {
+		return nil, err
+	}
+	if len(r.admission) > 0 {
+		if k.Default != nil {
+			k.Default(obj)
+		}
+		rules.prepare(obj, old)
+	}
+	if k.Generation && subresource != "status" && contentChanged(obj, old) {
+		obj.SetGeneration(old.GetGeneration() + 1)
+	}
+	if errs := rules.validate(obj, old); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+	}
+	if k.Warnings != nil && subresource == "" {
+		for _, text := range k.Warnings(obj, old) {
+			w.warn(text)
+		}
+	}
+	if err := r.admitLast(ctx, req); err != nil {
+		return nil, err
+	}
+	if goesNow(obj) && !w.DryRun {
+		return nil, errLastFinalizer
+	}
+	return obj, nil
+}
+
+func checkPreconditions(k *kind.Kind, cur kind.Object, p *metav1.Preconditions) error {
+	if p == nil {
+		return nil
+	}
+	if p.UID != nil && *p.UID != cur.GetUID() {
+		return uidConflict(k, cur, string(*p.UID))
+	}
+	if p.ResourceVersion != nil && *p.ResourceVersion != cur.GetResourceVersion() {
+		return apierrors.NewConflict(k.GroupResource(), cur.GetName(), fmt.Errorf(
+			"Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s", *p.ResourceVersion, cur.GetResourceVersion()))
+	}
+	return nil
+}

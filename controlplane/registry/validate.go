@@ -1,0 +1,132 @@
+package registry
+
+import (
+	"reflect"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+var metaPath = field.NewPath("metadata")
+
+func nameRule(k *kind.Kind) apivalidation.ValidateNameFunc {
+	if k.ValidName != nil {
+		return k.ValidName
+	}
+	return apivalidation.NameIsDNSSubdomain
+}
+
+func validateNew(k *kind.Kind, obj kind.Object) field.ErrorList {
+	errs := apivalidation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), metaPath)
+	if k.Validate != nil {
+		errs = append(errs, k.Validate(obj)...)
+	}
+	return errs
+}
+
+// validateMetaChange returns what is wrong with the metadata of a change.
+func validateMetaChange(k *kind.Kind, obj, old kind.Object) field.ErrorList {
+	errs := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)
+	errs = append(errs, apivalidation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), metaPath)...)
+	// an object that is being deleted can lose finalizers, and gain none that a client made up
+	if old.GetDeletionTimestamp() != nil {
+		errs = append(errs, apivalidation.ValidateNoNewFinalizers(obj.GetFinalizers(), old.GetFinalizers(), metaPath.Child("finalizers"))...)
+	}
+	return errs
+}
+
+func validateChange(k *kind.Kind, obj, old kind.Object) field.ErrorList {
+	errs := validateMetaChange(k, obj, old)
+	if k.Validate != nil {
+		errs = append(errs, k.Validate(obj)...)
+	}
+	if k.ValidateUpdate != nil {
+		errs = append(errs, k.ValidateUpdate(obj, old)...)
+	}
+	return errs
+}
+
+// keepMeta carries over from old the metadata that an update may leave out but not change.
+func keepMeta(obj, old kind.Object) {
+	if obj.GetUID() == "" {
+		obj.SetUID(old.GetUID())
+	}
+	if obj.GetName() == "" {
+		obj.SetName(old.GetName())
+	}
+	created := obj.GetCreationTimestamp()
+	if created.IsZero() {
+		obj.SetCreationTimestamp(old.GetCreationTimestamp())
+	}
+	obj.SetGeneration(old.GetGeneration())
+	obj.SetSelfLink("")
+	if obj.GetDeletionTimestamp() == nil {
+		obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	}
+	if obj.GetDeletionGracePeriodSeconds() == nil {
+		obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	}
+	clearType(obj)
+}
+
+// clearType empties an object's TypeMeta. Objects in the store have none: it would be the same for all.
+func clearType(obj runtime.Object) {
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+}
+
+func equalValues(a, b reflect.Value) bool {
+	return apiequality.Semantic.DeepEqual(a.Interface(), b.Interface())
+}
+
+// equalObjects compares what a client sees of two versions, whatever their resourceVersions.
+func equalObjects(a, b kind.Object) bool {
+	version := a.GetResourceVersion()
+	a.SetResourceVersion(b.GetResourceVersion())
+	equal := apiequality.Semantic.DeepEqual(a, b)
+	a.SetResourceVersion(version)
+	return equal
+}
+
+// contentChanged says whether anything but metadata and status differs: what makes a new generation.
+func contentChanged(obj, old kind.Object) bool {
+	a, b := reflect.ValueOf(obj).Elem(), reflect.ValueOf(old).Elem()
+	for i := range a.NumField() {
+		switch a.Type().Field(i).Name {
+		case "TypeMeta", "ObjectMeta", "Status":
+			continue
+		}
+		if !equalValues(a.Field(i), b.Field(i)) {
+			return true
+		}
+	}
+	return false
+}
+
+// dedupOwners drops repeated owner references, which Kubernetes accepts with a warning.
+func dedupOwners(obj metav1.Object, warn func(string)) {
+	refs := obj.GetOwnerReferences()
+	if len(refs) < 2 {
+		return
+	}
+	kept := refs[:0:0]
+	for _, ref := range refs {
+		seen := false
+		for _, k := range kept {
+			seen = seen || reflect.DeepEqual(k, ref)
+		}
+		if seen {
+			warn(".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: " + string(ref.UID))
+			continue
+		}
+		kept = append(kept, ref)
+	}
+	if len(kept) != len(refs) {
+		obj.SetOwnerReferences(kept)
+	}
+}
