@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Thresholds below which the host is short of something; memory's and disk's are a kubelet's defaults.
+const (
+	memoryFloor   = 100 << 20
+	diskFloorPart = 10 // a tenth of the file system
+	pidFloorPart  = 20
+)
+
+func (n *Node) reportStatus(ctx context.Context) error {
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	var written *corev1.NodeStatus
+	var writtenAt time.Time
+	for {
+		status := n.status(ctx, written)
+		if written == nil || !sameStatus(written, status) || time.Since(writtenAt) > writeEvery {
+			err := n.writeStatus(ctx, status)
+			switch {
+			case err == nil:
+				written, writtenAt = status, time.Now()
+			case ctx.Err() != nil:
+				return nil
+			case apierrors.IsNotFound(err):
+				// Somebody deleted the node while its agent runs: it registers again, as a kubelet does.
+				if _, err := n.registerOnce(ctx); err != nil {
+					n.cfg.Logger.Warn("cannot register deleted node again", "err", err)
+				}
+				written = nil
+				n.kickLater(ctx)
+			default:
+				n.cfg.Logger.Warn("cannot write node status; trying again", "err", err)
+				n.kickLater(ctx)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-n.kick:
+		}
+	}
+}
+
+// kickLater tries again before the next tick without spinning on a server that is away.
+func (n *Node) kickLater(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(retryEvery):
+		n.Kick()
+	}
+}
+
+func sameStatus(a, b *corev1.NodeStatus) bool {
+	strip := func(s *corev1.NodeStatus) *corev1.NodeStatus {
+		s = s.DeepCopy()
+		for i := range s.Conditions {
+			s.Conditions[i].LastHeartbeatTime = metav1.Time{}
+		}
+		return s
+	}
+	return equality.Semantic.DeepEqual(strip(a), strip(b))
+}
+
+func (n *Node) writeStatus(ctx context.Context, status *corev1.NodeStatus) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	patch, err := json.Marshal(map[string]any{"status": status})
+	if err != nil {
+		return err
+	}
+	_, err = n.cfg.Client.CoreV1().Nodes().Patch(ctx, n.cfg.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// status looks at the host. Conditions keep their transition time from prev when they did not change.
+func (n *Node) status(ctx context.Context, prev *corev1.NodeStatus) *corev1.NodeStatus {
+	h := readHost(n.cfg.DataDir)
+	runtimeVersion, err := n.cfg.RuntimeVersion(ctx)
+	if err == nil {
+		err = n.cfg.Ready(ctx)
+	}
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU:              *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
+		corev1.ResourceMemory:           *resource.NewQuantity(h.memoryTotal, resource.BinarySI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(h.diskTotal, resource.BinarySI),
+		corev1.ResourcePods:             *resource.NewQuantity(int64(n.cfg.MaxPods), resource.DecimalSI),
+	}
+	allocatable := capacity.DeepCopy()
+	allocatable[corev1.ResourceCPU] = *resource.NewMilliQuantity(int64(runtime.NumCPU())*1000-n.cfg.ReservedCPU, resource.DecimalSI)
+	allocatable[corev1.ResourceMemory] = *resource.NewQuantity(max(0, h.memoryTotal-n.cfg.ReservedMemory-memoryFloor), resource.BinarySI)
+	allocatable[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(h.diskTotal-h.diskTotal/diskFloorPart, resource.BinarySI)
+	s := &corev1.NodeStatus{
+		Capacity:    capacity,
+		Allocatable: allocatable,
+		Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: n.cfg.Address.String()},
+			{Type: corev1.NodeHostName, Address: n.cfg.Name},
+		},
+		DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: n.cfg.Port}},
+		NodeInfo: corev1.NodeSystemInfo{
+			MachineID: h.machineID, SystemUUID: h.systemUUID, BootID: h.bootID,
+			KernelVersion: h.kernel, OSImage: h.osImage,
+			OperatingSystem: runtime.GOOS, Architecture: runtime.GOARCH,
+			ContainerRuntimeVersion: runtimeVersion,
+			KubeletVersion:          n.cfg.Version,
+		},
+	}
+	if n.cfg.Images != nil {
+		s.Images = n.cfg.Images(ctx)
+	}
+	s.Conditions = []corev1.NodeCondition{
+		pressure(corev1.NodeMemoryPressure, h.memoryAvailable < memoryFloor, "Memory", fmt.Sprintf("%d MiB of memory available", h.memoryAvailable>>20)),
+		pressure(corev1.NodeDiskPressure, h.diskFree < h.diskTotal/diskFloorPart, "Disk", fmt.Sprintf("%d MiB of disk free", h.diskFree>>20)),
+		pressure(corev1.NodePIDPressure, h.pids > h.pidMax-h.pidMax/pidFloorPart, "PID", fmt.Sprintf("%d of %d PIDs in use", h.pids, h.pidMax)),
+		readyCondition(err),
+	}
+	now := metav1.Now()
+	for i := range s.Conditions {
+		c := &s.Conditions[i]
+		c.LastHeartbeatTime, c.LastTransitionTime = now, now
+		if old := condition(prev, c.Type); old != nil && old.Status == c.Status {
+			c.LastTransitionTime = old.LastTransitionTime
+		}
+	}
+	return s
+}
+
+func condition(s *corev1.NodeStatus, t corev1.NodeConditionType) *corev1.NodeCondition {
+	if s == nil {
+		return nil
+	}
+	for i := range s.Conditions {
+		if s.Conditions[i].Type == t {
+			return &s.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// pressure makes a condition as a kubelet names it; the measure is in the message only while there is pressure,
+// so that a healthy node's status does not change all the time.
+func pressure(t corev1.NodeConditionType, under bool, what, measure string) corev1.NodeCondition {
+	if under {
+		return corev1.NodeCondition{Type: t, Status: corev1.ConditionTrue, Reason: "KubeletHasInsufficient" + what, Message: measure}
+	}
+	reason := "KubeletHasSufficient" + what
+	if t == corev1.NodeDiskPressure {
+		reason = "KubeletHasNoDiskPressure"
+	}
+	return corev1.NodeCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: "there is enough"}
+}
+
+func readyCondition(err error) corev1.NodeCondition {
+	if err != nil {
+		return corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady", Message: err.Error()}
+	}
+	return corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "the agent is posting ready status"}
+}
