@@ -21,8 +21,10 @@ type Fake struct {
 	Name string // Host
 	Key  string // HostKey
 
+	ctx    context.Context // ended by Close
+	cancel context.CancelCauseFunc
+
 	mu     sync.Mutex
-	closed chan struct{} // closed by Close
 	files  map[string]FakeFile
 	rules  []fakeRule
 	dials  map[string]func(context.Context) (net.Conn, error)
@@ -46,8 +48,9 @@ type fakeRule struct {
 
 // NewFake has no files and answers every command with success and no output until it is told otherwise.
 func NewFake(host string) *Fake {
+	ctx, cancel := context.WithCancelCause(context.Background())
 	return &Fake{
-		Name: host, closed: make(chan struct{}), files: map[string]FakeFile{},
+		Name: host, ctx: ctx, cancel: cancel, files: map[string]FakeFile{},
 		dials: map[string]func(context.Context) (net.Conn, error){},
 	}
 }
@@ -119,13 +122,11 @@ func (f *Fake) Forget() {
 func (f *Fake) note(format string, args ...any) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	select {
-	case <-f.closed:
-		return &ConnError{f.Name, ErrClosed}
-	default:
-		f.log = append(f.log, fmt.Sprintf(format, args...))
-		return nil
+	if f.ctx.Err() != nil {
+		return context.Cause(f.ctx)
 	}
+	f.log = append(f.log, fmt.Sprintf(format, args...))
+	return nil
 }
 
 // Host implements Conn.
@@ -145,13 +146,7 @@ func (f *Fake) Run(ctx context.Context, c Command) (Result, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go func() {
-		select {
-		case <-f.closed:
-			cancel(&ConnError{f.Name, ErrClosed})
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(f.ctx, func() { cancel(context.Cause(f.ctx)) })()
 	stdout, stderr, code, err := f.handler(c.Line)(ctx, c)
 	if cause := context.Cause(ctx); cause != nil {
 		return Result{}, wrapRun(c, f.Name, cause)
@@ -242,12 +237,6 @@ func (f *Fake) Dial(ctx context.Context, network, address string) (net.Conn, err
 
 // Close implements Conn.
 func (f *Fake) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	select {
-	case <-f.closed:
-	default:
-		close(f.closed)
-	}
+	f.cancel(&ConnError{f.Name, ErrClosed})
 	return nil
 }
