@@ -1,0 +1,244 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/stream"
+)
+
+// maxExecOutput bounds what ExecSync returns; the rest is read and dropped.
+const maxExecOutput = 16 << 10
+
+// ExecSync runs a command and returns its exit code with its output, stdout and stderr together, at most 16 KiB. The
+// command is killed when ctx ends.
+func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string) (int, []byte, error) {
+	out := &limitedBuffer{}
+	code, err := r.Exec(ctx, id, cmd, stream.Streams{Stdout: out, Stderr: out})
+	return code, out.bytes(), err
+}
+
+// Exec runs a command in a running container, as the container's user and with its environment, and returns its
+// exit code. The command is killed when ctx ends, and the error is then ctx's.
+func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.Streams) (_ int, err error) {
+	proc, err := r.execProcess(ctx, id, cmd, s.TTY)
+	if err != nil {
+		return 0, err
+	}
+	execID := NewID()[:32]
+	eio, err := r.execStreams(ctx, id, execID, s)
+	if err != nil {
+		return 0, err
+	}
+	defer func() {
+		eio.Cancel()
+		_ = eio.Close()
+	}()
+	cfg := eio.Config()
+	if _, err := r.tasks().Exec(ctx, &tasks.ExecProcessRequest{
+		ContainerID: id, ExecID: execID, Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
+		Terminal: s.TTY, Spec: proc,
+	}); err != nil {
+		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
+	}
+	defer func() {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		_, derr := r.tasks().DeleteProcess(undo, &tasks.DeleteProcessRequest{ContainerID: id, ExecID: execID})
+		if derr = errgrpc.ToNative(derr); derr != nil && !errdefs.IsNotFound(derr) && err == nil {
+			err = fmt.Errorf("cannot delete exec process: %w", derr)
+		}
+	}()
+	if _, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
+		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
+	}
+	if s.TTY && s.Resize != nil {
+		stop := r.followSize(ctx, id, execID, s.Resize)
+		defer stop()
+	}
+	return r.awaitExec(ctx, id, execID, eio)
+}
+
+// execProcess is the container's own process with another command.
+func (r *Runtime) execProcess(ctx context.Context, id string, cmd []string, tty bool) (*anypb.Any, error) {
+	c, err := r.client.ContainerService().Get(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("cannot exec: %w", err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(c.Spec.GetValue(), &spec); err != nil {
+		return nil, fmt.Errorf("cannot exec: %w", err)
+	}
+	spec.Process.Args, spec.Process.Terminal = cmd, tty
+	if tty {
+		spec.Process.Env = append(spec.Process.Env, "TERM=xterm")
+	}
+	any, err := typeurl.MarshalAny(spec.Process)
+	if err != nil {
+		return nil, fmt.Errorf("cannot exec: %w", err)
+	}
+	return typeurl.MarshalProto(any), nil
+}
+
+func (r *Runtime) execStreams(ctx context.Context, id, execID string, s stream.Streams) (cio.IO, error) {
+	var stdin io.Reader
+	if s.Stdin != nil {
+		stdin = &eofReader{Reader: s.Stdin, eof: func() {
+			_, _ = r.tasks().CloseIO(context.WithoutCancel(ctx), &tasks.CloseIORequest{ContainerID: id, ExecID: execID, Stdin: true})
+		}}
+	}
+	stdout, stderr := s.Stdout, s.Stderr
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	if stderr == nil {
+		stderr = io.Discard
+	}
+	if s.TTY {
+		stderr = nil
+	}
+	opts := []cio.Opt{cio.WithStreams(stdin, stdout, stderr), cio.WithFIFODir(filepath.Join(r.opt.StateDir, "io"))}
+	if s.TTY {
+		opts = append(opts, cio.WithTerminal)
+	}
+	eio, err := cio.NewCreator(opts...)(execID)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make exec streams: %w", err)
+	}
+	return eio, nil
+}
+
+// awaitExec waits for the process and then for its output; when ctx ends first the process is killed.
+func (r *Runtime) awaitExec(ctx context.Context, id, execID string, eio cio.IO) (int, error) {
+	resp, err := r.tasks().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
+	if ctx.Err() != nil {
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
+		defer cancel()
+		_, _ = r.tasks().Kill(undo, &tasks.KillRequest{ContainerID: id, ExecID: execID, Signal: uint32(syscall.SIGKILL), All: true})
+		_, _ = r.tasks().Wait(undo, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		return 0, fmt.Errorf("cannot wait for exec process: %w", errgrpc.ToNative(err))
+	}
+	done := make(chan struct{}) // closed when the output has been copied
+	go func() { eio.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done(): // a child of the command holds its output open
+		eio.Cancel()
+		_ = eio.Close()
+		<-done
+	}
+	return int(resp.ExitStatus), nil
+}
+
+// followSize passes on a terminal's size until the returned function is called.
+func (r *Runtime) followSize(ctx context.Context, id, execID string, sizes <-chan stream.Size) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case sz, ok := <-sizes:
+				if !ok {
+					return
+				}
+				_, _ = r.tasks().ResizePty(ctx, &tasks.ResizePtyRequest{
+					ContainerID: id, ExecID: execID, Width: uint32(sz.Width), Height: uint32(sz.Height),
+				})
+			}
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+// Attach connects to the container's own streams until it ends or ctx does. Input is passed on when the container has
+// one; closeStdin says to close it for the container when the client's ends.
+func (r *Runtime) Attach(ctx context.Context, id string, s stream.Streams, closeStdin bool) error {
+	st := r.streamsOf(id)
+	if st == nil {
+		return fmt.Errorf("cannot attach: container %s does not run: %w", id, errdefs.ErrFailedPrecondition)
+	}
+	if s.TTY && s.Resize != nil {
+		stop := r.followSize(ctx, id, "", s.Resize)
+		defer stop()
+	}
+	if s.Stdin != nil && st.stdin != nil {
+		// The copy ends with the client's stream, which the caller closes when this returns.
+		go func() {
+			_, err := io.Copy(st.stdin, s.Stdin)
+			if err == nil && closeStdin {
+				_ = r.CloseStdin(context.WithoutCancel(ctx), id)
+			}
+		}()
+	}
+	err := st.attach(ctx, s.Stdout, s.Stderr)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// CloseStdin ends the container's input for good.
+func (r *Runtime) CloseStdin(ctx context.Context, id string) error {
+	st := r.streamsOf(id)
+	if st == nil || st.stdin == nil {
+		return nil
+	}
+	_ = st.stdin.Close()
+	if _, err := r.tasks().CloseIO(ctx, &tasks.CloseIORequest{ContainerID: id, Stdin: true}); err != nil {
+		return fmt.Errorf("cannot close input: %w", errgrpc.ToNative(err))
+	}
+	return nil
+}
+
+// eofReader calls eof once when its reader has ended.
+type eofReader struct {
+	io.Reader
+	once sync.Once
+	eof  func()
+}
+
+func (e *eofReader) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err != nil {
+		e.once.Do(e.eof)
+	}
+	return n, err
+}
+
+// limitedBuffer keeps the first maxExecOutput bytes. It is written by two goroutines, one a stream.
+type limitedBuffer struct {
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf = append(b.buf, p[:min(len(p), maxExecOutput-len(b.buf))]...)
+	return len(p), nil
+}
+
+func (b *limitedBuffer) bytes() []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf
+}
