@@ -111,10 +111,8 @@ func (b *Bridge) connect(rec record, path string) error {
 	if err := b.handle.LinkAdd(veth); err != nil {
 		return fmt.Errorf("cannot add link %s: %w", name, err)
 	}
-	// Isolated ports talk to the host only, never to each other below IP.
-	if err := b.handle.LinkSetIsolated(veth, true); err != nil {
-		return fmt.Errorf("cannot isolate link %s: %w", name, err)
-	}
+	// Where the host has br_netfilter on, a packet translated between two pods is bridged, not routed: then a pod that
+	// reaches itself needs its packets back on their own port. (For the same reason ports can not be isolated.)
 	if err := b.handle.LinkSetHairpin(veth, true); err != nil {
 		return fmt.Errorf("cannot set hairpin mode of link %s: %w", name, err)
 	}
