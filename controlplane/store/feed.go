@@ -1,0 +1,219 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// loadPage is how many keys one request of the first fill reads.
+	loadPage = 2000
+	// A feed that fails is tried again after this, doubled each time up to the second.
+	retryFirst, retryMost = 50 * time.Millisecond, 5 * time.Second
+	ageEvery              = 30 * time.Second
+)
+
+// everything is the key that a watch or a range from it on covers all keys with.
+const everything = "\x00"
+
+// errCompacted says that the history the feed wanted to resume from is gone.
+var errCompacted = errors.New("history was compacted")
+
+// Run feeds the caches until ctx ends; it lists and resumes by itself when etcd was away or compacted. When it
+// returns, every watch has ended. A store runs once.
+func (s *Store) Run(ctx context.Context) error {
+	if !s.running.CompareAndSwap(false, true) {
+		return errors.New("cannot run the store: it runs or has run already")
+	}
+	defer s.watches.Wait()
+	defer func() {
+		s.starting.Lock()
+		defer s.starting.Unlock()
+		close(s.done)
+	}()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { s.feed(ctx); return nil })
+	g.Go(func() error { s.keep(ctx); return nil })
+	return g.Wait()
+}
+
+func (s *Store) feed(ctx context.Context) {
+	wait := retryFirst
+	for ctx.Err() == nil {
+		rev, err := s.load(ctx)
+		if err == nil {
+			s.own.forget(rev)
+			s.progress.set(rev)
+			select {
+			case <-s.ready:
+			default:
+				close(s.ready)
+			}
+			wait = retryFirst
+			err = s.follow(ctx)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("cannot follow etcd, reading everything anew", "error", err)
+		pause(ctx, wait)
+		wait = min(2*wait, retryMost)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// load fills every cache from one revision and returns it.
+func (s *Store) load(ctx context.Context) (int64, error) {
+	l := newLoader(s)
+	g, ctx := errgroup.WithContext(ctx)
+	pages := make(chan []*mvccpb.KeyValue, 1) // closed by the reader; one page is read while one is decoded
+	var rev int64
+	g.Go(func() (err error) {
+		defer close(pages)
+		rev, err = s.readAll(ctx, pages)
+		return err
+	})
+	for range loadWorkers {
+		g.Go(func() error {
+			for page := range pages {
+				l.add(page)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return 0, err
+	}
+	for c, got := range l.got {
+		c.replace(got.items, got.broken, rev)
+	}
+	return rev, nil
+}
+
+// readAll sends all keys below the prefix in pages, as they were at one revision.
+func (s *Store) readAll(ctx context.Context, pages chan<- []*mvccpb.KeyValue) (int64, error) {
+	var rev int64
+	for from := s.prefix; ; {
+		opts := []clientv3.OpOption{
+			clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.prefix)), clientv3.WithLimit(loadPage), clientv3.WithRev(rev),
+		}
+		resp, err := s.client.Get(ctx, from, opts...)
+		if err != nil {
+			return 0, fmt.Errorf("cannot list %s: %w", s.prefix, err)
+		}
+		if rev == 0 {
+			rev = resp.Header.Revision
+		}
+		select {
+		case pages <- resp.Kvs:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		if !resp.More || len(resp.Kvs) == 0 {
+			return rev, nil
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+}
+
+// follow applies what happens after the last revision that the caches have. It returns when the history is
+// compacted beyond that; other failures it resumes from.
+func (s *Store) follow(ctx context.Context) error {
+	wait := retryFirst
+	for {
+		err := s.watchOnce(ctx, func() { wait = retryFirst })
+		if ctx.Err() != nil || errors.Is(err, errCompacted) {
+			return err
+		}
+		s.log.Warn("cannot watch etcd, resuming", "error", err)
+		pause(ctx, wait)
+		wait = min(2*wait, retryMost)
+	}
+}
+
+func (s *Store) watchOnce(ctx context.Context, alive func()) error {
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	watch := s.client.Watch(ctx, everything, clientv3.WithFromKey(), clientv3.WithRev(s.progress.revision()+1),
+		clientv3.WithProgressNotify())
+	for resp := range watch {
+		if resp.CompactRevision != 0 {
+			return fmt.Errorf("%w up to revision %d", errCompacted, resp.CompactRevision)
+		}
+		if err := resp.Err(); err != nil {
+			return err
+		}
+		alive()
+		s.applyResponse(&resp)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return errors.New("the watch was closed")
+}
+
+// applyResponse applies whole revisions: etcd does not split one between responses unless asked to.
+func (s *Store) applyResponse(resp *clientv3.WatchResponse) {
+	if resp.IsProgressNotify() {
+		s.progress.set(resp.Header.Revision)
+		return
+	}
+	if len(resp.Events) == 0 {
+		return
+	}
+	byCache := map[*cache][]update{}
+	for _, ev := range resp.Events {
+		if c, key := s.locate(ev.Kv.Key); c != nil {
+			byCache[c] = append(byCache[c], s.read(c, key, ev))
+		}
+	}
+	for c, updates := range byCache {
+		c.apply(updates)
+	}
+	s.progress.set(resp.Events[len(resp.Events)-1].Kv.ModRevision)
+}
+
+// locate returns the cache of a key and the key within it; nil for keys that are not of objects of this store.
+func (s *Store) locate(key []byte) (*cache, string) {
+	rest, ok := strings.CutPrefix(string(key), s.prefix)
+	if !ok {
+		return nil, ""
+	}
+	group, rest, _ := strings.Cut(rest, "/")
+	plural, name, ok := strings.Cut(rest, "/")
+	if !ok {
+		return nil, ""
+	}
+	return s.byPath[group+"/"+plural], name
+}
+
+// read turns an event into an update; what this process wrote itself need not be decoded again.
+func (s *Store) read(c *cache, key string, ev *clientv3.Event) update {
+	u := update{rev: ev.Kv.ModRevision, key: key}
+	if ev.Type == clientv3.EventTypeDelete {
+		return u
+	}
+	if u.item = s.own.take(ev.Kv); u.item != nil {
+		return u
+	}
+	u.item, u.broken = s.decode(c, ev.Kv)
+	if u.broken != nil {
+		s.log.Error("cannot read an object; its resource is not served until it is mended", "error", u.broken)
+	}
+	return u
+}

@@ -1,0 +1,142 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"sync"
+	"weak"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// Format is an encoding of objects on the wire.
+type Format int
+
+// The formats.
+const (
+	JSON Format = iota
+	Protobuf
+	formats
+)
+
+// Item is one immutable version of an object with its shared encodings. The object's resourceVersion is set,
+// its TypeMeta is empty.
+type Item struct {
+	Object   kind.Object
+	Revision int64
+
+	key   string           // NAMESPACE/NAME, or NAME
+	lease clientv3.LeaseID // 0: does not expire
+	stale bool             // to be written anew at the next update
+
+	shared  *encodings
+	mu      sync.Mutex
+	encoded [formats][]byte
+}
+
+// newItem takes over obj. The caller must be the only one who knows it.
+func (s *Store) newItem(key string, obj kind.Object, revision int64) *Item {
+	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+	return &Item{Object: obj, Revision: revision, key: key, shared: s.encodings}
+}
+
+// at returns a copy with another revision: what a watcher gets when the object is gone or ceased to match.
+func (i *Item) at(revision int64) *Item {
+	obj := shallowCopy(i.Object)
+	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
+	return &Item{Object: obj, Revision: revision, key: i.key, lease: i.lease, shared: i.shared}
+}
+
+// shallowCopy returns an object whose own fields, metadata's included, may be set; what they point to is shared.
+func shallowCopy(obj kind.Object) kind.Object {
+	v := reflect.New(reflect.TypeOf(obj).Elem())
+	v.Elem().Set(reflect.ValueOf(obj).Elem())
+	return v.Interface().(kind.Object)
+}
+
+// Encoded returns the object's bytes without TypeMeta: for JSON an object literal that has neither "kind" nor
+// "apiVersion", for Protobuf the bare message (the caller wraps it in runtime.Unknown for get and watch). The
+// bytes are shared and must not be changed. They are made when first asked for, once however many ask at the
+// same time, and kept while the item is among those that were encoded last.
+func (i *Item) Encoded(f Format) ([]byte, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if b := i.encoded[f]; b != nil {
+		return b, nil
+	}
+	b, err := encode(i.Object, f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode %T %s: %w", i.Object, i.key, err)
+	}
+	i.encoded[f] = b
+	i.shared.added(i, f, len(b))
+	return b, nil
+}
+
+func encode(obj kind.Object, f Format) ([]byte, error) {
+	if f == Protobuf {
+		m, ok := obj.(protoMessage)
+		if !ok {
+			return nil, fmt.Errorf("the type has no protobuf form")
+		}
+		return m.Marshal()
+	}
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(obj); err != nil {
+		return nil, err
+	}
+	return bytes.Clone(bytes.TrimSuffix(buf.Bytes(), []byte{'\n'})), nil
+}
+
+// protoMessage is what the API types of k8s.io/api implement.
+type protoMessage interface {
+	runtime.ProtobufMarshaller
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+// encodings bounds the bytes of encodings that items keep: the oldest go first. It holds items weakly, so an
+// old version of an object does not live longer for having been encoded.
+type encodings struct {
+	max int
+
+	mu    sync.Mutex
+	bytes int
+	queue fifo[encodedItem]
+}
+
+type encodedItem struct {
+	item   weak.Pointer[Item]
+	format Format
+	size   int
+}
+
+func newEncodings(max int) *encodings { return &encodings{max: max} }
+
+// added is called with the item's lock held. The locks of other items are only tried, so that two that are
+// encoded at once can not wait for each other; an item in use keeps its bytes for another round.
+func (e *encodings) added(i *Item, f Format, size int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.queue.push(encodedItem{weak.Make(i), f, size})
+	e.bytes += size
+	for n := e.queue.len(); e.bytes > e.max && n > 1; n-- {
+		old := e.queue.pop()
+		item := old.item.Value()
+		if item == i || item != nil && !item.mu.TryLock() {
+			e.queue.push(old)
+			continue
+		}
+		e.bytes -= old.size
+		if item != nil {
+			item.encoded[old.format] = nil
+			item.mu.Unlock()
+		}
+	}
+}

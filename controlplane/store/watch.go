@@ -1,0 +1,290 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+const (
+	defaultBuffer   = 4096
+	defaultBookmark = time.Minute
+	// initialBatch is how many initial events are delivered at a time.
+	initialBatch = 512
+)
+
+// EventType is the type of a watch event.
+type EventType int
+
+// The event types. Bookmark carries only a revision (and InitialEventsEnd when it ends the initial events).
+const (
+	Added EventType = iota
+	Modified
+	Deleted
+	Bookmark
+)
+
+// Event is a change as a watch with a filter sees it: an object that begins to match is Added, one that ceases
+// to is Deleted (with its last matching state and the revision of the change).
+type Event struct {
+	Type             EventType
+	Item             *Item // nil for Bookmark
+	Prev             *Item // what it replaced; nil for Added
+	Revision         int64
+	InitialEventsEnd bool
+}
+
+// WatchQuery is what a watch asks for.
+type WatchQuery struct {
+	Namespace, Name string // "" means all
+	// Index and Value, a key of kind.Kind.Indexes and a value, narrow the watch to objects that have it. The
+	// watch is then not even woken for others, which matters when there are many, as a watch a node.
+	Index, Value      string
+	Match             func(kind.Object) bool
+	ResourceVersion   string // as metav1.ListOptions
+	SendInitialEvents bool
+	AllowBookmarks    bool
+	BookmarkEvery     time.Duration // 0 means a minute
+	Buffer            int           // events that may wait; a watcher that falls behind is ended with 410
+}
+
+// Watch is one open watch. Events is closed by the store when the watch ends; Err then says why (nil: Stop or
+// context; otherwise an apierror such as ResourceExpired to send to the client).
+type Watch struct {
+	cache  *cache
+	query  WatchQuery
+	bucket bucket
+	values func(kind.Object) []string // of the index, nil without
+	from   int64                      // events up to here are not wanted
+
+	events chan []Event  // unbuffered: a batch grows until the reader comes; closed by run
+	wake   chan struct{} // capacity 1: there is something in queue
+	ended  chan struct{} // closed by end
+
+	mu    sync.Mutex
+	queue []*change
+	held  int // events that run holds back because the reader has not come
+	over  bool
+	err   error
+}
+
+// bucket is a group of watchers that the same changes may concern.
+type bucket struct {
+	index string // "" for the groups by name
+	value string // of the index; or a key, or a namespace with a slash, or "" for all
+}
+
+// eachBucket calls f for the groups that a change may concern.
+func (c *cache) eachBucket(ch *change, f func(bucket)) {
+	key := ch.key()
+	f(bucket{})
+	f(bucket{value: key})
+	if i := strings.IndexByte(key, '/'); i >= 0 {
+		f(bucket{value: key[:i+1]})
+	}
+	for name, values := range c.kind.Indexes {
+		for _, it := range []*Item{ch.item, ch.prev} {
+			if it == nil {
+				continue
+			}
+			for _, v := range values(it.Object) {
+				f(bucket{index: name, value: v})
+			}
+		}
+	}
+}
+
+func (c *cache) bucketOf(q *WatchQuery) bucket {
+	switch {
+	case q.Index != "":
+		return bucket{index: q.Index, value: q.Value}
+	case q.Name != "" && (q.Namespace != "" || !c.kind.Namespaced):
+		return bucket{value: keyOf(c.kind, q.Namespace, q.Name)}
+	}
+	return bucket{value: c.prefixOf(q.Namespace)}
+}
+
+// Events delivers batches: all that was ready when the reader came. A batch belongs to the reader.
+func (w *Watch) Events() <-chan []Event { return w.events }
+
+// Err returns why Events was closed.
+func (w *Watch) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// Stop ends the watch; it may be called several times and at any time.
+func (w *Watch) Stop() { w.end(nil) }
+
+// end ends the watch; the first reason counts. It does not wait and takes no lock but the watch's own.
+func (w *Watch) end(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over {
+		w.over, w.err = true, err
+		close(w.ended)
+	}
+}
+
+// push queues changes, which it does not keep the slice of. It never waits: when too many are queued already, the
+// watch ends.
+func (w *Watch) push(changes []*change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return
+	}
+	if len(w.queue)+w.held+len(changes) > w.query.Buffer {
+		w.over, w.err = true, apierrors.NewResourceExpired("The watch was too slow to read its events and has been ended.")
+		close(w.ended)
+		return
+	}
+	w.queue = append(w.queue, changes...)
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take empties the queue. held is how many events the caller still has.
+func (w *Watch) take(held int) []*change {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := w.queue
+	w.queue, w.held = nil, held+len(out)
+	return out
+}
+
+// Watch opens a watch.
+//
+// Without a resourceVersion it begins with the objects that there are, as Added events, as current as etcd;
+// with "0" as the cache has them; with a number it resumes behind that revision, or ends in 410 at once when
+// the events since are not kept any more. With SendInitialEvents it always begins with the objects, not older
+// than the resourceVersion, and a bookmark with InitialEventsEnd follows them if bookmarks are allowed.
+func (s *Store) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*Watch, error) {
+	c, err := s.cacheOf(k)
+	if err != nil {
+		return nil, err
+	}
+	w, err := c.newWatch(q)
+	if err != nil {
+		return nil, err
+	}
+	initial := q.SendInitialEvents || q.ResourceVersion == "" || q.ResourceVersion == "0"
+	var from int64
+	if initial {
+		err = s.reach(ctx, q.ResourceVersion)
+	} else if from, err = parseRevision(q.ResourceVersion); err == nil {
+		err = s.waitReady(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var start *tree
+	var rev int64
+	if initial {
+		start, rev, err = c.register(w)
+	} else {
+		err = c.resume(w, from)
+		rev = from
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !s.startWatch(ctx, w, start, rev) {
+		c.unregister(w)
+		return nil, stopped()
+	}
+	return w, nil
+}
+
+func (c *cache) newWatch(q WatchQuery) (*Watch, error) {
+	if q.Buffer <= 0 {
+		q.Buffer = defaultBuffer
+	}
+	if q.BookmarkEvery <= 0 {
+		q.BookmarkEvery = defaultBookmark
+	}
+	w := &Watch{
+		cache:  c,
+		bucket: c.bucketOf(&q),
+		query:  q,
+		events: make(chan []Event),
+		wake:   make(chan struct{}, 1),
+		ended:  make(chan struct{}),
+	}
+	if q.Index != "" {
+		if w.values = c.kind.Indexes[q.Index]; w.values == nil {
+			return nil, apierrors.NewBadRequest("cannot watch " + c.name + ": no index " + q.Index)
+		}
+	}
+	return w, nil
+}
+
+// startWatch runs the watch unless the store has stopped.
+func (s *Store) startWatch(ctx context.Context, w *Watch, start *tree, rev int64) bool {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	select {
+	case <-s.done:
+		return false
+	default:
+	}
+	s.watches.Go(func() { w.run(ctx, start, rev) })
+	return true
+}
+
+// register adds a watch that begins with the current objects, which it returns.
+func (c *cache) register(w *Watch) (*tree, int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.whole(); err != nil {
+		return nil, 0, err
+	}
+	c.add(w)
+	return c.freeze(), c.current(), nil
+}
+
+// resume adds a watch that goes on behind a revision. Events up to it that are still to come, because the client
+// has seen more than this cache, are left out when they come.
+func (c *cache) resume(w *Watch, from int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if from < c.floor {
+		return apierrors.NewResourceExpired(watchExpired)
+	}
+	missed := c.events.len()
+	for missed > 0 && c.events.at(missed-1).rev > from {
+		missed--
+		w.queue = append(w.queue, c.events.at(missed))
+	}
+	slices.Reverse(w.queue)
+	w.from = from
+	c.add(w)
+	return nil
+}
+
+func (c *cache) add(w *Watch) {
+	set := c.watchers[w.bucket]
+	if set == nil {
+		set = map[*Watch]struct{}{}
+		c.watchers[w.bucket] = set
+	}
+	set[w] = struct{}{}
+}
+
+func (c *cache) unregister(w *Watch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.watchers[w.bucket], w)
+	if len(c.watchers[w.bucket]) == 0 {
+		delete(c.watchers, w.bucket)
+	}
+}
