@@ -92,7 +92,7 @@ func Run(ctx context.Context, c client.Client, log *slog.Logger, controllers ...
 	for k, handlers := range sources {
 		done := make(chan struct{})
 		synced = append(synced, done)
-		g.Go(func() error { return watch(gctx, c, k, done, handlers) })
+		g.Go(func() error { return follow(gctx, c, k, done, handlers) })
 	}
 	g.Go(func() error {
 		for _, done := range synced {
@@ -121,7 +121,7 @@ func Run(ctx context.Context, c client.Client, log *slog.Logger, controllers ...
 	return err
 }
 
-func watch(ctx context.Context, c client.Client, k *kind.Kind, synced chan struct{}, handlers []func(client.Event)) (err error) {
+func follow(ctx context.Context, c client.Client, k *kind.Kind, synced chan struct{}, handlers []func(client.Event)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("cannot handle event of %s: panic: %v\n%s", k.Plural, p, debug.Stack())
