@@ -1,0 +1,312 @@
+package kind
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func deploymentKind() *Kind {
+	docs := appsv1.DeploymentSpec{}.SwaggerDoc()
+	return definition[*appsv1.Deployment]{
+		gv: appsv1.SchemeGroupVersion, kind: "Deployment", plural: "deployments", singular: "deployment",
+		short: []string{"deploy"}, categories: []string{"all"}, namespaced: true, generation: true,
+		new:           func() *appsv1.Deployment { return &appsv1.Deployment{} },
+		list:          func() runtime.Object { return &appsv1.DeploymentList{} },
+		defaults:      defaultDeployment,
+		prepareCreate: func(d *appsv1.Deployment) { d.Status = appsv1.DeploymentStatus{} },
+		prepareUpdate: func(d, old *appsv1.Deployment) { d.Status = old.Status },
+		validate:      validateDeployment,
+		validateUpdate: func(d, old *appsv1.Deployment) field.ErrorList {
+			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
+		},
+		warnings: func(d, old *appsv1.Deployment) []string {
+			var before *corev1.PodTemplateSpec
+			if old != nil {
+				before = &old.Spec.Template
+			}
+			return templateWarnings(&d.Spec.Template, before, field.NewPath("spec", "template"))
+		},
+		status: &statusRules[*appsv1.Deployment]{
+			prepareUpdate: func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
+			validate:      validateDeploymentStatus,
+		},
+		scale: &scaleRules[*appsv1.Deployment]{
+			get: func(d *appsv1.Deployment) (int32, int32, string) {
+				return deref(d.Spec.Replicas, 1), d.Status.Replicas, selectorText(d.Spec.Selector)
+			},
+			set: func(d *appsv1.Deployment, n int32) { d.Spec.Replicas = &n },
+		},
+		columns: append([]metav1.TableColumnDefinition{
+			nameColumn(), column("Ready", "string", "Number of the pod with ready state"),
+			column("Up-to-date", "string", appsv1.DeploymentStatus{}.SwaggerDoc()["updatedReplicas"]),
+			column("Available", "string", appsv1.DeploymentStatus{}.SwaggerDoc()["availableReplicas"]), ageColumn(),
+		}, templateColumns(docs["selector"])...),
+		row: func(d *appsv1.Deployment, now time.Time) []any {
+			names, images := containerCells(d.Spec.Template.Spec.Containers)
+			return []any{
+				d.Name, fmt.Sprintf("%d/%d", d.Status.ReadyReplicas, deref(d.Spec.Replicas, 1)), int64(d.Status.UpdatedReplicas),
+				int64(d.Status.AvailableReplicas), age(d, now), names, images, formatSelector(d.Spec.Selector),
+			}
+		},
+	}.make()
+}
+
+func defaultDeployment(d *appsv1.Deployment) {
+	s := &d.Spec
+	setDefault(&s.Replicas, 1)
+	if s.Strategy.Type == "" {
+		s.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType
+	}
+	if s.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
+		if s.Strategy.RollingUpdate == nil {
+			s.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{}
+		}
+		setDefault(&s.Strategy.RollingUpdate.MaxUnavailable, intstr.FromString("25%"))
+		setDefault(&s.Strategy.RollingUpdate.MaxSurge, intstr.FromString("25%"))
+	}
+	setDefault(&s.RevisionHistoryLimit, 10)
+	setDefault(&s.ProgressDeadlineSeconds, 600)
+	defaultTemplate(&s.Template)
+}
+
+func setDefault[T any](p **T, value T) {
+	if *p == nil {
+		*p = &value
+	}
+}
+
+func validateDeployment(d *appsv1.Deployment) field.ErrorList {
+	path := field.NewPath("spec")
+	s := &d.Spec
+	errs := nonNegative(deref(s.Replicas, 0), path.Child("replicas"))
+	errs = append(errs, validateWorkloadSelector(s.Selector, path.Child("selector"))...)
+	errs = append(errs, validateWorkloadTemplate(&s.Template, s.Selector, path.Child("template"))...)
+	errs = append(errs, validateStrategy(&s.Strategy, path.Child("strategy"))...)
+	errs = append(errs, nonNegative(s.MinReadySeconds, path.Child("minReadySeconds"))...)
+	if s.RevisionHistoryLimit != nil {
+		errs = append(errs, nonNegative(*s.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
+	}
+	if s.ProgressDeadlineSeconds != nil {
+		errs = append(errs, nonNegative(*s.ProgressDeadlineSeconds, path.Child("progressDeadlineSeconds"))...)
+		if *s.ProgressDeadlineSeconds <= s.MinReadySeconds {
+			errs = append(errs, field.Invalid(path.Child("progressDeadlineSeconds"), *s.ProgressDeadlineSeconds, "must be greater than minReadySeconds"))
+		}
+	}
+	return errs
+}
+
+func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.ErrorList {
+	switch s.Type {
+	case appsv1.RecreateDeploymentStrategyType:
+		if s.RollingUpdate != nil {
+			return field.ErrorList{field.Forbidden(path.Child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'")}
+		}
+		return nil
+	case appsv1.RollingUpdateDeploymentStrategyType:
+		if s.RollingUpdate == nil {
+			return field.ErrorList{field.Required(path.Child("rollingUpdate"), "this should be defaulted and never be nil")}
+		}
+		return validateRolling(deref(s.RollingUpdate.MaxUnavailable, intstr.IntOrString{}), deref(s.RollingUpdate.MaxSurge, intstr.IntOrString{}), path.Child("rollingUpdate"))
+	}
+	return oneOf(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
+}
+
+func validateRolling(unavailable, surge intstr.IntOrString, path *field.Path) field.ErrorList {
+	errs := validateIntOrPercent(unavailable, path.Child("maxUnavailable"))
+	errs = append(errs, validateIntOrPercent(surge, path.Child("maxSurge"))...)
+	if isZero(unavailable) && isZero(surge) {
+		errs = append(errs, field.Invalid(path.Child("maxUnavailable"), unavailable, "may not be 0 when `maxSurge` is 0"))
+	}
+	return append(errs, notOver100Percent(unavailable, path.Child("maxUnavailable"))...)
+}
+
+func isZero(v intstr.IntOrString) bool {
+	if v.Type == intstr.Int {
+		return v.IntVal == 0
+	}
+	n, ok := percentOf(v)
+	return ok && n == 0
+}
+
+func validateWorkloadSelector(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	if s == nil {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
+	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(path, s, "empty selector is invalid for deployment"))
+	}
+	return errs
+}
+
+// validateWorkloadTemplate checks the template of a kind whose pods run until they are deleted.
+func validateWorkloadTemplate(t *corev1.PodTemplateSpec, s *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s != nil {
+		if selector, err := metav1.LabelSelectorAsSelector(s); err != nil {
+			errs = append(errs, field.Invalid(path.Root().Child("spec", "selector"), s, "invalid label selector"))
+		} else if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
+			errs = append(errs, field.Invalid(path.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
+		}
+	}
+	errs = append(errs, validateTemplate(t, path)...)
+	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways && t.Spec.RestartPolicy != "" {
+		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
+	}
+	if t.Spec.ActiveDeadlineSeconds != nil {
+		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
+	}
+	return errs
+}
+
+func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
+	path := field.NewPath("status")
+	s := &d.Status
+	errs := nonNegative(s.ObservedGeneration, path.Child("observedGeneration"))
+	errs = append(errs, nonNegative(s.Replicas, path.Child("replicas"))...)
+	errs = append(errs, nonNegative(s.UpdatedReplicas, path.Child("updatedReplicas"))...)
+	errs = append(errs, nonNegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
+	errs = append(errs, nonNegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
+	errs = append(errs, nonNegative(s.UnavailableReplicas, path.Child("unavailableReplicas"))...)
+	errs = append(errs, notMore(s.UpdatedReplicas, s.Replicas, path.Child("updatedReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, notMore(s.ReadyReplicas, s.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, notMore(s.AvailableReplicas, s.Replicas, path.Child("availableReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, notMore(s.AvailableReplicas, s.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
+	if s.CollisionCount != nil {
+		errs = append(errs, nonNegative(*s.CollisionCount, path.Child("collisionCount"))...)
+	}
+	if before := old.Status.CollisionCount; before != nil {
+		if s.CollisionCount == nil {
+			errs = append(errs, field.Required(path.Child("collisionCount"), "cannot be removed once set"))
+		} else if *s.CollisionCount < *before {
+			errs = append(errs, field.Invalid(path.Child("collisionCount"), *s.CollisionCount, "cannot be decremented"))
+		}
+	}
+	return errs
+}
+
+func notMore(value, limit int32, path *field.Path, why string) field.ErrorList {
+	if value <= limit {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, value, why)}
+}
+
+func selectorText(s *metav1.LabelSelector) string {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return ""
+	}
+	return selector.String()
+}
+
+func replicaSetKind() *Kind {
+	spec, status := appsv1.ReplicaSetSpec{}.SwaggerDoc(), appsv1.ReplicaSetStatus{}.SwaggerDoc()
+	return definition[*appsv1.ReplicaSet]{
+		gv: appsv1.SchemeGroupVersion, kind: "ReplicaSet", plural: "replicasets", singular: "replicaset",
+		short: []string{"rs"}, categories: []string{"all"}, namespaced: true, generation: true,
+		new:  func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} },
+		list: func() runtime.Object { return &appsv1.ReplicaSetList{} },
+		defaults: func(r *appsv1.ReplicaSet) {
+			setDefault(&r.Spec.Replicas, 1)
+			defaultTemplate(&r.Spec.Template)
+		},
+		prepareCreate: func(r *appsv1.ReplicaSet) { r.Status = appsv1.ReplicaSetStatus{} },
+		prepareUpdate: func(r, old *appsv1.ReplicaSet) { r.Status = old.Status },
+		validate: func(r *appsv1.ReplicaSet) field.ErrorList {
+			path := field.NewPath("spec")
+			errs := nonNegative(deref(r.Spec.Replicas, 0), path.Child("replicas"))
+			errs = append(errs, nonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
+			errs = append(errs, validateWorkloadSelector(r.Spec.Selector, path.Child("selector"))...)
+			return append(errs, validateWorkloadTemplate(&r.Spec.Template, r.Spec.Selector, path.Child("template"))...)
+		},
+		validateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {
+			return immutable(r.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
+		},
+		status: &statusRules[*appsv1.ReplicaSet]{
+			prepareUpdate: func(r, old *appsv1.ReplicaSet) { r.Spec = old.Spec },
+			validate:      validateReplicaSetStatus,
+		},
+		scale: &scaleRules[*appsv1.ReplicaSet]{
+			get: func(r *appsv1.ReplicaSet) (int32, int32, string) {
+				return deref(r.Spec.Replicas, 1), r.Status.Replicas, selectorText(r.Spec.Selector)
+			},
+			set: func(r *appsv1.ReplicaSet, n int32) { r.Spec.Replicas = &n },
+		},
+		fields: func(r *appsv1.ReplicaSet) fields.Set {
+			return fields.Set{"status.replicas": fmt.Sprint(r.Status.Replicas)}
+		},
+		columns: append([]metav1.TableColumnDefinition{
+			nameColumn(), column("Desired", "integer", spec["replicas"]), column("Current", "integer", status["replicas"]),
+			column("Ready", "integer", status["readyReplicas"]), ageColumn(),
+		}, templateColumns(spec["selector"])...),
+		row: func(r *appsv1.ReplicaSet, now time.Time) []any {
+			names, images := containerCells(r.Spec.Template.Spec.Containers)
+			return []any{
+				r.Name, int64(deref(r.Spec.Replicas, 1)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r, now),
+				names, images, formatSelector(r.Spec.Selector),
+			}
+		},
+	}.make()
+}
+
+func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {
+	path := field.NewPath("status")
+	s := &r.Status
+	errs := nonNegative(s.Replicas, path.Child("replicas"))
+	errs = append(errs, nonNegative(s.FullyLabeledReplicas, path.Child("fullyLabeledReplicas"))...)
+	errs = append(errs, nonNegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
+	errs = append(errs, nonNegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
+	errs = append(errs, nonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
+	errs = append(errs, notMore(s.FullyLabeledReplicas, s.Replicas, path.Child("fullyLabeledReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, notMore(s.ReadyReplicas, s.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, notMore(s.AvailableReplicas, s.Replicas, path.Child("availableReplicas"), "cannot be greater than status.replicas")...)
+	return append(errs, notMore(s.AvailableReplicas, s.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
+}
+
+func controllerRevisionKind() *Kind {
+	return definition[*appsv1.ControllerRevision]{
+		gv: appsv1.SchemeGroupVersion, kind: "ControllerRevision", plural: "controllerrevisions", singular: "controllerrevision", namespaced: true,
+		new:  func() *appsv1.ControllerRevision { return &appsv1.ControllerRevision{} },
+		list: func() runtime.Object { return &appsv1.ControllerRevisionList{} },
+		validate: func(r *appsv1.ControllerRevision) field.ErrorList {
+			var errs field.ErrorList
+			if r.Data.Raw == nil && r.Data.Object == nil {
+				errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
+			}
+			return append(errs, nonNegative(r.Revision, field.NewPath("revision"))...)
+		},
+		validateUpdate: func(r, old *appsv1.ControllerRevision) field.ErrorList {
+			return immutable(r.Data, old.Data, field.NewPath("data"))
+		},
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("Controller", "string", "Controller of the object"),
+			column("Revision", "string", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]), ageColumn(),
+		},
+		row: func(r *appsv1.ControllerRevision, now time.Time) []any {
+			controller := noneText
+			if ref := metav1.GetControllerOf(r); ref != nil {
+				controller = controllerText(ref)
+			}
+			return []any{r.Name, controller, r.Revision, age(r, now)}
+		},
+	}.make()
+}
+
+// controllerText names an owner as kubectl does: kind.group/name.
+func controllerText(ref *metav1.OwnerReference) string {
+	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	return strings.ToLower(gvk.GroupKind().String()) + "/" + ref.Name
+}

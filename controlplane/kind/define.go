@@ -1,0 +1,153 @@
+package kind
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// OwnerIndex is the index that every kind has: objects by the uid of each of their owners.
+const OwnerIndex = "owner"
+
+// definition is a Kind in terms of its own Go type. Its fields mean what those of Kind mean; make erases the
+// type and adds what all kinds have.
+type definition[T Object] struct {
+	gv         schema.GroupVersion
+	kind       string
+	plural     string
+	singular   string
+	short      []string
+	categories []string
+	namespaced bool
+	generation bool
+
+	new  func() T
+	list func() runtime.Object
+
+	defaults       func(T)
+	prepareCreate  func(T)
+	prepareUpdate  func(obj, old T)
+	validate       func(T) field.ErrorList
+	validateUpdate func(obj, old T) field.ErrorList
+	validName      func(name string, prefix bool) []string
+	warnings       func(obj, old T) []string
+
+	status *statusRules[T]
+	scale  *scaleRules[T]
+
+	fields  func(T) fields.Set
+	indexes map[string]func(T) []string
+
+	columns []metav1.TableColumnDefinition
+	row     func(obj T, now time.Time) []any
+
+	gracePeriod func(T, *metav1.DeleteOptions) int64
+	ttl         func(T) time.Duration
+	claims      func(T) []string
+}
+
+type statusRules[T Object] struct {
+	prepareUpdate func(obj, old T)
+	validate      func(obj, old T) field.ErrorList
+}
+
+type scaleRules[T Object] struct {
+	get func(T) (spec, status int32, selector string)
+	set func(T, int32)
+}
+
+// make returns the kind. A field of the definition that is nil stays nil.
+func (d definition[T]) make() *Kind {
+	k := &Kind{
+		GroupVersionKind: d.gv.WithKind(d.kind),
+		Plural:           d.plural,
+		Singular:         d.singular,
+		ShortNames:       d.short,
+		Categories:       d.categories,
+		Namespaced:       d.namespaced,
+		Generation:       d.generation,
+		New:              func() Object { return d.new() },
+		NewList:          d.list,
+		Default:          one(d.defaults),
+		PrepareCreate:    one(d.prepareCreate),
+		PrepareUpdate:    two(d.prepareUpdate),
+		Validate:         oneTo(d.validate),
+		ValidateUpdate:   twoTo(d.validateUpdate),
+		ValidName:        d.validName,
+		Fields:           oneTo(d.fields),
+		Indexes:          map[string]func(Object) []string{OwnerIndex: ownerUIDs},
+		Columns:          d.columns,
+		Row:              func(obj Object, now time.Time) []any { return d.row(obj.(T), now) },
+		TTL:              oneTo(d.ttl),
+		Claims:           oneTo(d.claims),
+	}
+	for name, index := range d.indexes {
+		k.Indexes[name] = oneTo(index)
+	}
+	if d.warnings != nil {
+		k.Warnings = func(obj, old Object) []string {
+			before, _ := old.(T)
+			return d.warnings(obj.(T), before)
+		}
+	}
+	if d.gracePeriod != nil {
+		k.GracePeriod = func(obj Object, opts *metav1.DeleteOptions) int64 { return d.gracePeriod(obj.(T), opts) }
+	}
+	if d.status != nil {
+		k.Status = &Status{PrepareUpdate: two(d.status.prepareUpdate), Validate: twoTo(d.status.validate)}
+	}
+	if d.scale != nil {
+		k.Scale = &Scale{
+			Get: func(obj Object) (int32, int32, string) { return d.scale.get(obj.(T)) },
+			Set: func(obj Object, replicas int32) { d.scale.set(obj.(T), replicas) },
+		}
+	}
+	return k
+}
+
+func one[T Object](f func(T)) func(Object) {
+	if f == nil {
+		return nil
+	}
+	return func(obj Object) { f(obj.(T)) }
+}
+
+func two[T Object](f func(obj, old T)) func(obj, old Object) {
+	if f == nil {
+		return nil
+	}
+	return func(obj, old Object) { f(obj.(T), old.(T)) }
+}
+
+func oneTo[T Object, R any](f func(T) R) func(Object) R {
+	if f == nil {
+		return nil
+	}
+	return func(obj Object) R { return f(obj.(T)) }
+}
+
+func twoTo[T Object, R any](f func(obj, old T) R) func(obj, old Object) R {
+	if f == nil {
+		return nil
+	}
+	return func(obj, old Object) R { return f(obj.(T), old.(T)) }
+}
+
+func ownerUIDs(obj Object) []string {
+	refs := obj.GetOwnerReferences()
+	if len(refs) == 0 {
+		return nil
+	}
+	uids := make([]string, len(refs))
+	for i, ref := range refs {
+		uids[i] = string(ref.UID)
+	}
+	return uids
+}
+
+// none is the validation of a kind that the API accepts in every form.
+func none[T Object](T) field.ErrorList { return nil }

@@ -1,0 +1,42 @@
+package kind
+
+import (
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func leaseKind() *Kind {
+	docs := coordinationv1.LeaseSpec{}.SwaggerDoc()
+	return definition[*coordinationv1.Lease]{
+		gv: coordinationv1.SchemeGroupVersion, kind: "Lease", plural: "leases", singular: "lease", namespaced: true,
+		new:      func() *coordinationv1.Lease { return &coordinationv1.Lease{} },
+		list:     func() runtime.Object { return &coordinationv1.LeaseList{} },
+		validate: validateLease,
+		columns:  []metav1.TableColumnDefinition{nameColumn(), column("Holder", "string", docs["holderIdentity"]), ageColumn()},
+		row: func(l *coordinationv1.Lease, now time.Time) []any {
+			return []any{l.Name, deref(l.Spec.HolderIdentity, ""), age(l, now)}
+		},
+	}.make()
+}
+
+func validateLease(l *coordinationv1.Lease) field.ErrorList {
+	var errs field.ErrorList
+	path := field.NewPath("spec")
+	if d := l.Spec.LeaseDurationSeconds; d != nil && *d <= 0 {
+		errs = append(errs, greaterThanZero(path.Child("leaseDurationSeconds"), *d))
+	}
+	if t := l.Spec.LeaseTransitions; t != nil && *t < 0 {
+		errs = append(errs, field.Invalid(path.Child("leaseTransitions"), *t, "must be greater than or equal to 0"))
+	}
+	if s := l.Spec.Strategy; s != nil && *s == "" {
+		errs = append(errs, field.Invalid(path.Child("strategy"), *s, "must not be empty"))
+	}
+	if l.Spec.PreferredHolder != nil && *l.Spec.PreferredHolder != "" && deref(l.Spec.Strategy, "") == "" {
+		errs = append(errs, field.Invalid(path.Child("preferredHolder"), *l.Spec.PreferredHolder, "may only be specified if `strategy` is defined"))
+	}
+	return errs
+}

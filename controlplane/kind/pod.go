@@ -1,0 +1,150 @@
+package kind
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// NodeNameIndex lists pods by the node that they are bound to.
+const NodeNameIndex = "nodeName"
+
+func podKind() *Kind {
+	status, spec := corev1.PodStatus{}.SwaggerDoc(), corev1.PodSpec{}.SwaggerDoc()
+	return definition[*corev1.Pod]{
+		gv: corev1.SchemeGroupVersion, kind: "Pod", plural: "pods", singular: "pod",
+		short: []string{"po"}, categories: []string{"all"}, namespaced: true, generation: true,
+		new:            func() *corev1.Pod { return &corev1.Pod{} },
+		list:           func() runtime.Object { return &corev1.PodList{} },
+		defaults:       defaultPod,
+		prepareCreate:  preparePodCreate,
+		prepareUpdate:  func(p, old *corev1.Pod) { p.Status = old.Status },
+		validate:       validatePod,
+		validateUpdate: validatePodUpdate,
+		warnings: func(p, old *corev1.Pod) []string {
+			now := &corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec}
+			if old == nil {
+				return templateWarnings(now, nil, nil)
+			}
+			return templateWarnings(now, &corev1.PodTemplateSpec{ObjectMeta: old.ObjectMeta, Spec: old.Spec}, nil)
+		},
+		status: &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
+		fields: podFields,
+		indexes: map[string]func(*corev1.Pod) []string{
+			NodeNameIndex: func(p *corev1.Pod) []string {
+				if p.Spec.NodeName == "" {
+					return nil
+				}
+				return []string{p.Spec.NodeName}
+			},
+		},
+		gracePeriod: podGracePeriod,
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(),
+			column("Ready", "string", "The aggregate readiness state of this pod for accepting traffic."),
+			column("Status", "string", "The aggregate status of the containers in this pod."),
+			column("Restarts", "string", "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted."),
+			ageColumn(),
+			wide("IP", "string", status["podIP"]),
+			wide("Node", "string", spec["nodeName"]),
+			wide("Nominated Node", "string", status["nominatedNodeName"]),
+			wide("Readiness Gates", "string", spec["readinessGates"]),
+		},
+		row: podRow,
+	}.make()
+}
+
+func preparePodCreate(p *corev1.Pod) {
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOSClass(p)}
+	if *p.Spec.TerminationGracePeriodSeconds < 0 {
+		*p.Spec.TerminationGracePeriodSeconds = 1
+	}
+	if len(p.Spec.SchedulingGates) > 0 {
+		p.Status.Conditions = []corev1.PodCondition{{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
+			Message: "Scheduling is blocked due to non-empty scheduling gates", LastTransitionTime: p.CreationTimestamp,
+		}}
+	}
+}
+
+func preparePodStatus(p, old *corev1.Pod) {
+	p.Spec = old.Spec
+	p.OwnerReferences = old.OwnerReferences
+	if p.Status.QOSClass == "" {
+		p.Status.QOSClass = old.Status.QOSClass
+	}
+}
+
+func podFields(p *corev1.Pod) fields.Set {
+	return fields.Set{
+		"spec.nodeName":            p.Spec.NodeName,
+		"spec.restartPolicy":       string(p.Spec.RestartPolicy),
+		"spec.schedulerName":       p.Spec.SchedulerName,
+		"spec.serviceAccountName":  p.Spec.ServiceAccountName,
+		"spec.hostNetwork":         strconv.FormatBool(p.Spec.HostNetwork),
+		"status.phase":             string(p.Status.Phase),
+		"status.podIP":             podIP(p),
+		"status.nominatedNodeName": p.Status.NominatedNodeName,
+	}
+}
+
+func podIP(p *corev1.Pod) string {
+	if len(p.Status.PodIPs) > 0 {
+		return p.Status.PodIPs[0].IP
+	}
+	return p.Status.PodIP
+}
+
+// podGracePeriod is what the caller or else the pod asks for; a pod that runs nowhere has nothing to wait for.
+func podGracePeriod(p *corev1.Pod, opts *metav1.DeleteOptions) int64 {
+	grace := deref(p.Spec.TerminationGracePeriodSeconds, 0)
+	if opts != nil && opts.GracePeriodSeconds != nil {
+		grace = *opts.GracePeriodSeconds
+	}
+	if p.Spec.NodeName == "" || podFinished(p) {
+		return 0
+	}
+	if grace < 0 {
+		return 1
+	}
+	return grace
+}
+
+func podFinished(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+}
+
+// QOSClass says how a pod's processes rank when its node is short of memory: Guaranteed when each container
+// has limits of cpu and memory that equal its requests, BestEffort when none has any, Burstable otherwise.
+func QOSClass(p *corev1.Pod) corev1.PodQOSClass {
+	var all []*corev1.ResourceRequirements
+	if r := p.Spec.Resources; r != nil && (len(r.Limits) > 0 || len(r.Requests) > 0) {
+		all = append(all, r)
+	} else {
+		for _, c := range allContainers(&p.Spec) {
+			all = append(all, &c.Resources)
+		}
+	}
+	guaranteed, bestEffort := true, true
+	for _, r := range all {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			request, limit := r.Requests[name], r.Limits[name]
+			if request.Sign() > 0 || limit.Sign() > 0 {
+				bestEffort = false
+			}
+			if _, requested := r.Requests[name]; limit.Sign() <= 0 || requested && request.Cmp(limit) != 0 {
+				guaranteed = false
+			}
+		}
+	}
+	switch {
+	case bestEffort:
+		return corev1.PodQOSBestEffort
+	case guaranteed:
+		return corev1.PodQOSGuaranteed
+	}
+	return corev1.PodQOSBurstable
+}

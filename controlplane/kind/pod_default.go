@@ -1,0 +1,299 @@
+package kind
+
+import (
+	"github.com/distribution/reference"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+// serviceAccountTokenSeconds is how long a projected token lives when its volume does not say.
+const serviceAccountTokenSeconds = 3600
+
+// defaultPod sets what a pod has beyond a pod template.
+func defaultPod(p *corev1.Pod) {
+	s := &p.Spec
+	for _, c := range allContainers(s) {
+		requestsFromLimits(&c.Resources)
+	}
+	if s.Resources != nil {
+		defaultPodResources(p)
+	}
+	setDefault(&s.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
+	if s.HostNetwork {
+		for _, c := range allContainers(s) {
+			for i := range c.Ports {
+				if c.Ports[i].HostPort == 0 {
+					c.Ports[i].HostPort = c.Ports[i].ContainerPort
+				}
+			}
+		}
+	}
+	defaultPodSpec(s)
+}
+
+// defaultTemplate sets the defaults of a pod template. What a pod has in addition is left out, so that a
+// template stays as it was written.
+func defaultTemplate(t *corev1.PodTemplateSpec) { defaultPodSpec(&t.Spec) }
+
+// allContainers returns init containers and containers, to be changed in place.
+func allContainers(s *corev1.PodSpec) []*corev1.Container {
+	out := make([]*corev1.Container, 0, len(s.InitContainers)+len(s.Containers))
+	for i := range s.InitContainers {
+		out = append(out, &s.InitContainers[i])
+	}
+	for i := range s.Containers {
+		out = append(out, &s.Containers[i])
+	}
+	return out
+}
+
+func requestsFromLimits(r *corev1.ResourceRequirements) {
+	if r.Limits == nil {
+		return
+	}
+	if r.Requests == nil {
+		r.Requests = corev1.ResourceList{}
+	}
+	for name, limit := range r.Limits {
+		if _, ok := r.Requests[name]; !ok {
+			r.Requests[name] = limit.DeepCopy()
+		}
+	}
+}
+
+// defaultPodResources completes requests of the pod as a whole: where the pod has a limit, from what its containers request
+// together, or else from the limit.
+func defaultPodResources(p *corev1.Pod) {
+	r := p.Spec.Resources
+	if len(r.Limits) == 0 {
+		return
+	}
+	requests := r.Requests
+	if requests == nil {
+		requests = corev1.ResourceList{}
+	}
+	for name, sum := range resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{}) {
+		if _, ok := requests[name]; !ok && resourcehelper.IsSupportedPodLevelResource(name) && !isHugePages(name) {
+			requests[name] = sum.DeepCopy()
+		}
+	}
+	for name, limit := range r.Limits {
+		if _, ok := requests[name]; !ok && resourcehelper.IsSupportedPodLevelResource(name) {
+			requests[name] = limit.DeepCopy()
+		}
+	}
+	if len(requests) > 0 {
+		r.Requests = requests
+	}
+}
+
+func defaultPodSpec(s *corev1.PodSpec) {
+	if s.DNSPolicy == "" {
+		s.DNSPolicy = corev1.DNSClusterFirst
+	}
+	if s.RestartPolicy == "" {
+		s.RestartPolicy = corev1.RestartPolicyAlways
+	}
+	if s.SecurityContext == nil {
+		s.SecurityContext = &corev1.PodSecurityContext{}
+	}
+	setDefault(&s.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds)
+	if s.SchedulerName == "" {
+		s.SchedulerName = corev1.DefaultSchedulerName
+	}
+	// one value under its old and its new name
+	if s.ServiceAccountName == "" {
+		s.ServiceAccountName = s.DeprecatedServiceAccount
+	}
+	s.DeprecatedServiceAccount = s.ServiceAccountName
+	defaultResources(s.Overhead)
+	if s.Resources != nil {
+		defaultResources(s.Resources.Limits)
+		defaultResources(s.Resources.Requests)
+	}
+	for i := range s.Volumes {
+		defaultVolume(&s.Volumes[i])
+	}
+	for _, c := range allContainers(s) {
+		defaultContainer(c)
+	}
+	for i := range s.EphemeralContainers {
+		// the two types have the same fields in the same order
+		c := corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
+		defaultContainer(&c)
+		s.EphemeralContainers[i].EphemeralContainerCommon = corev1.EphemeralContainerCommon(c)
+	}
+}
+
+// defaultResources rounds quantities up to thousandths, the finest that the API keeps.
+func defaultResources(list corev1.ResourceList) {
+	for name, quantity := range list {
+		quantity.RoundUp(resource.Milli)
+		list[name] = quantity
+	}
+}
+
+func defaultContainer(c *corev1.Container) {
+	if c.ImagePullPolicy == "" {
+		c.ImagePullPolicy = pullPolicyOf(c.Image)
+	}
+	if c.TerminationMessagePath == "" {
+		c.TerminationMessagePath = corev1.TerminationMessagePathDefault
+	}
+	if c.TerminationMessagePolicy == "" {
+		c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
+	}
+	for i := range c.Ports {
+		if c.Ports[i].Protocol == "" {
+			c.Ports[i].Protocol = corev1.ProtocolTCP
+		}
+	}
+	for i := range c.Env {
+		if from := c.Env[i].ValueFrom; from != nil {
+			defaultFieldRef(from.FieldRef)
+			if from.FileKeyRef != nil {
+				setDefault(&from.FileKeyRef.Optional, false)
+			}
+		}
+	}
+	defaultResources(c.Resources.Limits)
+	defaultResources(c.Resources.Requests)
+	for _, p := range []*corev1.Probe{c.LivenessProbe, c.ReadinessProbe, c.StartupProbe} {
+		defaultProbe(p)
+	}
+	if c.Lifecycle != nil {
+		for _, h := range []*corev1.LifecycleHandler{c.Lifecycle.PostStart, c.Lifecycle.PreStop} {
+			if h != nil {
+				defaultHTTPGet(h.HTTPGet)
+			}
+		}
+	}
+}
+
+// pullPolicyOf is Always for the tag "latest", also when it is implied, and IfNotPresent for all else.
+func pullPolicyOf(image string) corev1.PullPolicy {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return corev1.PullIfNotPresent // validation refuses the image or the runtime will
+	}
+	if tagged, ok := reference.TagNameOnly(named).(reference.Tagged); ok && tagged.Tag() == "latest" {
+		return corev1.PullAlways
+	}
+	return corev1.PullIfNotPresent
+}
+
+func defaultFieldRef(f *corev1.ObjectFieldSelector) {
+	if f != nil && f.APIVersion == "" {
+		f.APIVersion = "v1"
+	}
+}
+
+func defaultProbe(p *corev1.Probe) {
+	if p == nil {
+		return
+	}
+	zeroTo(&p.TimeoutSeconds, 1)
+	zeroTo(&p.PeriodSeconds, 10)
+	zeroTo(&p.SuccessThreshold, 1)
+	zeroTo(&p.FailureThreshold, 3)
+	defaultHTTPGet(p.HTTPGet)
+	if p.GRPC != nil {
+		setDefault(&p.GRPC.Service, "")
+	}
+}
+
+func zeroTo(p *int32, value int32) {
+	if *p == 0 {
+		*p = value
+	}
+}
+
+func defaultHTTPGet(h *corev1.HTTPGetAction) {
+	if h == nil {
+		return
+	}
+	if h.Path == "" {
+		h.Path = "/"
+	}
+	if h.Scheme == "" {
+		h.Scheme = corev1.URISchemeHTTP
+	}
+}
+
+func defaultVolume(v *corev1.Volume) {
+	if v.VolumeSource == (corev1.VolumeSource{}) {
+		v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+	}
+	s := &v.VolumeSource
+	if s.Secret != nil {
+		setDefault(&s.Secret.DefaultMode, corev1.SecretVolumeSourceDefaultMode)
+	}
+	if s.ConfigMap != nil {
+		setDefault(&s.ConfigMap.DefaultMode, corev1.ConfigMapVolumeSourceDefaultMode)
+	}
+	if s.DownwardAPI != nil {
+		setDefault(&s.DownwardAPI.DefaultMode, corev1.DownwardAPIVolumeSourceDefaultMode)
+		defaultDownwardFiles(s.DownwardAPI.Items)
+	}
+	if s.Projected != nil {
+		defaultProjected(s.Projected)
+	}
+	if s.HostPath != nil {
+		setDefault(&s.HostPath.Type, corev1.HostPathUnset)
+	}
+	if s.Image != nil && s.Image.PullPolicy == "" {
+		s.Image.PullPolicy = pullPolicyOf(s.Image.Reference)
+	}
+	if s.Ephemeral != nil && s.Ephemeral.VolumeClaimTemplate != nil {
+		setDefault(&s.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	}
+	defaultNetworkVolume(s)
+}
+
+func defaultDownwardFiles(items []corev1.DownwardAPIVolumeFile) {
+	for i := range items {
+		defaultFieldRef(items[i].FieldRef)
+	}
+}
+
+func defaultProjected(p *corev1.ProjectedVolumeSource) {
+	setDefault(&p.DefaultMode, corev1.ProjectedVolumeSourceDefaultMode)
+	for i := range p.Sources {
+		s := &p.Sources[i]
+		if s.DownwardAPI != nil {
+			defaultDownwardFiles(s.DownwardAPI.Items)
+		}
+		if s.ServiceAccountToken != nil {
+			setDefault(&s.ServiceAccountToken.ExpirationSeconds, serviceAccountTokenSeconds)
+		}
+	}
+}
+
+// defaultNetworkVolume sets the defaults of the volume sources that name a storage system.
+func defaultNetworkVolume(s *corev1.VolumeSource) {
+	if s.ISCSI != nil && s.ISCSI.ISCSIInterface == "" {
+		s.ISCSI.ISCSIInterface = "default"
+	}
+	if r := s.RBD; r != nil {
+		emptyTo(&r.RBDPool, "rbd")
+		emptyTo(&r.RadosUser, "admin")
+		emptyTo(&r.Keyring, "/etc/ceph/keyring")
+	}
+	if a := s.AzureDisk; a != nil {
+		setDefault(&a.CachingMode, corev1.AzureDataDiskCachingReadWrite)
+		setDefault(&a.Kind, corev1.AzureSharedBlobDisk)
+		setDefault(&a.FSType, "ext4")
+		setDefault(&a.ReadOnly, false)
+	}
+	if i := s.ScaleIO; i != nil {
+		emptyTo(&i.StorageMode, "ThinProvisioned")
+		emptyTo(&i.FSType, "xfs")
+	}
+}
+
+func emptyTo(p *string, value string) {
+	if *p == "" {
+		*p = value
+	}
+}

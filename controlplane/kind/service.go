@@ -1,0 +1,318 @@
+package kind
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func serviceKind() *Kind {
+	docs := corev1.ServiceSpec{}.SwaggerDoc()
+	return definition[*corev1.Service]{
+		gv: corev1.SchemeGroupVersion, kind: "Service", plural: "services", singular: "service",
+		short: []string{"svc"}, categories: []string{"all"}, namespaced: true,
+		new:            func() *corev1.Service { return &corev1.Service{} },
+		list:           func() runtime.Object { return &corev1.ServiceList{} },
+		defaults:       defaultService,
+		prepareCreate:  func(s *corev1.Service) { s.Status = corev1.ServiceStatus{} },
+		prepareUpdate:  prepareServiceUpdate,
+		validate:       validateService,
+		validateUpdate: validateServiceUpdate,
+		validName:      apivalidation.NameIsDNS1035Label,
+		status: &statusRules[*corev1.Service]{
+			prepareUpdate: func(s, old *corev1.Service) { s.Spec = old.Spec },
+			validate: func(s, _ *corev1.Service) field.ErrorList {
+				return validateLoadBalancerStatus(s.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer", "ingress"))
+			},
+		},
+		fields: func(s *corev1.Service) fields.Set {
+			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
+		},
+		claims: serviceClaims,
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("Type", "string", docs["type"]), column("Cluster-IP", "string", docs["clusterIP"]),
+			column("External-IP", "string", docs["externalIPs"]), column("Port(s)", "string", docs["ports"]), ageColumn(),
+			wide("Selector", "string", docs["selector"]),
+		},
+		row: func(s *corev1.Service, now time.Time) []any {
+			ip := s.Spec.ClusterIP
+			if len(s.Spec.ClusterIPs) > 0 {
+				ip = s.Spec.ClusterIPs[0]
+			}
+			return []any{
+				s.Name, string(s.Spec.Type), orNone(ip), externalIPText(s), servicePortsText(s.Spec.Ports), age(s, now),
+				formatLabels(s.Spec.Selector),
+			}
+		},
+	}.make()
+}
+
+func defaultService(s *corev1.Service) {
+	spec := &s.Spec
+	if spec.SessionAffinity == "" {
+		spec.SessionAffinity = corev1.ServiceAffinityNone
+	}
+	switch spec.SessionAffinity {
+	case corev1.ServiceAffinityNone:
+		spec.SessionAffinityConfig = nil
+	case corev1.ServiceAffinityClientIP:
+		if c := spec.SessionAffinityConfig; c == nil || c.ClientIP == nil || c.ClientIP.TimeoutSeconds == nil {
+			seconds := corev1.DefaultClientIPServiceAffinitySeconds
+			spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
+		}
+	}
+	if spec.Type == "" {
+		spec.Type = corev1.ServiceTypeClusterIP
+	}
+	for i := range spec.Ports {
+		p := &spec.Ports[i]
+		if p.Protocol == "" {
+			p.Protocol = corev1.ProtocolTCP
+		}
+		if p.TargetPort == intstr.FromInt32(0) || p.TargetPort == intstr.FromString("") {
+			p.TargetPort = intstr.FromInt32(p.Port)
+		}
+	}
+	if spec.ExternalTrafficPolicy == "" && externallyAccessible(s) {
+		spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
+	}
+	if HasClusterIP(s) {
+		setDefault(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+	}
+	if spec.Type == corev1.ServiceTypeLoadBalancer {
+		setDefault(&spec.AllocateLoadBalancerNodePorts, true)
+		for i := range s.Status.LoadBalancer.Ingress {
+			if in := &s.Status.LoadBalancer.Ingress[i]; in.IP != "" {
+				setDefault(&in.IPMode, corev1.LoadBalancerIPModeVIP)
+			}
+		}
+	}
+	// clusterIP is the first of clusterIPs
+	if spec.ClusterIP != "" && len(spec.ClusterIPs) == 0 {
+		spec.ClusterIPs = []string{spec.ClusterIP}
+	}
+}
+
+func externallyAccessible(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeLoadBalancer || s.Spec.Type == corev1.ServiceTypeNodePort ||
+		s.Spec.Type == corev1.ServiceTypeClusterIP && len(s.Spec.ExternalIPs) > 0
+}
+
+// HasClusterIP says whether services of this type have a cluster IP, which may be "None".
+func HasClusterIP(s *corev1.Service) bool {
+	switch s.Spec.Type {
+	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
+		return true
+	}
+	return false
+}
+
+// WantsNodePorts says whether each port of the service is to have a node port.
+func WantsNodePorts(s *corev1.Service) bool {
+	switch s.Spec.Type {
+	case corev1.ServiceTypeNodePort:
+		return true
+	case corev1.ServiceTypeLoadBalancer:
+		return deref(s.Spec.AllocateLoadBalancerNodePorts, true)
+	}
+	return false
+}
+
+// WantsHealthCheckNodePort says whether the service has a port at which load balancers ask for local endpoints.
+func WantsHealthCheckNodePort(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+// prepareServiceUpdate keeps what was allocated and the client left out, and drops what the new type has not.
+func prepareServiceUpdate(s, old *corev1.Service) {
+	s.Status = old.Status
+	normalizeClusterIPs(s, old)
+	keepAllocated(s, old)
+	dropTypeDependent(s, old)
+}
+
+// normalizeClusterIPs lets a client that knows clusterIP only change or clear it: clusterIPs follows.
+func normalizeClusterIPs(s, old *corev1.Service) {
+	same := equalStrings(s.Spec.ClusterIPs, old.Spec.ClusterIPs)
+	switch {
+	case s.Spec.ClusterIP == old.Spec.ClusterIP:
+	case s.Spec.ClusterIP == "" && same:
+		s.Spec.ClusterIPs = nil
+	case s.Spec.ClusterIP != "" && (same || len(s.Spec.ClusterIPs) == 0):
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+	}
+}
+
+func equalStrings(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+func keepAllocated(s, old *corev1.Service) {
+	if HasClusterIP(s) && HasClusterIP(old) {
+		if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) == 0 {
+			s.Spec.ClusterIP = old.Spec.ClusterIP
+			s.Spec.ClusterIPs = old.Spec.ClusterIPs
+		}
+		if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) > 0 {
+			s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
+		}
+		if s.Spec.IPFamilyPolicy == nil {
+			s.Spec.IPFamilyPolicy = old.Spec.IPFamilyPolicy
+		}
+		if len(s.Spec.IPFamilies) == 0 {
+			s.Spec.IPFamilies = old.Spec.IPFamilies
+		}
+	}
+	if WantsNodePorts(s) && WantsNodePorts(old) {
+		keepNodePorts(s.Spec.Ports, old.Spec.Ports)
+	}
+	if WantsHealthCheckNodePort(s) && WantsHealthCheckNodePort(old) && s.Spec.HealthCheckNodePort == 0 {
+		s.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	}
+}
+
+// keepNodePorts gives ports without a node port the one of the old port with the same number and protocol,
+// unless another port asks for it now.
+func keepNodePorts(ports, old []corev1.ServicePort) {
+	type key struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	had := map[key]int32{}
+	for _, p := range old {
+		had[key{p.Protocol, p.Port}] = p.NodePort
+	}
+	used := map[key]bool{}
+	for _, p := range ports {
+		if p.NodePort != 0 {
+			used[key{p.Protocol, p.NodePort}] = true
+		}
+	}
+	for i := range ports {
+		p := &ports[i]
+		if nodePort := had[key{p.Protocol, p.Port}]; p.NodePort == 0 && !used[key{p.Protocol, nodePort}] {
+			p.NodePort = nodePort
+			used[key{p.Protocol, nodePort}] = true
+		}
+	}
+}
+
+// dropTypeDependent clears the fields that the old type had and the new one has not, where the client left
+// them as they were: what it set on purpose is for validation to refuse.
+func dropTypeDependent(s, old *corev1.Service) {
+	if HasClusterIP(old) && !HasClusterIP(s) {
+		if s.Spec.ClusterIP == old.Spec.ClusterIP && equalStrings(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
+		}
+		s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
+		s.Spec.InternalTrafficPolicy = nil
+	}
+	if WantsNodePorts(old) && !WantsNodePorts(s) && sameNodePorts(s, old) {
+		for i := range s.Spec.Ports {
+			s.Spec.Ports[i].NodePort = 0
+		}
+	}
+	if WantsHealthCheckNodePort(old) && !WantsHealthCheckNodePort(s) && s.Spec.HealthCheckNodePort == old.Spec.HealthCheckNodePort {
+		s.Spec.HealthCheckNodePort = 0
+	}
+	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		s.Spec.AllocateLoadBalancerNodePorts = nil
+		if deref(s.Spec.LoadBalancerClass, "") == deref(old.Spec.LoadBalancerClass, "") {
+			s.Spec.LoadBalancerClass = nil
+		}
+		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	}
+	if externallyAccessible(old) && !externallyAccessible(s) && s.Spec.ExternalTrafficPolicy == old.Spec.ExternalTrafficPolicy {
+		s.Spec.ExternalTrafficPolicy = ""
+	}
+}
+
+func sameNodePorts(s, old *corev1.Service) bool {
+	had := map[int32]bool{}
+	for _, p := range old.Spec.Ports {
+		had[p.NodePort] = true
+	}
+	for _, p := range s.Spec.Ports {
+		if p.NodePort != 0 && !had[p.NodePort] {
+			return false
+		}
+	}
+	return true
+}
+
+// serviceClaims are the addresses and ports that no other service may have. The health check port is a TCP
+// port of the nodes like any other.
+func serviceClaims(s *corev1.Service) []string {
+	var claims []string
+	seen := map[string]bool{}
+	add := func(claim string) {
+		if !seen[claim] {
+			seen[claim] = true
+			claims = append(claims, claim)
+		}
+	}
+	for _, ip := range s.Spec.ClusterIPs {
+		if ip != "" && ip != corev1.ClusterIPNone {
+			add("clusterip/" + ip)
+		}
+	}
+	for _, p := range s.Spec.Ports {
+		if p.NodePort != 0 {
+			add(fmt.Sprintf("nodeport/%s/%d", p.Protocol, p.NodePort))
+		}
+	}
+	if p := s.Spec.HealthCheckNodePort; p != 0 {
+		add(fmt.Sprintf("nodeport/%s/%d", corev1.ProtocolTCP, p))
+	}
+	return claims
+}
+
+func externalIPText(s *corev1.Service) string {
+	switch s.Spec.Type {
+	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort:
+		return orNone(strings.Join(s.Spec.ExternalIPs, ","))
+	case corev1.ServiceTypeLoadBalancer:
+		var ips []string
+		for _, in := range s.Status.LoadBalancer.Ingress {
+			if in.IP != "" {
+				ips = append(ips, in.IP)
+			} else if in.Hostname != "" {
+				ips = append(ips, in.Hostname)
+			}
+		}
+		if ips = append(ips, s.Spec.ExternalIPs...); len(ips) == 0 {
+			return "<pending>"
+		}
+		return strings.Join(ips, ",")
+	case corev1.ServiceTypeExternalName:
+		return s.Spec.ExternalName
+	}
+	return unknownText
+}
+
+func servicePortsText(ports []corev1.ServicePort) string {
+	texts := make([]string, len(ports))
+	for i, p := range ports {
+		texts[i] = fmt.Sprintf("%d/%s", p.Port, p.Protocol)
+		if p.NodePort > 0 {
+			texts[i] = fmt.Sprintf("%d:%d/%s", p.Port, p.NodePort, p.Protocol)
+		}
+	}
+	return orNone(strings.Join(texts, ","))
+}
