@@ -1,0 +1,199 @@
+package host
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits of the checks.
+const (
+	MinDisk   = 2 << 30 // bytes, where containers and data go
+	MinMemory = 400 << 20
+	MaxSkew   = 30 * time.Second
+	// MinKernel is the first with all that the pod network's rules use.
+	MinKernelMajor, MinKernelMinor = 5, 4
+)
+
+// Failure is one thing that is wrong with a host, and what to do about it.
+type Failure struct {
+	Host  string
+	Check string // such as "port" or "disk"
+	Found string // what was found
+	Fix   string // what to do
+}
+
+func (f Failure) String() string {
+	return fmt.Sprintf("%s: %s: %s; %s", f.Host, f.Check, f.Found, f.Fix)
+}
+
+// Wants is what a host is going to be.
+type Wants struct {
+	OS, Arch string   // of the binary
+	Ports    []string // such as "tcp/6443"
+	// Ours says that fairlead runs there already: ports and memory that it takes are its own.
+	Ours bool
+}
+
+// Programs that a host needs, by the names that Facts.Tools has for them. Conntrack is wanted where it can be
+// had, and not needed.
+var (
+	NeededTools = []string{"containerd", "runc", "nft"}
+	WantedTools = []string{"containerd", "runc", "nft", "conntrack"}
+)
+
+// Check returns everything that is wrong with the host, in a fixed order.
+func Check(f *Facts, w Wants) []Failure {
+	c := &checker{f: f}
+	c.platform(w)
+	if !c.root() {
+		return c.failures // the rest would be guesses
+	}
+	c.kernel()
+	c.resources()
+	c.clock()
+	c.tools()
+	c.ports(w)
+	c.neighbours()
+	return c.failures
+}
+
+type checker struct {
+	f        *Facts
+	failures []Failure
+}
+
+func (c *checker) fail(check, found, fix string) {
+	c.failures = append(c.failures, Failure{c.f.Host, check, found, fix})
+}
+
+func (c *checker) platform(w Wants) {
+	if c.f.OS != "linux" {
+		c.fail("operating system", c.f.OS, "only Linux hosts can be nodes")
+		return
+	}
+	if w.Arch != "" && (c.f.OS != w.OS || c.f.Arch != w.Arch) {
+		c.fail("architecture", fmt.Sprintf("the host is %s/%s and the fairlead binary is %s/%s", c.f.OS, c.f.Arch, w.OS, w.Arch),
+			fmt.Sprintf("give the release file for %s/%s", c.f.OS, c.f.Arch))
+	}
+}
+
+func (c *checker) root() bool {
+	if c.f.Root {
+		return true
+	}
+	found := "the user is not root"
+	if c.f.NoRoot != nil {
+		found = c.f.NoRoot.Error()
+	}
+	c.fail("root", found, "log in as root, or set sudo = true for a user with a NOPASSWD rule")
+	return false
+}
+
+func (c *checker) kernel() {
+	major, minor, ok := kernelVersion(c.f.Kernel)
+	if ok && (major < MinKernelMajor || major == MinKernelMajor && minor < MinKernelMinor) {
+		c.fail("kernel", "version "+c.f.Kernel, fmt.Sprintf("version %d.%d or newer is needed", MinKernelMajor, MinKernelMinor))
+	}
+	if c.f.CgroupVersion == 0 {
+		c.fail("cgroups", "no cgroup file system is mounted", "mount cgroup2 on /sys/fs/cgroup")
+	} else {
+		for _, name := range []string{"cpu", "memory", "pids"} {
+			if !slices.Contains(c.f.CgroupControllers, name) {
+				c.fail("cgroups", "the "+name+" controller is missing", "turn it on, such as by cgroup_enable="+name+" on the kernel's command line")
+			}
+		}
+	}
+	for _, name := range []string{"nf_tables", "overlay", "bridge", "veth", "vxlan"} {
+		if has, known := c.f.Features[name]; known && !has {
+			c.fail("kernel feature", name+" is missing", "install the kernel's module "+name)
+		}
+	}
+}
+
+// kernelVersion reads the first two numbers of a release such as 6.1.0-18-amd64.
+func kernelVersion(release string) (major, minor int, ok bool) {
+	parts := strings.SplitN(release, ".", 3)
+	if len(parts) < 2 {
+		return 0, 0, false
+	}
+	major, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return 0, 0, false
+	}
+	digits := parts[1][:len(parts[1])-len(strings.TrimLeft(parts[1], "0123456789"))]
+	minor, err = strconv.Atoi(digits)
+	return major, minor, err == nil
+}
+
+func (c *checker) resources() {
+	if c.f.MemoryBytes > 0 && c.f.MemoryBytes < MinMemory {
+		c.fail("memory", mib(c.f.MemoryBytes), "at least "+mib(MinMemory)+" are needed")
+	}
+	for _, dir := range []string{"/var/lib/fairlead", "/var/lib/containerd"} {
+		if free, known := c.f.DiskFree[dir]; known && free < MinDisk {
+			c.fail("disk", mib(free)+" are free for "+dir, "at least "+mib(MinDisk)+" are needed")
+		}
+	}
+	for _, dir := range []string{"/usr/local/bin", "/etc", "/var/log"} {
+		if free, known := c.f.DiskFree[dir]; known && free < MinDisk/8 {
+			c.fail("disk", mib(free)+" are free for "+dir, "at least "+mib(MinDisk/8)+" are needed")
+		}
+	}
+}
+
+func mib(n int64) string { return strconv.FormatInt(n>>20, 10) + " MiB" }
+
+func (c *checker) clock() {
+	if c.f.Skew.Abs() > MaxSkew {
+		way := "ahead of"
+		if c.f.Skew < 0 {
+			way = "behind"
+		}
+		c.fail("clock", fmt.Sprintf("it is %v %s this machine's", c.f.Skew.Abs(), way),
+			"let both follow the same time server; certificates need clocks that agree")
+	}
+}
+
+func (c *checker) tools() {
+	if c.f.PackageManager != "" {
+		return
+	}
+	if missing := c.f.Missing(NeededTools); len(missing) > 0 {
+		c.fail("packages", strings.Join(missing, ", ")+" missing, and none of apt-get, dnf, apk is there to install it",
+			"install it by hand")
+	}
+}
+
+// Missing returns those of the tools that the host lacks.
+func (f *Facts) Missing(tools []string) []string {
+	var missing []string
+	for _, t := range tools {
+		if _, ok := f.Tools[t]; !ok {
+			missing = append(missing, t)
+		}
+	}
+	return missing
+}
+
+func (c *checker) ports(w Wants) {
+	for _, s := range c.f.Listening {
+		name := s.Protocol + "/" + strconv.Itoa(s.Port)
+		if !slices.Contains(w.Ports, name) || w.Ours && (s.Command == "fairlead" || s.PID == 0) {
+			continue
+		}
+		by := "the kernel or a hidden process"
+		if s.PID != 0 {
+			by = fmt.Sprintf("%s (PID %d)", s.Command, s.PID)
+		}
+		c.fail("port", name+" is taken by "+by, "stop it, or let it listen elsewhere")
+	}
+}
+
+func (c *checker) neighbours() {
+	for _, name := range c.f.Kubernetes {
+		c.fail("other cluster", name+" runs on the host", "remove it first: two node agents would fight over the host's network")
+	}
+}
