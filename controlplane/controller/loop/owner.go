@@ -13,12 +13,9 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
-// OwnerIndex is the index that every kind has: the UIDs of an object's owners.
-const OwnerIndex = "owner"
-
 // Owned returns T's objects in namespace that name uid among their owners.
 func Owned[T kind.Object](ctx context.Context, c client.Client, namespace string, uid types.UID) ([]T, error) {
-	return client.List[T](ctx, c, client.Query{Namespace: namespace, Index: OwnerIndex, Value: string(uid)})
+	return client.List[T](ctx, c, client.Query{Namespace: namespace, Index: kind.OwnerIndex, Value: string(uid)})
 }
 
 // Claims is what an owner has to do about objects that its selector or a controller reference names.

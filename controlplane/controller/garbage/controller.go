@@ -1,0 +1,270 @@
+// Package garbage deletes objects whose owners are gone, and carries out the deletions that wait for dependents
+// (foreground) or let them be (orphan).
+package garbage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/loop"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+const workers = 8
+
+type controller struct {
+	client client.Client
+	kinds  *kind.Table
+	graph  *graph
+}
+
+// New returns the controller for all kinds of the table. Keys are UIDs.
+func New(c client.Client, kinds *kind.Table) loop.Controller {
+	r := &controller{client: c, kinds: kinds, graph: newGraph()}
+	ctl := loop.Controller{Name: "garbage", Workers: workers, Reconcile: r.reconcile}
+	for _, k := range kinds.Kinds() {
+		ctl.Also = append(ctl.Also, loop.Source{Kind: k, Keys: func(e client.Event) []loop.Key { return r.graph.note(k, e) }})
+	}
+	return ctl
+}
+
+func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, error) {
+	uid := types.UID(key.Name)
+	at, ok := r.graph.find(uid)
+	if !ok {
+		return loop.Result{}, nil
+	}
+	obj, err := r.client.Get(ctx, at.kind, at.Namespace, at.Name)
+	if apierrors.IsNotFound(err) || err == nil && obj.GetUID() != uid {
+		return loop.Result{}, nil
+	}
+	if err != nil {
+		return loop.Result{}, err
+	}
+	if obj.GetDeletionTimestamp() != nil {
+		if slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents) {
+			return loop.Result{}, r.orphan(ctx, at.kind, obj)
+		}
+		if slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents) {
+			return loop.Result{}, r.foreground(ctx, at.kind, obj)
+		}
+		return loop.Result{}, nil
+	}
+	return loop.Result{}, r.collect(ctx, at.kind, obj)
+}
+
+// owners is what became of an object's owners.
+type owners struct {
+	solid   []metav1.OwnerReference // they exist
+	absent  []metav1.OwnerReference
+	waiting []metav1.OwnerReference // they are being deleted and wait for the object
+}
+
+// verdict is what an object's owners mean for it.
+type verdict int
+
+const (
+	keep       verdict = iota
+	disown             // take the references to absent and waiting owners away
+	deleteNow          // in the way that the object's own finalizers ask for, else in the background
+	deleteDeep         // dependents first, since an owner waits for all of them
+)
+
+// judge decides over an object from its owners; dependents says whether it has any itself.
+func judge(o owners, dependents bool) verdict {
+	switch {
+	case len(o.solid) > 0 && len(o.absent)+len(o.waiting) > 0:
+		return disown
+	case len(o.solid) > 0 || len(o.absent)+len(o.waiting) == 0:
+		return keep
+	case len(o.waiting) > 0 && dependents:
+		return deleteDeep
+	default:
+		return deleteNow
+	}
+}
+
+func (r *controller) collect(ctx context.Context, k *kind.Kind, obj kind.Object) error {
+	o, err := r.owners(ctx, obj)
+	if err != nil {
+		return err
+	}
+	dependents := false
+	if len(o.solid) == 0 && len(o.waiting) > 0 {
+		list, err := r.dependents(ctx, obj)
+		if err != nil {
+			return err
+		}
+		dependents = len(list) > 0
+	}
+	policy := metav1.DeletePropagationBackground
+	switch judge(o, dependents) {
+	case keep:
+		return nil
+	case disown:
+		return r.keepOwners(ctx, k, obj, o.solid)
+	case deleteDeep:
+		policy = metav1.DeletePropagationForeground
+	case deleteNow:
+		if slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents) {
+			policy = metav1.DeletePropagationOrphan
+		} else if slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents) {
+			policy = metav1.DeletePropagationForeground
+		}
+	}
+	// the resourceVersion too: an owner that was added since this look must save the object
+	uid, rv := obj.GetUID(), obj.GetResourceVersion()
+	err = r.client.Delete(ctx, k, obj.GetNamespace(), obj.GetName(), metav1.DeleteOptions{
+		PropagationPolicy: &policy, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &rv},
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot delete %s %s/%s: %w", k.Singular, obj.GetNamespace(), obj.GetName(), err)
+	}
+	return nil
+}
+
+func (r *controller) owners(ctx context.Context, obj kind.Object) (owners, error) {
+	var out owners
+	for _, ref := range obj.GetOwnerReferences() {
+		owner, err := r.owner(ctx, obj, ref)
+		switch {
+		case err != nil:
+			return owners{}, err
+		case owner == nil:
+			out.absent = append(out.absent, ref)
+		case owner.GetDeletionTimestamp() != nil && slices.Contains(owner.GetFinalizers(), metav1.FinalizerDeleteDependents) &&
+			ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion:
+			out.waiting = append(out.waiting, ref)
+		default:
+			out.solid = append(out.solid, ref)
+		}
+	}
+	return out, nil
+}
+
+// unknown stands for owners of kinds that this server does not have. They count as there: nothing is deleted
+// on the word of an object that nobody can look up.
+var unknown kind.Object = &metav1.PartialObjectMetadata{}
+
+// owner returns the owner that ref names, nil when there is none (any more).
+func (r *controller) owner(ctx context.Context, obj kind.Object, ref metav1.OwnerReference) (kind.Object, error) {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return unknown, nil
+	}
+	k := r.kinds.ByKind(gv.WithKind(ref.Kind))
+	if k == nil {
+		return unknown, nil
+	}
+	namespace := ""
+	if k.Namespaced {
+		if namespace = obj.GetNamespace(); namespace == "" {
+			return unknown, nil // an object of the cluster can not have an owner in a namespace
+		}
+	}
+	owner, err := r.client.Get(ctx, k, namespace, ref.Name)
+	if apierrors.IsNotFound(err) || err == nil && owner.GetUID() != ref.UID {
+		return nil, nil
+	}
+	return owner, err
+}
+
+// dependent is an object that names another as its owner.
+type dependent struct {
+	kind.Object
+	kind *kind.Kind
+}
+
+// dependents asks the API, not the graph, which may not know of the newest yet.
+func (r *controller) dependents(ctx context.Context, owner kind.Object) ([]dependent, error) {
+	var out []dependent
+	for _, k := range r.kinds.Kinds() {
+		if k.Indexes[kind.OwnerIndex] == nil {
+			continue
+		}
+		list, err := r.client.List(ctx, k, client.Query{Namespace: owner.GetNamespace(), Index: kind.OwnerIndex, Value: string(owner.GetUID())})
+		if err != nil {
+			return nil, fmt.Errorf("cannot list %s owned by %s: %w", k.Plural, owner.GetName(), err)
+		}
+		for _, obj := range list {
+			out = append(out, dependent{obj, k})
+		}
+	}
+	return out, nil
+}
+
+// foreground deletes what owner owns, and lets owner go when nothing that blocks its deletion is left.
+func (r *controller) foreground(ctx context.Context, k *kind.Kind, owner kind.Object) error {
+	list, err := r.dependents(ctx, owner)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(list, func(d dependent) bool { return blocks(d, owner) }) {
+		return r.removeFinalizer(ctx, k, owner, metav1.FinalizerDeleteDependents)
+	}
+	return loop.Parallel(len(list), func(i int) error {
+		if list[i].GetDeletionTimestamp() != nil {
+			return nil
+		}
+		return r.collect(ctx, list[i].kind, list[i].Object)
+	})
+}
+
+func blocks(d dependent, owner kind.Object) bool {
+	return slices.ContainsFunc(d.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
+		return ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+	})
+}
+
+// orphan takes owner off all that it owns, and then lets it go.
+func (r *controller) orphan(ctx context.Context, k *kind.Kind, owner kind.Object) error {
+	list, err := r.dependents(ctx, owner)
+	if err != nil {
+		return err
+	}
+	err = loop.Parallel(len(list), func(i int) error {
+		err := loop.Release(ctx, r.client, list[i].kind, owner.GetUID(), list[i].Object)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return r.removeFinalizer(ctx, k, owner, metav1.FinalizerOrphanDependents)
+}
+
+func (r *controller) removeFinalizer(ctx context.Context, k *kind.Kind, obj kind.Object, finalizer string) error {
+	left := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(f string) bool { return f == finalizer })
+	if left == nil {
+		left = []string{}
+	}
+	return r.patch(ctx, k, obj, map[string]any{"finalizers": left})
+}
+
+func (r *controller) keepOwners(ctx context.Context, k *kind.Kind, obj kind.Object, refs []metav1.OwnerReference) error {
+	return r.patch(ctx, k, obj, map[string]any{"ownerReferences": refs})
+}
+
+// patch changes metadata of exactly the version that was looked at.
+func (r *controller) patch(ctx context.Context, k *kind.Kind, obj kind.Object, metadata map[string]any) error {
+	metadata["uid"], metadata["resourceVersion"] = obj.GetUID(), obj.GetResourceVersion()
+	data, err := json.Marshal(map[string]any{"metadata": metadata})
+	if err != nil {
+		return fmt.Errorf("cannot encode patch: %w", err)
+	}
+	_, err = r.client.Patch(ctx, k, obj.GetNamespace(), obj.GetName(), types.MergePatchType, data, "")
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot patch %s %s/%s: %w", k.Singular, obj.GetNamespace(), obj.GetName(), err)
+	}
+	return nil
+}

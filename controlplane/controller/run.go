@@ -1,0 +1,86 @@
+// Package controller starts the controllers of the cluster. Each has a package of its own that holds a pure
+// function from what is observed to the writes that are needed; package loop turns them.
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/account"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/cleaner"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/deployment"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/disruption"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/endpoints"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/event"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/garbage"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/loop"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/namespace"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/node"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/podgc"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/replicaset"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/system"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// Config of Run. All but Kinds, Recorder and Logger are required.
+type Config struct {
+	Client client.Client
+	// Kinds is kind.Builtin() when nil.
+	Kinds *kind.Table
+	// ClusterCIDR is the range of pod addresses, of which each node gets a /24; ServiceCIDR that of cluster IPs.
+	ClusterCIDR netip.Prefix
+	ServiceCIDR netip.Prefix
+	// APIServerAddresses are where nodes reach the API servers; they answer for the service "kubernetes".
+	APIServerAddresses []netip.AddrPort
+	// CA is the PEM bundle that pods trust the API by.
+	CA []byte
+	// Recorder writes events; Run makes and runs one of its own when it is nil.
+	Recorder *event.Recorder
+	// Logger is slog.Default() when nil.
+	Logger *slog.Logger
+}
+
+// Run runs all controllers until ctx ends, and returns nil then, with nothing of them left running. It is to be
+// called on the leader only. An error says that a watch broke, and that Run may be called again.
+func Run(ctx context.Context, c Config) error {
+	if !c.ClusterCIDR.IsValid() || !c.ServiceCIDR.IsValid() {
+		return fmt.Errorf("cannot run controllers: the ranges of pods (%v) and services (%v) must be set", c.ClusterCIDR, c.ServiceCIDR)
+	}
+	if c.Kinds == nil {
+		c.Kinds = kind.Builtin()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if c.Recorder == nil {
+		c.Recorder = event.New(c.Client, "controller-manager", c.Logger)
+		g.Go(func() error { return c.Recorder.Run(ctx) })
+	}
+	g.Go(func() error { return loop.Run(ctx, c.Client, c.Logger, controllers(c)...) })
+	return g.Wait()
+}
+
+func controllers(c Config) []loop.Controller {
+	return []loop.Controller{
+		system.New(c.Client, c.ServiceCIDR, c.APIServerAddresses),
+		account.New(c.Client, c.CA),
+		node.Ranges(c.Client, c.Recorder, c.ClusterCIDR),
+		node.Health(c.Client, c.Recorder),
+		node.Evictions(c.Client, c.Recorder),
+		deployment.New(c.Client, c.Recorder),
+		replicaset.New(c.Client, c.Recorder),
+		endpoints.New(c.Client, c.Recorder),
+		disruption.New(c.Client, c.Recorder),
+		garbage.New(c.Client, c.Kinds),
+		namespace.New(c.Client, c.Kinds),
+		podgc.New(c.Client),
+		cleaner.Tokens(c.Client),
+		cleaner.Leases(c.Client),
+	}
+}
