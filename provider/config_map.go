@@ -1,0 +1,14 @@
+package provider
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
+)
+
+// NewConfigMap makes fairlead_config_map.
+var NewConfigMap = kube.Resource(kube.Descriptor{
+	Object:      &corev1.ConfigMap{},
+	Namespaced:  true,
+	Description: "Configuration for pods to read, as environment variables or files.",
+})
