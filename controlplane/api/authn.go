@@ -1,0 +1,162 @@
+package api
+
+import (
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// Groups and users that Kubernetes knows by name.
+const (
+	groupMasters         = "system:masters"
+	groupAuthenticated   = "system:authenticated"
+	groupUnauthenticated = "system:unauthenticated"
+	groupNodes           = "system:nodes"
+	userAnonymous        = "system:anonymous"
+	nodeUserPrefix       = "system:node:"
+)
+
+func isAdmin(u *kind.User) bool { return u != nil && slices.Contains(u.Groups, groupMasters) }
+
+// authenticate finds out who sends the request: by client certificate, or by bearer token. There is no
+// anonymous user beyond the public paths.
+func (s *Server) authenticate(r *request) error {
+	if token, ok := bearer(r.Request); ok {
+		user, err := s.tokens.authenticate(r.Context(), token, nil)
+		if err != nil {
+			s.log.Debug("token refused", "remote", r.RemoteAddr, "cause", err)
+			return apierrors.NewUnauthorized("Unauthorized")
+		}
+		r.user = user.User
+		r.Header.Del("Authorization") // it goes into no log and to no node
+		return nil
+	}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		user, err := certificateUser(r.TLS.VerifiedChains[0][0])
+		if err == nil {
+			r.user = user
+			return nil
+		}
+	}
+	if s.config.TLS == nil && s.config.AllowAll {
+		r.user = &kind.User{Name: "test", Groups: []string{groupMasters, groupAuthenticated}}
+		return nil
+	}
+	return apierrors.NewUnauthorized("Unauthorized")
+}
+
+func certificateUser(c *x509.Certificate) (*kind.User, error) {
+	if c.Subject.CommonName == "" {
+		return nil, errors.New("certificate has no common name")
+	}
+	return &kind.User{Name: c.Subject.CommonName, Groups: append(slices.Clone(c.Subject.Organization), groupAuthenticated)}, nil
+}
+
+// bearerProtocol begins a WebSocket subprotocol that carries a token, for clients that can not set headers.
+const bearerProtocol = "base64url.bearer.authorization.k8s.io."
+
+func bearer(r *http.Request) (string, bool) {
+	if h := r.Header.Get("Authorization"); h != "" {
+		scheme, token, _ := strings.Cut(h, " ")
+		if strings.EqualFold(scheme, "Bearer") {
+			return strings.TrimSpace(token), true
+		}
+	}
+	if h := r.Header.Get("Sec-Websocket-Protocol"); strings.Contains(h, bearerProtocol) {
+		return websocketBearer(r, h)
+	}
+	return "", false
+}
+
+// websocketBearer takes the token out of the offered subprotocols, so that it is not passed on.
+func websocketBearer(r *http.Request, header string) (string, bool) {
+	token := ""
+	kept := slices.DeleteFunc(strings.Split(header, ","), func(p string) bool {
+		encoded, ok := strings.CutPrefix(strings.TrimSpace(p), bearerProtocol)
+		if !ok {
+			return false
+		}
+		if data, err := base64URL(encoded); err == nil {
+			token = string(data)
+		}
+		return true
+	})
+	r.Header.Set("Sec-Websocket-Protocol", strings.TrimSpace(strings.Join(kept, ",")))
+	return token, token != ""
+}
+
+// The headers of impersonation.
+const (
+	impersonateUser  = "Impersonate-User"
+	impersonateGroup = "Impersonate-Group"
+	impersonateUID   = "Impersonate-Uid"
+	impersonateExtra = "Impersonate-Extra-"
+)
+
+// impersonate replaces the user when the request asks for it and the sender may.
+func (s *Server) impersonate(r *request) error {
+	name := r.Header.Get(impersonateUser)
+	groups := r.Header.Values(impersonateGroup)
+	uid := r.Header.Get(impersonateUID)
+	extra := map[string][]string{}
+	for h, values := range r.Header {
+		if key, ok := strings.CutPrefix(h, impersonateExtra); ok {
+			if un, err := url.PathUnescape(strings.ToLower(key)); err == nil {
+				key = un
+			}
+			extra[key] = values
+		}
+	}
+	if name == "" {
+		if len(groups) > 0 || uid != "" || len(extra) > 0 {
+			return apierrors.NewBadRequest("requested impersonation of groups, uid or extra without impersonating a user")
+		}
+		return nil
+	}
+	if err := s.mayImpersonate(r, name, groups, uid, extra); err != nil {
+		return err
+	}
+	r.actor = r.user
+	r.user = &kind.User{Name: name, UID: uid, Groups: impersonatedGroups(name, groups), Extra: extra}
+	for h := range r.Header {
+		if strings.HasPrefix(h, "Impersonate-") {
+			r.Header.Del(h)
+		}
+	}
+	return nil
+}
+
+func impersonatedGroups(name string, groups []string) []string {
+	out := slices.Clone(groups)
+	if ns, _, ok := serviceAccountName(name); ok && len(groups) == 0 {
+		out = append(out, "system:serviceaccounts", "system:serviceaccounts:"+ns)
+	}
+	switch {
+	case name == userAnonymous:
+		if !slices.Contains(out, groupUnauthenticated) {
+			out = append(out, groupUnauthenticated)
+		}
+	case !slices.Contains(out, groupAuthenticated):
+		out = append(out, groupAuthenticated)
+	}
+	return out
+}
+
+const serviceAccountPrefix = "system:serviceaccount:"
+
+// serviceAccountName splits the user name of a service account.
+func serviceAccountName(user string) (namespace, name string, ok bool) {
+	rest, ok := strings.CutPrefix(user, serviceAccountPrefix)
+	if !ok {
+		return "", "", false
+	}
+	namespace, name, ok = strings.Cut(rest, ":")
+	return namespace, name, ok && namespace != "" && name != ""
+}

@@ -1,0 +1,203 @@
+package authz
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// rules are the roles and bindings as the watches last told of them, indexed by subject: a decision looks only
+// at the bindings of the user and their groups.
+type rules struct {
+	mu           sync.RWMutex
+	clusterRoles map[string][]rbacv1.PolicyRule
+	roles        map[string][]rbacv1.PolicyRule // NAMESPACE/NAME
+	bindings     map[string]binding             // "/NAME" of a cluster role binding, NAMESPACE/NAME of a role binding
+	bySubject    map[string]map[string]bool     // subject to keys of bindings
+}
+
+type binding struct {
+	namespace string // "" for the whole cluster
+	ref       rbacv1.RoleRef
+	subjects  []string
+}
+
+func newRules() *rules {
+	return &rules{clusterRoles: map[string][]rbacv1.PolicyRule{}, roles: map[string][]rbacv1.PolicyRule{},
+		bindings: map[string]binding{}, bySubject: map[string]map[string]bool{}}
+}
+
+// subjectKey names a subject; namespace is that of a role binding, which its service accounts default to.
+func subjectKey(s rbacv1.Subject, namespace string) string {
+	switch s.Kind {
+	case rbacv1.GroupKind:
+		return "g/" + s.Name
+	case rbacv1.ServiceAccountKind:
+		if s.Namespace != "" {
+			namespace = s.Namespace
+		}
+		return "u/system:serviceaccount:" + namespace + ":" + s.Name
+	}
+	return "u/" + s.Name
+}
+
+func (r *rules) setBinding(namespace, name string, ref rbacv1.RoleRef, subjects []rbacv1.Subject) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := namespace + "/" + name
+	r.unlink(key)
+	b := binding{namespace: namespace, ref: ref}
+	for _, s := range subjects {
+		sk := subjectKey(s, namespace)
+		b.subjects = append(b.subjects, sk)
+		if r.bySubject[sk] == nil {
+			r.bySubject[sk] = map[string]bool{}
+		}
+		r.bySubject[sk][key] = true
+	}
+	r.bindings[key] = b
+}
+
+func (r *rules) deleteBinding(namespace, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unlink(namespace + "/" + name)
+}
+
+// unlink forgets a binding. The caller holds the lock.
+func (r *rules) unlink(key string) {
+	for _, sk := range r.bindings[key].subjects {
+		delete(r.bySubject[sk], key)
+		if len(r.bySubject[sk]) == 0 {
+			delete(r.bySubject, sk)
+		}
+	}
+	delete(r.bindings, key)
+}
+
+func (r *rules) setRole(namespace, name string, rules []rbacv1.PolicyRule) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if namespace == "" {
+		r.clusterRoles[name] = rules
+		return
+	}
+	r.roles[namespace+"/"+name] = rules
+}
+
+func (r *rules) deleteRole(namespace, name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if namespace == "" {
+		delete(r.clusterRoles, name)
+		return
+	}
+	delete(r.roles, namespace+"/"+name)
+}
+
+// resolve returns the rules of a reference from a binding in namespace. The caller holds the lock.
+func (r *rules) resolve(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, bool) {
+	if ref.Kind == "Role" {
+		rules, ok := r.roles[namespace+"/"+ref.Name]
+		return rules, ok
+	}
+	rules, ok := r.clusterRoles[ref.Name]
+	return rules, ok
+}
+
+// each calls f for every rule that the user has in namespace ("" for the cluster) until f says false.
+func (r *rules) each(u *kind.User, namespace string, f func(rbacv1.PolicyRule) bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	visit := func(subject string) bool {
+		for key := range r.bySubject[subject] {
+			b := r.bindings[key]
+			if b.namespace != "" && b.namespace != namespace {
+				continue
+			}
+			rules, _ := r.resolve(b.ref, b.namespace)
+			for _, rule := range rules {
+				if !f(rule) {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	if !visit("u/" + u.Name) {
+		return
+	}
+	for _, g := range u.Groups {
+		if !visit("g/" + g) {
+			return
+		}
+	}
+}
+
+func (r *rules) allowed(a Attributes) bool {
+	found := false
+	r.each(a.User, a.Namespace, func(rule rbacv1.PolicyRule) bool {
+		found = covers(rule, a)
+		return !found
+	})
+	return found
+}
+
+func has(list []string, v string) bool {
+	return slices.Contains(list, "*") || slices.Contains(list, v)
+}
+
+// covers says whether one rule allows what is asked.
+func covers(rule rbacv1.PolicyRule, a Attributes) bool {
+	if !has(rule.Verbs, a.Verb) {
+		return false
+	}
+	if !a.IsResource {
+		return slices.ContainsFunc(rule.NonResourceURLs, func(pattern string) bool { return coversPath(pattern, a.Path) })
+	}
+	if !has(rule.APIGroups, a.Group) {
+		return false
+	}
+	resource := a.Resource
+	if a.Subresource != "" {
+		resource += "/" + a.Subresource
+	}
+	if !coversResource(rule.Resources, resource, a.Subresource) {
+		return false
+	}
+	return len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, a.Name)
+}
+
+func coversResource(resources []string, resource, subresource string) bool {
+	for _, r := range resources {
+		if r == "*" || r == resource || subresource != "" && r == "*/"+subresource {
+			return true
+		}
+	}
+	return false
+}
+
+func coversPath(pattern, path string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(path, prefix)
+	}
+	return pattern == path
+}
+
+// Rules returns what a user may do in a namespace.
+func (a *Authorizer) Rules(u *kind.User, namespace string) []rbacv1.PolicyRule {
+	var out []rbacv1.PolicyRule
+	if slices.Contains(u.Groups, masters) {
+		out = append(out, rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}},
+			rbacv1.PolicyRule{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}})
+	}
+	a.rbac.each(u, namespace, func(rule rbacv1.PolicyRule) bool {
+		out = append(out, rule)
+		return true
+	})
+	return out
+}

@@ -1,0 +1,64 @@
+package api
+
+import (
+	"compress/gzip"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+)
+
+// gzipFrom is the size from which an answer is compressed, as kube-apiserver has it.
+const gzipFrom = 128 << 10
+
+// frameBuffers hold what is written at once: a few HTTP/2 frames.
+var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
+
+var gzipWriters = sync.Pool{New: func() any {
+	w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
+	if err != nil {
+		panic(err) // the level is a constant of the package
+	}
+	return w
+}}
+
+// gzip says whether the answer should be compressed: the client takes it, and it is on another host. On the
+// same host the bytes cost less than the work.
+func (r *request) gzip() bool {
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") || r.Header.Get("Range") != "" {
+		return false
+	}
+	remote, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return true
+	}
+	if ip := net.ParseIP(remote); ip != nil && ip.IsLoopback() {
+		return false
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return true
+	}
+	host, _, err := net.SplitHostPort(local.String())
+	return err != nil || host != remote
+}
+
+func writeGzip(w http.ResponseWriter, code int, parts [][]byte) {
+	w.Header().Set("Content-Encoding", "gzip")
+	w.Header().Add("Vary", "Accept-Encoding")
+	w.WriteHeader(code)
+	gz := gzipWriters.Get().(*gzip.Writer)
+	defer gzipWriters.Put(gz)
+	gz.Reset(w)
+	writeAll(gz, parts)
+	_ = gz.Close() // fails only when the client is gone
+}
+
+// host returns the address of HOST:PORT without the port.
+func host(address string) string {
+	h, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return h
+}

@@ -1,0 +1,217 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
+)
+
+// maxBody is the size of a request's body in bytes that Kubernetes accepts, and maxDepth how deep JSON may nest.
+const (
+	maxBody  = 3 << 20
+	maxDepth = 1000
+)
+
+// readBody reads a bounded body.
+func readBody(r *request) ([]byte, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	if r.ContentLength > maxBody {
+		return nil, tooLarge()
+	}
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		b.Grow(int(r.ContentLength) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(http.MaxBytesReader(nil, r.Body, maxBody)); err != nil {
+		var big *http.MaxBytesError
+		if errors.As(err, &big) {
+			return nil, tooLarge()
+		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, apierrors.NewBadRequest("the request's body ended early")
+		}
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("cannot read the request's body: %v", err))
+	}
+	return b.Bytes(), nil
+}
+
+func tooLarge() error {
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d", maxBody))
+}
+
+// typed is an object with its TypeMeta.
+type typed interface{ GetObjectKind() schema.ObjectKind }
+
+// decodeInto decodes a body into obj, whose kind is gvk. A body that names another kind is refused.
+func decodeInto(r *request, data []byte, obj runtime.Object, gvk schema.GroupVersionKind) error {
+	enc, err := bodyEncoding(r)
+	if err != nil {
+		return err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return apierrors.NewBadRequest("the request's body is empty")
+	}
+	switch enc {
+	case asProtobuf:
+		err = decodeProtobuf(data, obj)
+	case asYAML:
+		err = decodeYAML(r, data, obj)
+	default:
+		err = decodeJSON(r, data, obj)
+	}
+	if err != nil {
+		return err
+	}
+	return checkType(obj, gvk)
+}
+
+func checkType(obj typed, want schema.GroupVersionKind) error {
+	got := obj.GetObjectKind().GroupVersionKind()
+	if got.Kind != "" && got.Kind != want.Kind {
+		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: converting (%s) to (%s): unknown conversion",
+			got.Kind, got.Version, want.Kind, got, want))
+	}
+	if gv := got.GroupVersion(); !gv.Empty() && gv != want.GroupVersion() {
+		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", gv, want.GroupVersion()))
+	}
+	return nil
+}
+
+func decodeProtobuf(data []byte, obj runtime.Object) error {
+	if !bytes.HasPrefix(data, protobufMagic) {
+		return apierrors.NewBadRequest("provided data does not appear to be a protobuf message, expected prefix \"k8s\\x00\"")
+	}
+	var unknown runtime.Unknown
+	if err := unknown.Unmarshal(data[len(protobufMagic):]); err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode protobuf body: %v", err))
+	}
+	message, ok := obj.(interface{ Unmarshal([]byte) error })
+	if !ok {
+		return unsupportedMedia(typeJSON, typeYAML)
+	}
+	if err := message.Unmarshal(unknown.Raw); err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode protobuf body: %v", err))
+	}
+	obj.GetObjectKind().SetGroupVersionKind(schema.FromAPIVersionAndKind(unknown.APIVersion, unknown.Kind))
+	return nil
+}
+
+func decodeYAML(r *request, data []byte, obj runtime.Object) error {
+	if strictnessOf(r) != registry.Ignore {
+		if asJSON, err := yaml.YAMLToJSONStrict(data); err == nil {
+			return decodeJSON(r, asJSON, obj)
+		} else if found := strictFound(r, []error{err}); found != nil {
+			return found
+		}
+	}
+	asJSON, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+	}
+	return decodeJSON(r, asJSON, obj)
+}
+
+func decodeJSON(r *request, data []byte, obj runtime.Object) error {
+	if tooDeep(data) {
+		return apierrors.NewBadRequest(fmt.Sprintf("the request's body nests deeper than %d", maxDepth))
+	}
+	if strictnessOf(r) == registry.Ignore {
+		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, obj); err != nil {
+			return decodingError(r, err)
+		}
+		return nil
+	}
+	strict, err := kjson.UnmarshalStrict(data, obj)
+	if err != nil {
+		return decodingError(r, err)
+	}
+	return strictFound(r, strict)
+}
+
+func decodingError(r *request, err error) error {
+	what := r.plural
+	if r.kind != nil {
+		what = r.kind.Kind
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", what, r.version, what, err))
+}
+
+// tooDeep says whether JSON nests deeper than maxDepth. It counts brackets outside of strings and is right for
+// all valid JSON; invalid JSON is refused by the decoder.
+func tooDeep(data []byte) bool {
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		c := data[i]
+		if inString {
+			switch c {
+			case '\\':
+				i++
+			case '"':
+				inString = false
+			}
+			continue
+		}
+		switch c {
+		case '"':
+			inString = true
+		case '{', '[':
+			if depth++; depth > maxDepth {
+				return true
+			}
+		case '}', ']':
+			depth--
+		}
+	}
+	return false
+}
+
+// strictnessOf reads fieldValidation; the server's default is Warn.
+func strictnessOf(r *request) registry.Strictness {
+	switch r.query.Get("fieldValidation") {
+	case "Ignore":
+		return registry.Ignore
+	case "Strict":
+		return registry.Strict
+	}
+	return registry.Warn
+}
+
+// strictFound turns what strict decoding found into warnings or an error.
+func strictFound(r *request, found []error) error {
+	if len(found) == 0 {
+		return nil
+	}
+	if strictnessOf(r) == registry.Strict {
+		return apierrors.NewBadRequest(runtime.NewStrictDecodingError(found).Error())
+	}
+	for _, err := range found {
+		r.warn(err.Error())
+	}
+	return nil
+}
+
+// maxWarnings bounds the headers that one answer grows by warnings.
+const maxWarnings = 64
+
+func (r *request) warn(text string) {
+	for _, had := range r.warnings {
+		if had == text {
+			return
+		}
+	}
+	if len(r.warnings) < maxWarnings {
+		r.warnings = append(r.warnings, text)
+	}
+}

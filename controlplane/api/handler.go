@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// Handler returns the server's handler: every request's way through it is here, in order.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
+	if h := s.extra(hr.URL.Path); h != nil {
+		h.ServeHTTP(w, hr)
+		return
+	}
+	start := time.Now()
+	r := parseRequest(hr, s.kinds)
+	rw := &recorder{ResponseWriter: w}
+	defer s.finish(rw, r, start)
+	if s.public(rw, r) {
+		return
+	}
+	if err := s.handle(rw, r); err != nil {
+		s.writeError(rw, r, err)
+	}
+}
+
+// extra returns the handler of a path that authenticates by itself.
+func (s *Server) extra(path string) http.Handler {
+	for prefix, h := range s.config.Extra {
+		if path == prefix || strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix) {
+			return h
+		}
+	}
+	return nil
+}
+
+// handle authenticates, authorizes and dispatches one request.
+func (s *Server) handle(w http.ResponseWriter, r *request) error {
+	if err := s.authenticate(r); err != nil {
+		return err
+	}
+	r.audit = s.audit.begin(r)
+	if err := s.impersonate(r); err != nil {
+		return err
+	}
+	release, err := s.limits.enter(r)
+	if err != nil {
+		s.metrics.rejected.Inc()
+		return err
+	}
+	defer release()
+	if err := s.authorize(r); err != nil {
+		return err
+	}
+	ctx := kind.WithUser(r.Context(), r.user)
+	if !r.long() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
+	r.Request = r.WithContext(ctx)
+	if r.resource {
+		return s.dispatch(w, r)
+	}
+	return s.path(w, r)
+}
+
+// finish recovers from a panic, and counts and audits what happened.
+func (s *Server) finish(w *recorder, r *request, start time.Time) {
+	if cause := recover(); cause != nil && cause != http.ErrAbortHandler {
+		id := string(uuid.NewUUID())
+		s.log.Error("handler panicked", "id", id, "method", r.Method, "path", r.URL.Path, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		s.metrics.panics.Inc()
+		if !w.wrote {
+			s.writeError(w, r, apierrors.NewInternalError(fmt.Errorf("the server could not handle the request; its log has the cause under id %s", id)))
+		}
+	}
+	if r.audit != nil {
+		s.audit.end(r, w.code)
+	}
+	s.metrics.observe(r, w.code, time.Since(start))
+}
+
+// recorder remembers the answer's code. It hides none of what the writer below can do; see Unwrap.
+type recorder struct {
+	http.ResponseWriter
+	code  int
+	wrote bool
+}
+
+func (w *recorder) WriteHeader(code int) {
+	if !w.wrote && code >= http.StatusOK || code == http.StatusSwitchingProtocols {
+		w.code, w.wrote = code, true
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(b []byte) (int, error) {
+	if !w.wrote {
+		w.code, w.wrote = http.StatusOK, true
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher.
+func (w *recorder) Flush() {
+	if f, ok := w.ResponseWriter.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"net/http"
+	"runtime"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/version"
+)
+
+// Version of Kubernetes that the API is that of: the pinned API libraries'.
+const (
+	VersionMajor = "1"
+	VersionMinor = "37"
+	GitVersion   = "v1.37.2+fairlead"
+)
+
+// public serves what needs no authentication, and says whether it did.
+func (s *Server) public(w http.ResponseWriter, r *request) bool {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	switch {
+	case path == "/version":
+		s.version(w, r)
+	case path == "/healthz" || path == "/livez" || strings.HasPrefix(path, "/livez/") || strings.HasPrefix(path, "/healthz/"):
+		text(w, http.StatusOK, "ok")
+	case path == "/readyz" || strings.HasPrefix(path, "/readyz/"):
+		s.readyz(w)
+	default:
+		return false
+	}
+	return true
+}
+
+func text(w http.ResponseWriter, code int, body string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-cache, private")
+	w.WriteHeader(code)
+	_, _ = w.Write([]byte(body))
+}
+
+func (s *Server) version(w http.ResponseWriter, r *request) {
+	s.json(w, r, &version.Info{
+		Major: VersionMajor, Minor: VersionMinor, GitVersion: GitVersion, GitTreeState: "clean",
+		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	})
+}
+
+// readyz says whether requests would be served now: the caches are filled, the authorizer's too, and whatever
+// the configuration adds is content.
+func (s *Server) readyz(w http.ResponseWriter) {
+	if reason := s.notReady(); reason != "" {
+		text(w, http.StatusInternalServerError, "not ready: "+reason+"\n")
+		return
+	}
+	text(w, http.StatusOK, "ok")
+}
+
+func (s *Server) notReady() string {
+	select {
+	case <-s.stopping:
+		return "the server is shutting down"
+	default:
+	}
+	select {
+	case <-s.registry.Store().Ready():
+	default:
+		return "the caches are being filled"
+	}
+	if !s.config.AllowAll && !s.authz.Ready() {
+		return "the authorizer's caches are being filled"
+	}
+	if s.config.Ready != nil {
+		if err := s.config.Ready(); err != nil {
+			return err.Error()
+		}
+	}
+	return ""
+}
+
+// path serves what is no resource and needs authentication.
+func (s *Server) path(w http.ResponseWriter, r *request) error {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return errPathNotFound(r)
+	}
+	path := strings.TrimSuffix(r.URL.Path, "/")
+	switch {
+	case path == "/metrics":
+		s.metrics.handler().ServeHTTP(w, r.Request)
+		return nil
+	case path == "/.well-known/openid-configuration" || path == "/openid/v1/jwks":
+		return s.tokens.discovery(w, path)
+	case path == "/openapi/v2" || path == "/openapi/v3" || strings.HasPrefix(path, "/openapi/v3/"):
+		return s.openapi.serve(s, w, r, path)
+	case path == "" || path == "/index.html":
+		s.json(w, r, map[string][]string{"paths": s.discovery.paths()})
+		return nil
+	case path == "/api" || strings.HasPrefix(path, "/api/") || path == "/apis" || strings.HasPrefix(path, "/apis/"):
+		return s.discovery.serve(s, w, r, path)
+	}
+	return errPathNotFound(r)
+}
+
+// json answers with what is no API object.
+func (s *Server) json(w http.ResponseWriter, r *request, v any) {
+	data, err := jsonOf(v)
+	if err != nil {
+		s.writeError(w, r, apierrors.NewInternalError(err))
+		return
+	}
+	s.writeParts(w, r, http.StatusOK, media{pretty: wantsPretty(r)}, [][]byte{data})
+}

@@ -1,0 +1,199 @@
+package api
+
+import (
+	"net/http"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// virtual is a resource that is asked and never stored: it has the verb create alone.
+type virtual struct {
+	kind       schema.GroupVersionKind
+	namespaced bool
+	handle     func(*Server, http.ResponseWriter, *request) error
+}
+
+// virtuals are the resources that only answer. Filled by init, since handlers refer to it.
+var virtuals map[schema.GroupVersionResource]*virtual
+
+func init() {
+	authn, authz := authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion
+	virtuals = map[schema.GroupVersionResource]*virtual{
+		authn.WithResource("tokenreviews"):              {kind: authn.WithKind("TokenReview"), handle: (*Server).tokenReview},
+		authn.WithResource("selfsubjectreviews"):        {kind: authn.WithKind("SelfSubjectReview"), handle: (*Server).selfReview},
+		authz.WithResource("subjectaccessreviews"):      {kind: authz.WithKind("SubjectAccessReview"), handle: (*Server).accessReview},
+		authz.WithResource("selfsubjectaccessreviews"):  {kind: authz.WithKind("SelfSubjectAccessReview"), handle: (*Server).selfAccessReview},
+		authz.WithResource("localsubjectaccessreviews"): {kind: authz.WithKind("LocalSubjectAccessReview"), namespaced: true, handle: (*Server).localAccessReview},
+		authz.WithResource("selfsubjectrulesreviews"):   {kind: authz.WithKind("SelfSubjectRulesReview"), handle: (*Server).rulesReview},
+
+		corev1.SchemeGroupVersion.WithResource("bindings"): {kind: corev1.SchemeGroupVersion.WithKind("Binding"), namespaced: true, handle: (*Server).bind},
+	}
+}
+
+func typeMetaOf(gvk schema.GroupVersionKind) metav1.TypeMeta {
+	return metav1.TypeMeta{Kind: gvk.Kind, APIVersion: gvk.GroupVersion().String()}
+}
+
+// tokenReview says who a bearer token stands for.
+func (s *Server) tokenReview(w http.ResponseWriter, r *request) error {
+	gvk := authenticationv1.SchemeGroupVersion.WithKind("TokenReview")
+	review := &authenticationv1.TokenReview{}
+	if err := decodeBody(r, review, gvk); err != nil {
+		return err
+	}
+	if review.Spec.Token == "" {
+		return apierrors.NewBadRequest("token is required for TokenReview in authentication")
+	}
+	review.TypeMeta = typeMetaOf(gvk)
+	id, err := s.tokens.authenticate(r.Context(), review.Spec.Token, review.Spec.Audiences)
+	review.Status = authenticationv1.TokenReviewStatus{}
+	if err != nil {
+		review.Status.Error = err.Error()
+	} else {
+		review.Status.Authenticated = true
+		review.Status.User = userInfo(id.User)
+		review.Status.Audiences = id.audiences
+	}
+	s.answer(w, r, http.StatusCreated, review)
+	return nil
+}
+
+func userInfo(u *kind.User) authenticationv1.UserInfo {
+	info := authenticationv1.UserInfo{Username: u.Name, UID: u.UID, Groups: u.Groups}
+	for k, v := range u.Extra {
+		if info.Extra == nil {
+			info.Extra = map[string]authenticationv1.ExtraValue{}
+		}
+		info.Extra[k] = v
+	}
+	return info
+}
+
+// selfReview says who the client is.
+func (s *Server) selfReview(w http.ResponseWriter, r *request) error {
+	gvk := authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := decodeBody(r, review, gvk); err != nil {
+		return err
+	}
+	review.TypeMeta = typeMetaOf(gvk)
+	review.CreationTimestamp = metav1.Now()
+	review.Status.UserInfo = userInfo(r.user)
+	s.answer(w, r, http.StatusCreated, review)
+	return nil
+}
+
+// attributesOf reads what an access review asks about.
+func attributesOf(u *kind.User, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes) (authz.Attributes, error) {
+	switch {
+	case (res == nil) == (non == nil):
+		return authz.Attributes{}, apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview").GroupKind(), "", field.ErrorList{
+			field.Invalid(field.NewPath("spec", "resourceAttributes"), res, "exactly one of nonResourceAttributes or resourceAttributes must be specified")})
+	case non != nil:
+		return authz.Attributes{User: u, Verb: non.Verb, Path: non.Path}, nil
+	}
+	return authz.Attributes{User: u, Verb: res.Verb, Group: res.Group, Version: res.Version, Resource: res.Resource,
+		Subresource: res.Subresource, Namespace: res.Namespace, Name: res.Name, IsResource: true}, nil
+}
+
+func (s *Server) decide(r *request, a authz.Attributes) authorizationv1.SubjectAccessReviewStatus {
+	if s.config.AllowAll {
+		return authorizationv1.SubjectAccessReviewStatus{Allowed: true}
+	}
+	ok, reason := s.authz.Allowed(r.Context(), a)
+	return authorizationv1.SubjectAccessReviewStatus{Allowed: ok, Reason: reason}
+}
+
+func (s *Server) selfAccessReview(w http.ResponseWriter, r *request) error {
+	gvk := authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
+	review := &authorizationv1.SelfSubjectAccessReview{}
+	if err := decodeBody(r, review, gvk); err != nil {
+		return err
+	}
+	a, err := attributesOf(r.user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
+	if err != nil {
+		return err
+	}
+	review.TypeMeta = typeMetaOf(gvk)
+	review.Status = s.decide(r, a)
+	s.answer(w, r, http.StatusCreated, review)
+	return nil
+}
+
+func (s *Server) accessReview(w http.ResponseWriter, r *request) error {
+	gvk := authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
+	review := &authorizationv1.SubjectAccessReview{}
+	if err := decodeBody(r, review, gvk); err != nil {
+		return err
+	}
+	status, err := s.reviewSubject(r, &review.Spec)
+	if err != nil {
+		return err
+	}
+	review.TypeMeta, review.Status = typeMetaOf(gvk), status
+	s.answer(w, r, http.StatusCreated, review)
+	return nil
+}
+
+func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
+	gvk := authorizationv1.SchemeGroupVersion.WithKind("LocalSubjectAccessReview")
+	review := &authorizationv1.LocalSubjectAccessReview{}
+	if err := decodeBody(r, review, gvk); err != nil {
+		return err
+	}
+	if review.Spec.ResourceAttributes == nil || review.Spec.ResourceAttributes.Namespace != r.namespace {
+		return apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + r.namespace)
+	}
+	status, err := s.reviewSubject(r, &review.Spec)
+	if err != nil {
+		return err
+	}
+	review.TypeMeta, review.Status = typeMetaOf(gvk), status
+	s.answer(w, r, http.StatusCreated, review)
+	return nil
+}
+
+func (s *Server) reviewSubject(r *request, spec *authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+	if spec.User == "" && len(spec.Groups) == 0 {
+		return authorizationv1.SubjectAccessReviewStatus{}, apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview").GroupKind(), "", field.ErrorList{
+			field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified")})
+	}
+	u := &kind.User{Name: spec.User, UID: spec.UID, Groups: spec.Groups}
+	a, err := attributesOf(u, spec.ResourceAttributes, spec.NonResourceAttributes)
+	if err != nil {
+		return authorizationv1.SubjectAccessReviewStatus{}, err
+	}
+	return s.decide(r, a), nil
+}
+
+// rulesReview lists what the client may do in a namespace.
+func (s *Server) rulesReview(w http.ResponseWriter, r *request) error {
+	gvk := authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview")
+	review := &authorizationv1.SelfSubjectRulesReview{}
+	if err := decodeBody(r, review, gvk); err != nil {
+		return err
+	}
+	if review.Spec.Namespace == "" {
+		return apierrors.NewBadRequest("no namespace on request")
+	}
+	review.TypeMeta = typeMetaOf(gvk)
+	review.Status = authorizationv1.SubjectRulesReviewStatus{ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
+	for _, rule := range s.authz.Rules(r.user, review.Spec.Namespace) {
+		if len(rule.NonResourceURLs) > 0 {
+			review.Status.NonResourceRules = append(review.Status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
+			continue
+		}
+		review.Status.ResourceRules = append(review.Status.ResourceRules, authorizationv1.ResourceRule{Verbs: rule.Verbs, APIGroups: rule.APIGroups, Resources: rule.Resources, ResourceNames: rule.ResourceNames})
+	}
+	s.answer(w, r, http.StatusCreated, review)
+	return nil
+}

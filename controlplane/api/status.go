@@ -1,0 +1,106 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// statusOf makes a Status of any error.
+func statusOf(err error) metav1.Status {
+	var status apierrors.APIStatus
+	switch {
+	case errors.As(err, &status):
+		st := status.Status()
+		st.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+		if st.Status == "" {
+			st.Status = metav1.StatusFailure
+		}
+		if st.Code == 0 {
+			st.Code = http.StatusInternalServerError
+		}
+		return st
+	case errors.Is(err, context.DeadlineExceeded):
+		return statusOf(apierrors.NewTimeoutError("request did not complete within the allowed time", 1))
+	}
+	return statusOf(apierrors.NewInternalError(err))
+}
+
+// writeError answers with the Status of an error.
+func (s *Server) writeError(w http.ResponseWriter, r *request, err error) {
+	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		return // the client is gone
+	}
+	st := statusOf(err)
+	if st.Code >= http.StatusInternalServerError && st.Code != http.StatusGatewayTimeout {
+		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	if st.Details != nil && st.Details.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(st.Details.RetryAfterSeconds)))
+	}
+	m, negotiateErr := negotiate(r, offers{})
+	if negotiateErr != nil {
+		m = media{}
+	}
+	if r.audit != nil {
+		r.audit.status(&st)
+	}
+	h := w.Header()
+	h.Set("Cache-Control", "no-cache, private")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if m.encoding == asProtobuf {
+		if body, merr := st.Marshal(); merr == nil {
+			e := &envelope{typeMeta: typeMetaField("v1", "Status")}
+			s.writeParts(w, r, int(st.Code), m, e.protobufParts(body))
+			return
+		}
+	}
+	m.encoding = asJSON
+	data, merr := json.Marshal(st)
+	if merr != nil {
+		data = []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":500}`)
+	}
+	s.writeParts(w, r, int(st.Code), m, [][]byte{data})
+}
+
+// errPathNotFound is the answer to a path that nothing serves.
+func errPathNotFound(r *request) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
+	}}
+}
+
+func errMethod(r *request) error {
+	err := apierrors.NewMethodNotSupported(r.groupResource(), r.verb)
+	err.ErrStatus.Message = "the server does not allow this method on the requested resource"
+	return err
+}
+
+// forbidden is the answer to what authorization refuses, in Kubernetes' words.
+func forbidden(r *request, u *kind.User, reason string) error {
+	what := fmt.Sprintf("User %q cannot %s path %q", u.Name, r.verb, r.URL.Path)
+	if r.resource {
+		plural := r.plural
+		if r.subresource != "" {
+			plural += "/" + r.subresource
+		}
+		scope := " at the cluster scope"
+		if r.namespace != "" {
+			scope = fmt.Sprintf(" in the namespace %q", r.namespace)
+		}
+		what = fmt.Sprintf("User %q cannot %s resource %q in API group %q%s", u.Name, r.verb, plural, r.group, scope)
+	}
+	if reason != "" {
+		what += ": " + reason
+	}
+	return apierrors.NewForbidden(r.groupResource(), r.name, errors.New(what))
+}

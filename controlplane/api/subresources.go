@@ -1,0 +1,115 @@
+package api
+
+import (
+	"net/http"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// scale serves the scale subresource of any kind that has one.
+func (s *Server) scale(w http.ResponseWriter, r *request) error {
+	var scale *autoscalingv1.Scale
+	var err error
+	switch r.verb {
+	case "get":
+		scale, err = s.registry.GetScale(r.Context(), r.kind, r.namespace, r.name)
+	case "update":
+		scale, err = s.updateScale(r)
+	case "patch":
+		scale, err = s.patchScale(r)
+	}
+	if err != nil {
+		return err
+	}
+	s.answer(w, r, http.StatusOK, scale)
+	return nil
+}
+
+func (s *Server) updateScale(r *request) (*autoscalingv1.Scale, error) {
+	o, err := r.write()
+	if err != nil {
+		return nil, err
+	}
+	scale := &autoscalingv1.Scale{}
+	if err := decodeBody(r, scale, autoscalingv1.SchemeGroupVersion.WithKind("Scale")); err != nil {
+		return nil, err
+	}
+	return s.registry.UpdateScale(r.Context(), r.kind, r.namespace, r.name, scale, o)
+}
+
+func (s *Server) patchScale(r *request) (*autoscalingv1.Scale, error) {
+	t, data, o, err := r.readPatch()
+	if err != nil {
+		return nil, err
+	}
+	return s.registry.PatchScale(r.Context(), r.kind, r.namespace, r.name, t, data, o)
+}
+
+// decodeBody reads a body that is no object of the store.
+func decodeBody(r *request, obj runtime.Object, gvk schema.GroupVersionKind) error {
+	data, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	r.audit.requestRaw("", data)
+	return decodeInto(r, data, obj, gvk)
+}
+
+func success(code int32) *metav1.Status {
+	return &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess, Code: code}
+}
+
+// bind serves pods/NAME/binding and the older bindings.
+func (s *Server) bind(w http.ResponseWriter, r *request) error {
+	o, err := r.write()
+	if err != nil {
+		return err
+	}
+	b := &corev1.Binding{}
+	if err := decodeBody(r, b, corev1.SchemeGroupVersion.WithKind("Binding")); err != nil {
+		return err
+	}
+	if r.name != "" {
+		if b.Name != "" && b.Name != r.name {
+			return apierrors.NewBadRequest("name in URL does not match name in Binding object")
+		}
+		b.Name = r.name
+	}
+	b.Namespace = r.namespace
+	if err := s.registry.Bind(r.Context(), b, o); err != nil {
+		return err
+	}
+	s.answer(w, r, http.StatusCreated, success(http.StatusCreated))
+	return nil
+}
+
+// evict serves pods/NAME/eviction.
+func (s *Server) evict(w http.ResponseWriter, r *request) error {
+	o, err := r.write()
+	if err != nil {
+		return err
+	}
+	e := &policyv1.Eviction{}
+	data, err := readBody(r)
+	if err != nil {
+		return err
+	}
+	gvk := policyv1.SchemeGroupVersion.WithKind("Eviction")
+	if err := decodeInto(r, data, e, gvk); err != nil {
+		return err
+	}
+	if e.Name != "" && e.Name != r.name {
+		return apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	if err := s.registry.Evict(r.Context(), r.namespace, r.name, e.DeleteOptions, o); err != nil {
+		return err
+	}
+	s.answer(w, r, http.StatusCreated, success(http.StatusCreated))
+	return nil
+}

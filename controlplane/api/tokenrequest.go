@@ -1,0 +1,131 @@
+package api
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+)
+
+func compare(a, b string) int { return cmp.Compare(a, b) }
+
+func base64URL(s string) ([]byte, error) {
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "="))
+}
+
+// The bounds of a token's life, in seconds.
+const (
+	defaultTokenSeconds = 3600
+	minTokenSeconds     = 600
+	maxTokenSeconds     = 24 * 3600
+)
+
+// issueToken serves serviceaccounts/NAME/token.
+func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
+	gvk := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+	req := &authenticationv1.TokenRequest{}
+	if err := decodeBody(r, req, gvk); err != nil {
+		return err
+	}
+	g, err := s.grantOf(r, req)
+	if err != nil {
+		return err
+	}
+	req.TypeMeta = metav1.TypeMeta{Kind: gvk.Kind, APIVersion: gvk.GroupVersion().String()}
+	req.Name, req.Namespace = r.name, r.namespace
+	req.CreationTimestamp = metav1.Now()
+	req.Spec.Audiences, req.Spec.ExpirationSeconds = g.audiences, &g.seconds
+	if !truth(r.query, "dryRun") {
+		token, expires, err := s.tokens.issue(g, s.now())
+		if err != nil {
+			return apierrors.NewInternalError(err)
+		}
+		req.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(expires)}
+	}
+	s.answer(w, r, http.StatusCreated, req)
+	return nil
+}
+
+// grantOf checks what a TokenRequest asks for.
+func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest) (grant, error) {
+	g := grant{audiences: req.Spec.Audiences, seconds: defaultTokenSeconds}
+	if len(g.audiences) == 0 {
+		g.audiences = s.tokens.audiences
+	}
+	if req.Spec.ExpirationSeconds != nil {
+		g.seconds = *req.Spec.ExpirationSeconds
+	}
+	path := field.NewPath("spec", "expirationSeconds")
+	var errs field.ErrorList
+	if g.seconds < minTokenSeconds {
+		errs = append(errs, field.Invalid(path, g.seconds, "may not specify a duration less than 10 minutes"))
+	}
+	if g.seconds > 1<<32 {
+		errs = append(errs, field.Invalid(path, g.seconds, "may not specify a duration larger than 2^32 seconds"))
+	}
+	if len(errs) > 0 {
+		return g, apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), r.name, errs)
+	}
+	g.seconds = min(g.seconds, maxTokenSeconds)
+	var err error
+	if g.account, err = client.Get[*corev1.ServiceAccount](r.Context(), s.client, r.namespace, r.name); err != nil {
+		return g, err
+	}
+	if ref := req.Spec.BoundObjectRef; ref != nil {
+		err = s.bindGrant(r, &g, ref)
+	}
+	return g, err
+}
+
+func (s *Server) bindGrant(r *request, g *grant, ref *authenticationv1.BoundObjectReference) error {
+	var err error
+	var got metav1.Object
+	switch {
+	case ref.Kind == "Pod" && ref.APIVersion == "v1":
+		if g.pod, err = client.Get[*corev1.Pod](r.Context(), s.client, r.namespace, ref.Name); err == nil {
+			got = g.pod
+			err = s.grantPod(r, g)
+		}
+	case ref.Kind == "Secret" && ref.APIVersion == "v1":
+		g.secret, err = client.Get[*corev1.Secret](r.Context(), s.client, r.namespace, ref.Name)
+		got = g.secret
+	case ref.Kind == "Node" && ref.APIVersion == "v1":
+		var node *corev1.Node
+		if node, err = client.Get[*corev1.Node](r.Context(), s.client, "", ref.Name); err == nil {
+			got = node
+			g.node = &reference{node.Name, node.UID}
+		}
+	default:
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for object of type %s %s", ref.APIVersion, ref.Kind))
+	}
+	if err != nil {
+		return err
+	}
+	if ref.UID != "" && ref.UID != got.GetUID() {
+		return apierrors.NewConflict(r.groupResource(), r.name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
+	}
+	return nil
+}
+
+// grantPod checks that the pod runs as the service account, and adds its node.
+func (s *Server) grantPod(r *request, g *grant) error {
+	if g.pod.Spec.ServiceAccountName != g.account.Name {
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for serviceaccount %q to pod running with different serviceaccount name.", g.account.Name))
+	}
+	if name := g.pod.Spec.NodeName; name != "" {
+		g.node = &reference{Name: name}
+		if node, err := client.Get[*corev1.Node](r.Context(), s.client, "", name); err == nil {
+			g.node.UID = node.UID
+		}
+	}
+	return nil
+}
