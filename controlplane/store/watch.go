@@ -153,12 +153,12 @@ func (w *Watch) push(changes []*change) {
 	}
 }
 
-// take empties the queue. held is how many events the caller still has.
-func (w *Watch) take(held int) []*change {
+// take empties the queue.
+func (w *Watch) take() []*change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.queue
-	w.queue, w.held = nil, held+len(out)
+	w.queue = nil
 	return out
 }
 

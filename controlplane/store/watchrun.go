@@ -30,12 +30,16 @@ func (w *Watch) run(ctx context.Context, start *tree, rev int64) {
 		select {
 		case out <- batch:
 			batch = nil
-			w.delivered()
+			w.hold(0)
 		case <-w.wake:
 			batch = w.fill(batch, &sent)
 		case <-bookmark:
 			batch = w.fill(batch, &sent)
-			batch = append(batch, Event{Type: Bookmark, Revision: sent})
+			// A reader that is away for long finds one bookmark, not many.
+			if n := len(batch); n == 0 || batch[n-1].Type != Bookmark {
+				batch = append(batch, Event{})
+			}
+			batch[len(batch)-1] = Event{Type: Bookmark, Revision: sent}
 		case <-w.ended:
 			return
 		case <-ctx.Done():
@@ -90,7 +94,7 @@ func (w *Watch) send(ctx context.Context, batch []Event) bool {
 // before the queue is, and the feed fills queues before it sets progress.
 func (w *Watch) fill(batch []Event, sent *int64) []Event {
 	complete := w.cache.store.progress.revision()
-	for _, ch := range w.take(len(batch)) {
+	for _, ch := range w.take() {
 		// The client may know events already that the cache had yet to see when the watch began.
 		if ch.rev <= w.from {
 			continue
@@ -101,13 +105,15 @@ func (w *Watch) fill(batch []Event, sent *int64) []Event {
 		complete = max(complete, ch.rev)
 	}
 	*sent = max(*sent, complete)
+	w.hold(len(batch))
 	return batch
 }
 
-func (w *Watch) delivered() {
+// hold says how many events run holds back.
+func (w *Watch) hold(n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.held = 0
+	w.held = n
 }
 
 // see returns a change as the watch's filter shows it.
