@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
@@ -25,10 +26,10 @@ func (r *Runtime) Events() <-chan Event { return r.events }
 func (r *Runtime) Run(ctx context.Context) error {
 	lost := false
 	for {
-		ch, errs := r.client.Subscribe(ctx,
-			"namespace=="+r.opt.Namespace+",topic==/tasks/exit", "namespace=="+r.opt.Namespace+",topic==/tasks/oom")
+		ch, errs := r.client.Subscribe(ctx, r.filter("/tasks/exit"), r.filter("/tasks/oom"))
 		// Subscribing does not wait for an answer; a served health check behind it on the same connection does.
-		if ok, err := r.client.IsServing(ctx); err == nil && ok {
+		ok, err := r.client.IsServing(ctx)
+		if err == nil && ok {
 			if !r.send(ctx, Event{}) {
 				return nil
 			}
@@ -36,13 +37,13 @@ func (r *Runtime) Run(ctx context.Context) error {
 				r.opt.Logger.Info("containerd is back")
 				lost = false
 			}
-			r.forward(ctx, ch, errs)
+			err = r.forward(ctx, ch, errs)
 		}
 		if ctx.Err() != nil {
 			return nil
 		}
 		if !lost {
-			r.opt.Logger.Warn("connection to containerd lost")
+			r.opt.Logger.Warn("connection to containerd lost", "error", err)
 			lost = true
 		}
 		select {
@@ -53,17 +54,21 @@ func (r *Runtime) Run(ctx context.Context) error {
 	}
 }
 
-func (r *Runtime) forward(ctx context.Context, ch <-chan *events.Envelope, errs <-chan error) {
+func (r *Runtime) filter(topic string) string {
+	return fmt.Sprintf("namespace==%q,topic==%q", r.opt.Namespace, topic)
+}
+
+func (r *Runtime) forward(ctx context.Context, ch <-chan *events.Envelope, errs <-chan error) error {
 	for {
 		select {
 		case e := <-ch:
 			if ev, ok := decode(e); ok && !r.send(ctx, ev) {
-				return
+				return nil
 			}
-		case <-errs:
-			return
+		case err := <-errs:
+			return err
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }
