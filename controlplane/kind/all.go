@@ -6,6 +6,7 @@ func all() []*Kind {
 		configMapKind(),
 		endpointsKind(),
 		eventKind(),
+		limitRangeKind(),
 		namespaceKind(),
 		nodeKind(),
 		podKind(),

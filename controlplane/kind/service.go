@@ -2,6 +2,8 @@ package kind
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -12,6 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Indexes of services by what only one may hold: an address, and the number of a node port or health check port.
+const (
+	ClusterIPIndex = "clusterIP"
+	NodePortIndex  = "nodePort"
 )
 
 func serviceKind() *Kind {
@@ -37,6 +45,12 @@ func serviceKind() *Kind {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
 		},
 		claims: serviceClaims,
+		indexes: map[string]func(*corev1.Service) []string{
+			ClusterIPIndex: func(s *corev1.Service) []string {
+				return slices.DeleteFunc(slices.Clone(s.Spec.ClusterIPs), func(ip string) bool { return ip == "" || ip == corev1.ClusterIPNone })
+			},
+			NodePortIndex: serviceNodePorts,
+		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Type", "string", docs["type"]), column("Cluster-IP", "string", docs["clusterIP"]),
 			column("External-IP", "string", docs["externalIPs"]), column("Port(s)", "string", docs["ports"]), ageColumn(),
@@ -141,7 +155,7 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 
 // normalizeClusterIPs lets a client that knows clusterIP only change or clear it: clusterIPs follows.
 func normalizeClusterIPs(s, old *corev1.Service) {
-	same := equalStrings(s.Spec.ClusterIPs, old.Spec.ClusterIPs)
+	same := slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs)
 	switch {
 	case s.Spec.ClusterIP == old.Spec.ClusterIP:
 	case s.Spec.ClusterIP == "" && same:
@@ -149,18 +163,6 @@ func normalizeClusterIPs(s, old *corev1.Service) {
 	case s.Spec.ClusterIP != "" && (same || len(s.Spec.ClusterIPs) == 0):
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
-}
-
-func equalStrings(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func keepAllocated(s, old *corev1.Service) {
@@ -217,7 +219,7 @@ func keepNodePorts(ports, old []corev1.ServicePort) {
 // them as they were: what it set on purpose is for validation to refuse.
 func dropTypeDependent(s, old *corev1.Service) {
 	if HasClusterIP(old) && !HasClusterIP(s) {
-		if s.Spec.ClusterIP == old.Spec.ClusterIP && equalStrings(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+		if s.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
 			s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
 		}
 		s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
@@ -281,6 +283,20 @@ func serviceClaims(s *corev1.Service) []string {
 		add(fmt.Sprintf("nodeport/%s/%d", corev1.ProtocolTCP, p))
 	}
 	return claims
+}
+
+func serviceNodePorts(s *corev1.Service) []string {
+	var ports []string
+	add := func(port int32) {
+		if text := strconv.Itoa(int(port)); port != 0 && !slices.Contains(ports, text) {
+			ports = append(ports, text)
+		}
+	}
+	for _, p := range s.Spec.Ports {
+		add(p.NodePort)
+	}
+	add(s.Spec.HealthCheckNodePort)
+	return ports
 }
 
 func externalIPText(s *corev1.Service) string {
