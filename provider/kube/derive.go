@@ -7,9 +7,9 @@ import (
 	"strings"
 	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/managedfields"
@@ -188,7 +188,7 @@ func (d *derivation) members(n *node, t reflect.Type, path string, atom schema.A
 		if !d.wanted(t, name, path) {
 			continue
 		}
-		f := &field{json: name, attr: snake(name), doc: docs[name], required: !strings.Contains(options, "omit") || requiredFields[ruleKey{t, name}]}
+		f := &field{json: name, attr: snake(name), doc: docs[name], required: isRequired(t, sf, name, options)}
 		f.path = strings.TrimPrefix(path+"."+f.attr, ".")
 		if slices.Contains(d.desc.Omit, f.path) {
 			d.matched[f.path] = true
@@ -207,6 +207,11 @@ func (d *derivation) members(n *node, t reflect.Type, path string, atom schema.A
 	}
 }
 
+// isRequired reports whether the API refuses an object without the member: it is always written and can not be null.
+func isRequired(t reflect.Type, sf reflect.StructField, name, options string) bool {
+	return !strings.Contains(options, "omit") && sf.Type.Kind() != reflect.Pointer || requiredFields[ruleKey{t, name}]
+}
+
 // wanted reports whether a member can be configured at all.
 func (d *derivation) wanted(t reflect.Type, name, path string) bool {
 	top := len(d.inside) == 1
@@ -215,6 +220,8 @@ func (d *derivation) wanted(t reflect.Type, name, path string) bool {
 		return false
 	case top && slices.ContainsFunc(d.desc.WriteOnly, func(w WriteOnly) bool { return w.Field == name }):
 		return false
+	case t == reflect.TypeFor[corev1.PodSpec]() && name == "ephemeralContainers":
+		return false // they are added to running pods, by a subresource
 	case t != reflect.TypeFor[metav1.ObjectMeta]():
 		return true
 	case path != "metadata":
