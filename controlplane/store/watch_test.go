@@ -362,7 +362,7 @@ func collect(t *testing.T, w *Watch) map[int64]string {
 // writeOne creates, updates or deletes an object and returns what a watch must see of it. While etcd is away
 // errors are expected; what they say of the write is unknown, so they count for nothing.
 func writeOne(t *testing.T, s *Store, name, value string) map[int64]string {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if item, err := s.Create(ctx, configMaps, configMap("default", name, value), 0); err == nil {
 		return map[int64]string{item.Revision: "+" + name + "=" + value}
