@@ -4,7 +4,6 @@
 package bootstrap
 
 import (
-	"context"
 	"time"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -80,40 +79,4 @@ type Target struct {
 	Conn ssh.Conn
 	Role string // "server" or "agent"
 	Node Node
-}
-
-// Preflight checks all hosts, changes nothing, and returns every failure of every host in one error
-// (*PreflightError).
-func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Target) error {
-	panic("to be written")
-}
-
-// InstallServer makes the host a control plane, or brings it to this state; it returns when the API server is
-// ready (and the node, when it runs pods).
-func InstallServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary, p Progress) (*Installed, error) {
-	panic("to be written")
-}
-
-// JoinNode makes the host a node of the cluster that control is a control-plane host of; it returns when the
-// node is Ready.
-func JoinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n Node, bin Binary, p Progress) (*Installed, error) {
-	panic("to be written")
-}
-
-// Inspect says what is on the host. Nothing there is no error: Present is false.
-func Inspect(ctx context.Context, c ssh.Conn) (*Installed, error) { panic("to be written") }
-
-// Upgrade replaces the binary and restarts the service; running pods are untouched. It returns when the
-// service is healthy with the new version, or puts the old binary back.
-func Upgrade(ctx context.Context, c ssh.Conn, bin Binary, p Progress) (*Installed, error) {
-	panic("to be written")
-}
-
-// Uninstall removes processes, mounts, links, rules and files of fairlead, and the packages that it installed
-// itself when purge says so; nothing else. It is idempotent.
-func Uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error { panic("to be written") }
-
-// IssueCredential makes a key here, has the control-plane host sign it for user with groups, and returns both.
-func IssueCredential(ctx context.Context, control ssh.Conn, user string, groups []string, ttl time.Duration) (*Credential, error) {
-	panic("to be written")
 }

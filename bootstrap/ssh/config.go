@@ -159,4 +159,6 @@ func (c *Config) inherit(from *Config) {
 	}
 }
 
-func (c *Config) namesKeys() bool { return len(c.PrivateKey) > 0 || c.PrivateKeyFile != "" || c.UseAgent }
+func (c *Config) namesKeys() bool {
+	return len(c.PrivateKey) > 0 || c.PrivateKeyFile != "" || c.UseAgent
+}

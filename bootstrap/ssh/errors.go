@@ -16,7 +16,9 @@ type ConfigError struct {
 	Err   error
 }
 
-func (e *ConfigError) Error() string { return fmt.Sprintf("cannot use SSH setting %s: %v", e.Field, e.Err) }
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("cannot use SSH setting %s: %v", e.Field, e.Err)
+}
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // HostKeyError is a host that proved another key than the one known for it, a revoked one, or one that nothing

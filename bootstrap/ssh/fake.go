@@ -24,11 +24,11 @@ type Fake struct {
 	ctx    context.Context // ended by Close
 	cancel context.CancelCauseFunc
 
-	mu     sync.Mutex
-	files  map[string]FakeFile
-	rules  []fakeRule
-	dials  map[string]func(context.Context) (net.Conn, error)
-	log    []string
+	mu    sync.Mutex
+	files map[string]FakeFile
+	rules []fakeRule
+	dials map[string]func(context.Context) (net.Conn, error)
+	log   []string
 }
 
 // FakeFile is a file of a Fake.

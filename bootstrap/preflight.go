@@ -1,0 +1,154 @@
+package bootstrap
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+)
+
+// Roles of a host.
+const (
+	RoleServer = "server"
+	RoleAgent  = "agent"
+)
+
+// maxParallel hosts are asked at once.
+const maxParallel = 16
+
+var (
+	agentPorts = []string{"tcp/" + strconv.Itoa(config.DefaultAgentPort), "udp/" + strconv.Itoa(config.DefaultVXLANPort)}
+	allPorts   = append([]string{"tcp/" + strconv.Itoa(config.DefaultAPIPort)}, agentPorts...)
+)
+
+// PreflightError has everything that is wrong with every host. Nothing was changed on any of them.
+type PreflightError struct{ Failures []host.Failure }
+
+func (e *PreflightError) Error() string {
+	if len(e.Failures) == 1 {
+		return "cannot use host " + e.Failures[0].String()
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "cannot use the hosts, for %d reasons:", len(e.Failures))
+	for _, f := range e.Failures {
+		b.WriteString("\n- " + f.String())
+	}
+	return b.String()
+}
+
+// Preflight checks all hosts, changes nothing, and returns every failure of every host in one error
+// (*PreflightError).
+func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Target) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer from all hosts within %v", checkTimeout))
+	defer cancel()
+	looked := make([]*target, len(targets))
+	errs := make([]error, len(targets))
+	var g errgroup.Group
+	g.SetLimit(maxParallel)
+	for i, t := range targets {
+		g.Go(func() error {
+			looked[i] = newTarget(t.Conn, nil)
+			errs[i] = looked[i].look(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in errs
+	var failures []host.Failure
+	names := map[string]string{} // node name to host
+	for i, t := range targets {
+		if errs[i] != nil {
+			failures = append(failures, host.Failure{Host: t.Conn.Host(), Check: "connection", Found: errs[i].Error(), Fix: "mend the connection"})
+			continue
+		}
+		failures = append(failures, looked[i].check(cluster, bin, t.Role)...)
+		name := nodeName(t.Node, looked[i].facts)
+		if other, taken := names[name]; taken {
+			failures = append(failures, duplicateName(t.Conn.Host(), name, "it is "+other+"'s too"))
+		}
+		names[name] = t.Conn.Host()
+	}
+	if len(failures) > 0 {
+		return &PreflightError{failures}
+	}
+	return nil
+}
+
+// check is what can be said about one host alone.
+func (t *target) check(cluster Cluster, bin Binary, role string) []host.Failure {
+	ports := agentPorts
+	if role == RoleServer {
+		ports = allPorts
+	}
+	failures := host.Check(t.facts, host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present})
+	was := t.installed
+	fail := func(check, found, fix string) {
+		failures = append(failures, host.Failure{Host: t.conn.Host(), Check: check, Found: found, Fix: fix})
+	}
+	switch {
+	case !was.Present:
+	case was.Cluster != "" && cluster.Name != "" && was.Cluster != cluster.Name:
+		fail("other cluster", fmt.Sprintf("it is a %s of cluster %q", roleName(was.Role), was.Cluster), "remove it from there first, or run `fairlead cleanup` and delete /etc/fairlead")
+	case was.Role != role:
+		fail("role", "it is a "+roleName(was.Role)+" of this cluster already", "remove that resource first")
+	}
+	return failures
+}
+
+func roleName(role string) string {
+	if role == RoleServer {
+		return "control-plane host"
+	}
+	return "node"
+}
+
+func duplicateName(host_, name, found string) host.Failure {
+	return host.Failure{Host: host_, Check: "node name", Found: fmt.Sprintf("its name would be %q, and %s", name, found),
+		Fix: "give the host another name, or set one in the resource"}
+}
+
+// preflight is Preflight as the first phase of one host.
+func (t *target) preflight(cluster Cluster, bin Binary, role string) phase {
+	return phase{name: "check the host", timeout: checkTimeout, do: func(ctx context.Context) error {
+		if err := t.look(ctx); err != nil {
+			return err
+		}
+		if failures := t.check(cluster, bin, role); len(failures) > 0 {
+			return &PreflightError{failures}
+		}
+		return nil
+	}}
+}
+
+// nodeName is the name that the host has in its cluster.
+func nodeName(n Node, f *host.Facts) string {
+	if n.Name != "" {
+		return n.Name
+	}
+	return strings.ToLower(f.Hostname)
+}
+
+// nodeAddress is the address that other nodes reach the host at: the one given; else the one that it was dialled
+// at when that is an address of the host; else the one that its default route leaves from, as for a host behind
+// address translation, one reached by name, or this machine.
+func nodeAddress(n Node, c ssh.Conn, f *host.Facts) (string, error) {
+	if n.Address != "" {
+		return n.Address, nil
+	}
+	if a, err := netip.ParseAddr(c.Host()); err == nil && !a.IsLoopback() && f.HasAddress(a) {
+		return a.String(), nil
+	}
+	if f.Source.IsValid() {
+		return f.Source.String(), nil
+	}
+	if len(f.Addresses) > 0 {
+		return f.Addresses[0].Addr().String(), nil
+	}
+	return "", fmt.Errorf("cannot tell the address of %s in the cluster: it has no default route; set node_address", c.Host())
+}
