@@ -6,8 +6,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
-// NewConfigMap makes fairlead_config_map.
-var NewConfigMap = kube.Resource(kube.Descriptor{
+// newConfigMap makes fairlead_config_map.
+var newConfigMap = kube.Resource(kube.Descriptor{
 	Object:      &corev1.ConfigMap{},
 	Namespaced:  true,
 	Description: "Configuration for pods to read, as environment variables or files.",

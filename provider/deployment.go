@@ -8,8 +8,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/rollout"
 )
 
-// NewDeployment makes fairlead_deployment.
-var NewDeployment = kube.Resource(kube.Descriptor{
+// newDeployment makes fairlead_deployment.
+var newDeployment = kube.Resource(kube.Descriptor{
 	Object:     &appsv1.Deployment{},
 	Namespaced: true,
 	Description: "A set of equal pods that are kept running and replaced step by step when their template changes. " +

@@ -12,8 +12,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
-// NewNamespace makes fairlead_namespace.
-var NewNamespace = kube.Resource(kube.Descriptor{
+// newNamespace makes fairlead_namespace.
+var newNamespace = kube.Resource(kube.Descriptor{
 	Object:        &corev1.Namespace{},
 	Description:   "A namespace. Deleting it deletes every object in it.",
 	Omit:          []string{"spec"}, // its finalizers are set by a subresource only

@@ -6,8 +6,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
-// NewSecret makes fairlead_secret.
-var NewSecret = kube.Resource(kube.Descriptor{
+// newSecret makes fairlead_secret.
+var newSecret = kube.Resource(kube.Descriptor{
 	Object:     &corev1.Secret{},
 	Namespaced: true,
 	Description: "Confidential values for pods to read. They are given by write-only attributes and are in no plan or state; " +

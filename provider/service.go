@@ -7,8 +7,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
-// NewService makes fairlead_service.
-var NewService = kube.Resource(kube.Descriptor{
+// newService makes fairlead_service.
+var newService = kube.Resource(kube.Descriptor{
 	Object:      &corev1.Service{},
 	Namespaced:  true,
 	Description: "A stable address and name for a set of pods.",

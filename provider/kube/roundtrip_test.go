@@ -134,7 +134,9 @@ func generator(t *testing.T) *randfill.Filler {
 	t.Helper()
 	own := func(serializer.CodecFactory) []any {
 		return []any{
-			func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewMilliQuantity(c.Int63n(1e6), resource.DecimalSI) },
+			func(q *resource.Quantity, c randfill.Continue) {
+				*q = *resource.NewMilliQuantity(c.Int63n(1e6), resource.DecimalSI)
+			},
 			func(v *intstr.IntOrString, c randfill.Continue) {
 				*v = intstr.FromInt32(c.Int31n(65535))
 				if c.Bool() {

@@ -1,0 +1,76 @@
+package provider
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/terraform-plugin-framework/datasource"
+	"github.com/hashicorp/terraform-plugin-framework/provider"
+	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	testresource "github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
+)
+
+// workloadProvider is a provider of the workload resources alone, whose clusters all are one API server.
+type workloadProvider struct {
+	clients *kube.Clients
+}
+
+// fixed is a Connector that knows one server, for any cluster but one: "gone" does not exist any more.
+type fixed struct{ config *rest.Config }
+
+func (f fixed) Connect(_ context.Context, cluster string) (*rest.Config, error) {
+	if cluster == "gone" {
+		return nil, kube.ErrClusterGone
+	}
+	return f.config, nil
+}
+
+func (p *workloadProvider) KubeClients() *kube.Clients { return p.clients }
+
+func (p *workloadProvider) Metadata(_ context.Context, _ provider.MetadataRequest, resp *provider.MetadataResponse) {
+	resp.TypeName = "fairlead"
+}
+
+func (p *workloadProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
+	resp.Schema = schema.Schema{}
+}
+
+func (p *workloadProvider) Configure(_ context.Context, _ provider.ConfigureRequest, resp *provider.ConfigureResponse) {
+	resp.ResourceData = p
+}
+
+func (p *workloadProvider) Resources(context.Context) []func() resource.Resource { return workloads() }
+
+func (p *workloadProvider) DataSources(context.Context) []func() datasource.DataSource { return nil }
+
+// runSteps runs Terraform itself through the steps of a test, against the server of config.
+func runSteps(t *testing.T, config *rest.Config, steps ...testresource.TestStep) {
+	t.Helper()
+	terraform, err := exec.LookPath("terraform")
+	if err != nil {
+		t.Fatalf("these tests run Terraform: %v", err)
+	}
+	cli := filepath.Join(t.TempDir(), "terraformrc")
+	if err := os.WriteFile(cli, []byte("disable_checkpoint = true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"TF_ACC": "1", "TF_ACC_TERRAFORM_PATH": terraform, "TF_CLI_CONFIG_FILE": cli, "CHECKPOINT_DISABLE": "1"} {
+		t.Setenv(name, value)
+	}
+	clients := kube.NewClients(fixed{config})
+	testresource.Test(t, testresource.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
+			"fairlead": providerserver.NewProtocol6WithError(&workloadProvider{clients: clients}),
+		},
+		Steps: steps,
+	})
+}
