@@ -65,10 +65,16 @@ func (s *Server) mayImpersonate(r *request, name string, groups []string, uid st
 	return nil
 }
 
-// checkEscalation refuses to let a user give away by RBAC what they do not have.
-func (s *Server) checkEscalation(r *request, obj kind.Object) error {
+// escalation returns the check that refuses to let a user give away by RBAC what they do not have; nil for
+// other kinds.
+func (s *Server) escalation(r *request) func(obj, old kind.Object) error {
 	if s.config.AllowAll || r.group != "rbac.authorization.k8s.io" {
 		return nil
 	}
-	return s.authz.Escalates(r.Context(), r.user, r.kind, r.namespace, obj)
+	return func(obj, old kind.Object) error {
+		if old != nil && authz.SameGrant(obj, old) {
+			return nil
+		}
+		return s.authz.Escalates(r.Context(), r.user, r.kind, r.namespace, obj)
+	}
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,6 +31,8 @@ type request struct {
 	user *kind.User
 	// actor is who really sent the request when user is impersonated.
 	actor *kind.User
+	// dry is a write with dryRun=All: its result is in no store.
+	dry bool
 	// warnings are sent as headers with the answer.
 	warnings []string
 	audit    *auditEvent
@@ -167,3 +170,5 @@ func (r *request) long() bool {
 	}
 	return r.verb == "watch"
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

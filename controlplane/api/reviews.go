@@ -27,9 +27,12 @@ var virtuals map[schema.GroupVersionResource]*virtual
 
 func init() {
 	authn, authz := authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion
+	beta := schema.GroupVersion{Group: authn.Group, Version: "v1beta1"}
 	virtuals = map[schema.GroupVersionResource]*virtual{
-		authn.WithResource("tokenreviews"):              {kind: authn.WithKind("TokenReview"), handle: (*Server).tokenReview},
-		authn.WithResource("selfsubjectreviews"):        {kind: authn.WithKind("SelfSubjectReview"), handle: (*Server).selfReview},
+		authn.WithResource("tokenreviews"):       {kind: authn.WithKind("TokenReview"), handle: (*Server).tokenReview},
+		authn.WithResource("selfsubjectreviews"): {kind: authn.WithKind("SelfSubjectReview"), handle: (*Server).selfReview},
+		// kubectl 1.27 asks for the beta, which has the same fields
+		beta.WithResource("selfsubjectreviews"):         {kind: beta.WithKind("SelfSubjectReview"), handle: (*Server).selfReview},
 		authz.WithResource("subjectaccessreviews"):      {kind: authz.WithKind("SubjectAccessReview"), handle: (*Server).accessReview},
 		authz.WithResource("selfsubjectaccessreviews"):  {kind: authz.WithKind("SelfSubjectAccessReview"), handle: (*Server).selfAccessReview},
 		authz.WithResource("localsubjectaccessreviews"): {kind: authz.WithKind("LocalSubjectAccessReview"), namespaced: true, handle: (*Server).localAccessReview},
@@ -80,7 +83,7 @@ func userInfo(u *kind.User) authenticationv1.UserInfo {
 
 // selfReview says who the client is.
 func (s *Server) selfReview(w http.ResponseWriter, r *request) error {
-	gvk := authenticationv1.SchemeGroupVersion.WithKind("SelfSubjectReview")
+	gvk := schema.GroupVersionKind{Group: r.group, Version: r.version, Kind: "SelfSubjectReview"}
 	review := &authenticationv1.SelfSubjectReview{}
 	if err := decodeBody(r, review, gvk); err != nil {
 		return err

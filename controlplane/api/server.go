@@ -117,7 +117,7 @@ func New(c Config) (*Server, error) {
 	s.metrics = newMetrics()
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
 	s.discovery = newDiscovery(s.kinds)
-	s.openapi = newOpenAPI(s.kinds)
+	s.openapi = newOpenAPI(s.kinds, c.Registry.MergeSchema)
 	s.agents = newAgents(s.client, c.AgentTLS)
 	return s, nil
 }

@@ -234,7 +234,7 @@ func (t *tokens) discovery(w http.ResponseWriter, path string) error {
 	if path == "/openid/v1/jwks" {
 		return t.jwks(w)
 	}
-	return document(w, typeJSON, map[string]any{
+	return writeDocument(w, typeJSON, map[string]any{
 		"issuer": t.issuer, "jwks_uri": t.issuer + "/openid/v1/jwks", "response_types_supported": []string{"id_token"},
 		"subject_types_supported": []string{"public"}, "id_token_signing_alg_values_supported": []string{"ES256"},
 	})
@@ -258,14 +258,14 @@ func (t *tokens) jwks(w http.ResponseWriter) error {
 		})
 	}
 	slices.SortFunc(keys, func(a, b map[string]string) int { return compare(a["kid"], b["kid"]) })
-	return document(w, "application/jwk-set+json", map[string]any{"keys": keys})
+	return writeDocument(w, "application/jwk-set+json", map[string]any{"keys": keys})
 }
 
 func coordinate(b []byte, size int) string {
 	return base64.RawURLEncoding.EncodeToString(new(big.Int).SetBytes(b).FillBytes(make([]byte, size)))
 }
 
-func document(w http.ResponseWriter, contentType string, v any) error {
+func writeDocument(w http.ResponseWriter, contentType string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return apierrors.NewInternalError(err)

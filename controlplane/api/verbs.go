@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"mime"
@@ -174,7 +173,7 @@ func (r *request) write() (registry.Write, error) {
 	if err != nil {
 		return o, err
 	}
-	o.DryRun = dry
+	o.DryRun, r.dry = dry, dry
 	o.Force = truth(r.query, "force")
 	if v := r.query.Get("fieldValidation"); v != "" && v != "Ignore" && v != "Warn" && v != "Strict" {
 		return o, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "CreateOptions"}, "",
@@ -264,9 +263,7 @@ func (s *Server) create(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkEscalation(r, obj); err != nil {
-		return err
-	}
+	o.Check = s.escalation(r)
 	item, err := s.registry.Create(r.Context(), r.kind, obj, o)
 	if err != nil {
 		return err
@@ -285,9 +282,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkEscalation(r, obj); err != nil {
-		return err
-	}
+	o.Check = s.escalation(r)
 	item, created, err := s.registry.Update(r.Context(), r.kind, obj, r.subresource, o)
 	if err != nil {
 		return err
@@ -344,8 +339,8 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	ctx := s.withEscalation(r)
-	item, created, err := s.registry.Patch(ctx, r.kind, r.objectNamespace(), r.name, t, data, r.subresource, o)
+	o.Check = s.escalation(r)
+	item, created, err := s.registry.Patch(r.Context(), r.kind, r.objectNamespace(), r.name, t, data, r.subresource, o)
 	if err != nil {
 		return err
 	}
@@ -445,6 +440,7 @@ func (s *Server) delete(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	r.dry = r.dry || len(opts.DryRun) > 0
 	item, gone, err := s.registry.Delete(r.Context(), r.kind, r.objectNamespace(), r.name, opts, o)
 	if err != nil {
 		return err
@@ -492,6 +488,3 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *request) error {
 	s.writeList(w, r, r.kind, list)
 	return nil
 }
-
-// withEscalation carries the check of RBAC objects to where a patch's result is known.
-func (s *Server) withEscalation(r *request) context.Context { return r.Context() }

@@ -101,6 +101,9 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 	} else if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
 		return err
 	}
+	if err := w.check(obj, nil); err != nil {
+		return err
+	}
 	req := &admission.Request{
 		Verb: kind.Create, Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), Object: obj,
 		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn,

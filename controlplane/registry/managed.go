@@ -308,3 +308,6 @@ func (c converter) New(schema.GroupVersionKind) (runtime.Object, error) {
 	obj.GetObjectKind().SetGroupVersionKind(c.kind.GroupVersionKind)
 	return obj, nil
 }
+
+// MergeSchema is the schema that server-side apply merges by: list types, map keys, atomic fields.
+func (r *Registry) MergeSchema() *smdschema.Schema { return r.managed.schema() }

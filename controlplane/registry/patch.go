@@ -274,15 +274,10 @@ func decodeApplied(k *kind.Kind, namespace, name string, data []byte, w Write) (
 	if err := checkApplied(k, namespace, name, u); err != nil {
 		return nil, err
 	}
-	if w.Strict != Ignore {
+	if w.Strict == Strict {
 		err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, k.New(), true)
 		if unknown, ok := runtime.AsStrictDecodingError(err); ok {
-			if err := strictness(unknown.Errors(), w); err != nil {
-				return nil, err
-			}
-			if u, err = withoutUnknown(k, u); err != nil {
-				return nil, err
-			}
+			return nil, strictness(unknown.Errors(), w)
 		}
 	}
 	return u, nil
@@ -311,69 +306,4 @@ func checkApplied(k *kind.Kind, namespace, name string, u *unstructured.Unstruct
 		unstructured.RemoveNestedField(u.Object, "metadata", "managedFields")
 	}
 	return nil
-}
-
-// withoutUnknown drops the fields that the type does not have by way of the type, keeping what else the
-// client left out left out.
-func withoutUnknown(k *kind.Kind, u *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	obj := k.New()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	known, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
-	if err != nil {
-		return nil, apierrors.NewInternalError(err)
-	}
-	kept, _ := keepKnown(u.Object, known).(map[string]any)
-	return &unstructured.Unstructured{Object: kept}, nil
-}
-
-// keepKnown returns the part of sent that is in known too.
-func keepKnown(sent, known any) any {
-	switch s := sent.(type) {
-	case map[string]any:
-		k, ok := known.(map[string]any)
-		if !ok {
-			return sent
-		}
-		out := map[string]any{}
-		for name, v := range s {
-			if kv, ok := k[name]; ok {
-				out[name] = keepKnown(v, kv)
-			} else if isEmptyValue(v) {
-				out[name] = v
-			}
-		}
-		return out
-	case []any:
-		k, ok := known.([]any)
-		if !ok || len(k) != len(s) {
-			return sent
-		}
-		out := make([]any, len(s))
-		for i := range s {
-			out[i] = keepKnown(s[i], k[i])
-		}
-		return out
-	}
-	return sent
-}
-
-// isEmptyValue says whether the type leaves a known field with this value out when it is encoded.
-func isEmptyValue(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case map[string]any:
-		return len(v) == 0
-	case []any:
-		return len(v) == 0
-	case string:
-		return v == ""
-	case bool:
-		return !v
-	case int64:
-		return v == 0
-	}
-	return false
 }

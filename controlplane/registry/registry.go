@@ -91,6 +91,9 @@ type Write struct {
 	Warn func(text string)
 	// Preconditions is nil or what the current object must be.
 	Preconditions *metav1.Preconditions
+	// Check, when set, has a word on the new state before admission: old is nil on create. It must not change
+	// either.
+	Check func(obj, old kind.Object) error
 	// CreateMissing lets Update create an object that is not there, for kinds where Kubernetes does.
 	CreateMissing bool
 }
@@ -104,6 +107,13 @@ const (
 	Warn
 	Strict
 )
+
+func (w *Write) check(obj, old kind.Object) error {
+	if w.Check == nil {
+		return nil
+	}
+	return w.Check(obj, old)
+}
 
 func (w *Write) warn(text string) {
 	if w.Warn != nil {

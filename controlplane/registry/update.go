@@ -132,6 +132,9 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 	if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
 		return nil, err
 	}
+	if err := w.check(obj, old); err != nil {
+		return nil, err
+	}
 	req := &admission.Request{
 		Verb: kind.Update, Kind: k, Subresource: subresource, Namespace: old.GetNamespace(), Name: old.GetName(),
 		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn,

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -36,6 +37,24 @@ func (a *Authorizer) Escalates(ctx context.Context, u *kind.User, k *kind.Kind, 
 		return a.checkBinding(ctx, u, gr, "", o.Name, o.RoleRef)
 	}
 	return nil
+}
+
+// SameGrant says whether a change of a role or binding leaves what it grants as it was.
+func SameGrant(obj, old kind.Object) bool {
+	switch o := obj.(type) {
+	case *rbacv1.Role:
+		return apiequality.Semantic.DeepEqual(o.Rules, old.(*rbacv1.Role).Rules)
+	case *rbacv1.ClusterRole:
+		was := old.(*rbacv1.ClusterRole)
+		return apiequality.Semantic.DeepEqual(o.Rules, was.Rules) && apiequality.Semantic.DeepEqual(o.AggregationRule, was.AggregationRule)
+	case *rbacv1.RoleBinding:
+		was := old.(*rbacv1.RoleBinding)
+		return apiequality.Semantic.DeepEqual(o.Subjects, was.Subjects) && o.RoleRef == was.RoleRef
+	case *rbacv1.ClusterRoleBinding:
+		was := old.(*rbacv1.ClusterRoleBinding)
+		return apiequality.Semantic.DeepEqual(o.Subjects, was.Subjects) && o.RoleRef == was.RoleRef
+	}
+	return false
 }
 
 func (a *Authorizer) hasAll(u *kind.User, namespace string) bool {

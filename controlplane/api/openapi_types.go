@@ -1,0 +1,253 @@
+package api
+
+import (
+	"reflect"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
+)
+
+// node is a JSON object of an OpenAPI document.
+type node = map[string]any
+
+// document makes one OpenAPI document from Go types. The documentation is the types' own (SwaggerDoc), the
+// list types those of the merge schema, the patch strategies those of the struct tags.
+type document struct {
+	merge       map[string]smdschema.TypeDef
+	prefix      string // of references
+	version3    bool
+	definitions map[string]any
+	gvks        map[string][]schema.GroupVersionKind
+}
+
+func newDocument(merge *smdschema.Schema, prefix string, version3 bool) *document {
+	d := &document{merge: map[string]smdschema.TypeDef{}, prefix: prefix, version3: version3, definitions: map[string]any{}, gvks: map[string][]schema.GroupVersionKind{}}
+	for _, t := range merge.Types {
+		d.merge[t.Name] = t
+	}
+	return d
+}
+
+// named is a type that knows its name in OpenAPI.
+type named interface{ OpenAPIModelName() string }
+
+// scalar is a type that is encoded as a JSON scalar of its own.
+type scalar interface {
+	OpenAPISchemaType() []string
+	OpenAPISchemaFormat() string
+}
+
+// documented is a type with generated documentation: of itself under "", of fields under their JSON names.
+type documented interface{ SwaggerDoc() map[string]string }
+
+func modelName(t reflect.Type) string {
+	if n, ok := reflect.New(t).Elem().Interface().(named); ok {
+		return n.OpenAPIModelName()
+	}
+	path := strings.Split(t.PkgPath(), "/")
+	if len(path) > 0 {
+		host := strings.Split(path[0], ".")
+		for i, j := 0, len(host)-1; i < j; i, j = i+1, j-1 {
+			host[i], host[j] = host[j], host[i]
+		}
+		path[0] = strings.Join(host, ".")
+	}
+	return strings.Join(path, ".") + "." + t.Name()
+}
+
+func docsOf(t reflect.Type) map[string]string {
+	if d, ok := reflect.New(t).Elem().Interface().(documented); ok {
+		return d.SwaggerDoc()
+	}
+	return nil
+}
+
+// ref returns a reference to a type's definition, which it adds when it is new.
+func (d *document) ref(t reflect.Type) node {
+	name := modelName(t)
+	if _, ok := d.definitions[name]; !ok {
+		d.definitions[name] = node{} // ends recursion
+		d.definitions[name] = d.define(t, name)
+	}
+	return node{"$ref": d.prefix + name}
+}
+
+// define returns the schema of a named type.
+func (d *document) define(t reflect.Type, name string) node {
+	out := node{}
+	if text := docsOf(t)[""]; text != "" {
+		out["description"] = text
+	}
+	if d.special(t, out) {
+		return out
+	}
+	out["type"] = "object"
+	properties := node{}
+	var required []string
+	d.properties(t, name, properties, &required)
+	if len(properties) > 0 {
+		out["properties"] = properties
+	}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	if gvks := d.gvks[name]; len(gvks) > 0 {
+		var list []any
+		for _, g := range gvks {
+			list = append(list, gvkFields(g))
+		}
+		out["x-kubernetes-group-version-kind"] = list
+	}
+	if atom, ok := d.merge[name]; ok && atom.Map != nil && atom.Map.ElementRelationship == smdschema.Atomic {
+		out["x-kubernetes-map-type"] = "atomic"
+	}
+	return out
+}
+
+func gvkFields(g schema.GroupVersionKind) node {
+	return node{"group": g.Group, "version": g.Version, "kind": g.Kind}
+}
+
+// special describes types whose JSON is not their node, and says whether t is one.
+func (d *document) special(t reflect.Type, out node) bool {
+	v := reflect.New(t).Interface()
+	if s, ok := v.(scalar); ok {
+		types := s.OpenAPISchemaType()
+		if o, ok := v.(interface{ OpenAPIV3OneOfTypes() []string }); ok && d.version3 {
+			var one []any
+			for _, name := range o.OpenAPIV3OneOfTypes() {
+				one = append(one, node{"type": name})
+			}
+			out["oneOf"] = one
+		} else {
+			out["type"] = types[0]
+		}
+		if f := s.OpenAPISchemaFormat(); f != "" {
+			out["format"] = f
+		}
+		return true
+	}
+	switch v.(type) {
+	case *runtime.RawExtension, *metav1.FieldsV1:
+		out["type"] = "object"
+		return true
+	}
+	return false
+}
+
+// properties adds the fields of a struct, those of inlined structs among them.
+func (d *document) properties(t reflect.Type, name string, out node, required *[]string) {
+	docs := docsOf(t)
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag, ok := f.Tag.Lookup("json")
+		if !ok || tag == "-" || !f.IsExported() {
+			continue
+		}
+		parts := strings.Split(tag, ",")
+		if parts[0] == "" {
+			inline := f.Type
+			if inline.Kind() == reflect.Pointer {
+				inline = inline.Elem()
+			}
+			if inline.Kind() == reflect.Struct {
+				d.properties(inline, name, out, required)
+			}
+			continue
+		}
+		p := d.schemaOf(f.Type)
+		if text := docs[parts[0]]; text != "" {
+			p = d.describe(p, text)
+		}
+		if s := f.Tag.Get("patchStrategy"); s != "" {
+			p["x-kubernetes-patch-strategy"] = s
+		}
+		if k := f.Tag.Get("patchMergeKey"); k != "" {
+			p["x-kubernetes-patch-merge-key"] = k
+		}
+		d.mergeMarks(name, parts[0], p)
+		out[parts[0]] = p
+		if !strings.Contains(tag, ",omitempty") && !strings.Contains(tag, ",omitzero") {
+			*required = append(*required, parts[0])
+		}
+	}
+}
+
+// describe adds a description; a reference can not have one beside it in version 3.
+func (d *document) describe(p node, text string) node {
+	if ref, ok := p["$ref"]; ok && d.version3 {
+		return node{"allOf": []any{node{"$ref": ref}}, "description": text}
+	}
+	p["description"] = text
+	return p
+}
+
+// mergeMarks adds x-kubernetes-list-type and its kin from the merge schema.
+func (d *document) mergeMarks(name, property string, p node) {
+	def, ok := d.merge[name]
+	if !ok || def.Map == nil {
+		return
+	}
+	for _, f := range def.Map.Fields {
+		if f.Name != property {
+			continue
+		}
+		if l := f.Type.Inlined.List; l != nil {
+			switch {
+			case l.ElementRelationship == smdschema.Atomic:
+				p["x-kubernetes-list-type"] = "atomic"
+			case len(l.Keys) > 0:
+				p["x-kubernetes-list-type"] = "map"
+				p["x-kubernetes-list-map-keys"] = l.Keys
+			default:
+				p["x-kubernetes-list-type"] = "set"
+			}
+		}
+		if m := f.Type.Inlined.Map; m != nil && m.ElementRelationship == smdschema.Atomic {
+			p["x-kubernetes-map-type"] = "atomic"
+		}
+		return
+	}
+}
+
+var scalarKinds = map[reflect.Kind][2]string{
+	reflect.String: {"string", ""}, reflect.Bool: {"boolean", ""},
+	reflect.Int32: {"integer", "int32"}, reflect.Int64: {"integer", "int64"}, reflect.Int: {"integer", "int32"},
+	reflect.Uint8: {"integer", "byte"}, reflect.Uint32: {"integer", "int64"}, reflect.Uint16: {"integer", "int32"},
+	reflect.Int16: {"integer", "int32"}, reflect.Uint64: {"integer", "int64"},
+	reflect.Float64: {"number", "double"}, reflect.Float32: {"number", "float"},
+}
+
+// schemaOf returns the schema of any type where it is used.
+func (d *document) schemaOf(t reflect.Type) node {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return d.schemaOf(t.Elem())
+	case reflect.Struct:
+		return d.ref(t)
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return node{"type": "string", "format": "byte"}
+		}
+		return node{"type": "array", "items": d.element(t.Elem())}
+	case reflect.Map:
+		return node{"type": "object", "additionalProperties": d.element(t.Elem())}
+	case reflect.Interface:
+		return node{"type": "object"}
+	}
+	s := scalarKinds[t.Kind()]
+	out := node{"type": s[0]}
+	if s[1] != "" {
+		out["format"] = s[1]
+	}
+	return out
+}
+
+// element is the schema of a list's or map's element; version 3 wraps references, so that a default may stand
+// beside them.
+func (d *document) element(t reflect.Type) node {
+	return d.schemaOf(t)
+}
