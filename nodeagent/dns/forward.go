@@ -75,9 +75,9 @@ func (f *forwarder) exchange(ctx context.Context, r *dns.Msg) (*dns.Msg, error) 
 	if m := f.cache.get(key); m != nil {
 		return m, nil
 	}
-	// Clients that ask the same at once share one query; each gives up by itself.
-	result := f.flight.DoChan(key.String(), func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forwardTimeout)
+	// Clients that ask the same at once share one query. They share its context too: all have that of Run.
+	shared, err, _ := f.flight.Do(key.String(), func() (any, error) {
+		ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
 		defer cancel()
 		m, err := f.ask(ctx, r)
 		if err == nil {
@@ -85,15 +85,10 @@ func (f *forwarder) exchange(ctx context.Context, r *dns.Msg) (*dns.Msg, error) 
 		}
 		return m, err
 	})
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case res := <-result:
-		if res.Err != nil {
-			return nil, res.Err
-		}
-		return res.Val.(*dns.Msg).Copy(), nil
+	if err != nil {
+		return nil, err
 	}
+	return shared.(*dns.Msg).Copy(), nil
 }
 
 // ask tries the servers in turn.
@@ -127,9 +122,7 @@ func (f *forwarder) ask(ctx context.Context, r *dns.Msg) (*dns.Msg, error) {
 // tryServer asks one server, and asks again by TCP what does not fit a datagram.
 func tryServer(ctx context.Context, query *dns.Msg, server netip.AddrPort) (*dns.Msg, error) {
 	for _, network := range []string{"udp", "tcp"} {
-		client := dns.Client{Net: network, Timeout: tryTimeout, UDPSize: 1232}
-		query.Id = dns.Id()
-		m, _, err := client.ExchangeContext(ctx, query, server.String())
+		m, err := roundTrip(ctx, query, network, server)
 		if err != nil {
 			return nil, fmt.Errorf("cannot ask %s by %s: %w", server, network, err)
 		}
@@ -141,6 +134,20 @@ func tryServer(ctx context.Context, query *dns.Msg, server netip.AddrPort) (*dns
 		}
 	}
 	return nil, fmt.Errorf("cannot ask %s: its answer by TCP is truncated", server)
+}
+
+// roundTrip sends a query and waits for its answer; it ends with the context at once.
+func roundTrip(ctx context.Context, query *dns.Msg, network string, server netip.AddrPort) (*dns.Msg, error) {
+	client := dns.Client{Net: network, Timeout: tryTimeout, UDPSize: 1232}
+	conn, err := client.DialContext(ctx, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	query.Id = dns.Id()
+	m, _, err := client.ExchangeWithConnContext(ctx, query, conn)
+	return m, err
 }
 
 // note remembers whether a server answered.
@@ -243,9 +250,8 @@ func (f *forwarder) probeLoops(ctx context.Context) {
 		for i, server := range servers {
 			query := new(dns.Msg)
 			query.SetQuestion(fmt.Sprintf("%d.%s%s", i, f.probe, probeZone), dns.TypeTXT)
-			client := dns.Client{Timeout: tryTimeout}
 			// The answer means nothing: what counts is whether the question comes back.
-			_, _, _ = client.ExchangeContext(ctx, query, server.String())
+			_, _ = roundTrip(ctx, query, "udp", server)
 		}
 	}
 }
@@ -266,4 +272,3 @@ func (f *forwarder) isProbe(name string) bool {
 	}
 	return true
 }
-

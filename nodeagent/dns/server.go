@@ -1,7 +1,7 @@
 // Package dns answers DNS queries of a node's pods: names of services and pods by the Kubernetes specification 1.1.0 from
 // the agent's watch, everything else from the host's own servers.
 //
-// The server has a link-local address on a dummy link of its own, the same on each node, so that a query never leaves
+// The server has a link-local address on a link of its own, the same on each node, so that a query never leaves
 // the node and needs no translation.
 package dns
 
@@ -23,7 +23,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// LinkName is the dummy link that carries the server's address.
+// LinkName is the link that carries the server's address: a bridge without ports, which does what a dummy link would on
+// kernels that have none, and pods need bridges anyway.
 const LinkName = "fairlead-dns"
 
 // Config configures New.
@@ -114,18 +115,18 @@ func (s *Server) Run(ctx context.Context) error {
 		{Listener: s.tcp, Handler: s, MaxTCPQueries: -1},
 	}
 	var wg sync.WaitGroup
-	errs := make(chan error, len(servers)) // each server sends once
-	for _, server := range servers {
-		started := make(chan struct{})
+	errs := make([]error, len(servers))
+	for i, server := range servers {
+		started, ended := make(chan struct{}), make(chan struct{})
 		server.NotifyStartedFunc = func() { close(started) }
 		wg.Go(func() {
-			err := server.ActivateAndServe()
-			cancel()
-			errs <- err
+			defer cancel()
+			defer close(ended)
+			errs[i] = server.ActivateAndServe()
 		})
 		select {
 		case <-started: // Shutdown knows only servers that have started
-		case <-ctx.Done():
+		case <-ended:
 		}
 	}
 	wg.Go(func() { s.forward.probeLoops(ctx) })
@@ -134,10 +135,8 @@ func (s *Server) Run(ctx context.Context) error {
 		_ = server.Shutdown() // fails only for a server that has ended by itself, whose error is in errs
 	}
 	wg.Wait()
-	for range servers {
-		if err := <-errs; err != nil {
-			return fmt.Errorf("cannot serve DNS: %w", err)
-		}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("cannot serve DNS: %w", err)
 	}
 	return nil
 }
@@ -227,13 +226,13 @@ func (s *Server) relay(ctx context.Context, m, r *dns.Msg) {
 	}
 }
 
-// ensureLink makes the dummy link with the one address.
+// ensureLink makes the link with the one address.
 func ensureLink(address netip.Addr) error {
 	link, err := netlink.LinkByName(LinkName)
 	if isMissing(err) {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = LinkName
-		if err = netlink.LinkAdd(&netlink.Dummy{LinkAttrs: attrs}); err == nil {
+		if err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err == nil {
 			link, err = netlink.LinkByName(LinkName)
 		}
 	}
