@@ -14,6 +14,8 @@ const (
 	maintainEvery = 10 * time.Minute
 	// alarmedEvery is the pace while the quota alarm is up: writes fail until it is down.
 	alarmedEvery = 15 * time.Second
+	// trimEvery is how often the pages of the database that were read are given back; see trim.
+	trimEvery = 30 * time.Second
 
 	// A database is rewritten when at least defragBytes and at least half of it are free pages. Members do not
 	// answer while they rewrite (about a second for each gigabyte in use), so it must pay.
@@ -26,25 +28,28 @@ const (
 // many, and disarms the quota alarm once there is room again. Compaction is the business of the writer (package
 // store), who knows which history is still wanted.
 func (m *Member) maintain(ctx context.Context) {
-	pace := m.every
+	due := time.NewTimer(m.every)
+	defer due.Stop()
+	trimming := time.NewTicker(trimEvery)
+	defer trimming.Stop()
 	for {
-		timer := time.NewTimer(pace)
+		var err error
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-trimming.C:
+			err = trim(m.etcd.Server.Backend(), m.database)
+		case <-due.C:
+			var alarmed bool
+			alarmed, err = m.maintainOnce(ctx)
+			pace := m.every
+			if alarmed {
+				pace = min(pace, alarmedEvery)
+			}
+			due.Reset(pace)
 		}
-		alarmed, err := m.maintainOnce(ctx)
 		if err != nil && ctx.Err() == nil {
 			m.log.Warn("cannot look after etcd", "error", err)
-		}
-		m.mu.Lock()
-		m.failed = err
-		m.mu.Unlock()
-		pace = m.every
-		if alarmed {
-			pace = min(m.every, alarmedEvery)
 		}
 	}
 }
@@ -105,7 +110,5 @@ func (m *Member) Health() error {
 			return fmt.Errorf("etcd member %x has damaged data: restore it from a snapshot or another member", a.MemberID)
 		}
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.failed
+	return nil
 }

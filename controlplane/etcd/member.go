@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -74,17 +75,15 @@ type Member struct {
 	// Client reaches the member without a network in between. It is closed by Close.
 	Client *clientv3.Client
 
-	etcd  *embed.Etcd
-	log   *slog.Logger
-	quota int64
-	every time.Duration
+	etcd     *embed.Etcd
+	log      *slog.Logger
+	database string // path of the file
+	quota    int64
+	every    time.Duration
 
 	stop  context.CancelFunc
 	tasks sync.WaitGroup
 	once  sync.Once
-
-	mu     sync.Mutex
-	failed error // what Health reports beside the member's own state
 }
 
 // Start opens the data directory, makes it when it is missing, and returns once the member accepts writes. The
@@ -100,6 +99,14 @@ func Start(ctx context.Context, cfg Config) (_ *Member, err error) {
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create etcd directory: %w", err)
+	}
+	// The kernel shows mapped files by their real path.
+	dir, err := filepath.EvalSymlinks(cfg.DataDir)
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot find etcd directory: %w", err)
 	}
 	e, err := embed.StartEtcd(ec)
 	if err != nil {
@@ -120,11 +127,12 @@ func Start(ctx context.Context, cfg Config) (_ *Member, err error) {
 		return nil, fmt.Errorf("cannot start etcd in %s: %w", cfg.DataDir, context.Cause(ctx))
 	}
 	m := &Member{
-		Client: v3client.New(e.Server),
-		etcd:   e,
-		log:    log,
-		quota:  ec.QuotaBackendBytes,
-		every:  cfg.Maintenance,
+		Client:   v3client.New(e.Server),
+		etcd:     e,
+		log:      log,
+		database: filepath.Join(dir, "member", "snap", "db"),
+		quota:    ec.QuotaBackendBytes,
+		every:    cfg.Maintenance,
 	}
 	if m.every == 0 {
 		m.every = maintainEvery

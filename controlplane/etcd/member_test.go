@@ -206,6 +206,52 @@ func TestFragmented(t *testing.T) {
 	}
 }
 
+// TestTrim reads a database of some size and sees its pages leave this process's memory, and the data stay.
+func TestTrim(t *testing.T) {
+	m, _ := start(t, Config{DataDir: t.TempDir()})
+	value := strings.Repeat("x", 1<<20)
+	for i := range 16 {
+		if _, err := m.Client.Put(t.Context(), "/"+strconv.Itoa(i), value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.etcd.Server.Backend().ForceCommit()
+	read := func() {
+		resp, err := m.Client.Get(t.Context(), "/", clientv3.WithPrefix())
+		if err != nil || len(resp.Kvs) != 16 || string(resp.Kvs[15].Value) != value {
+			t.Fatalf("the data is not what it was: %v", err)
+		}
+	}
+	read()
+	before := resident(t, m.database)
+	if err := trim(m.etcd.Server.Backend(), m.database); err != nil {
+		t.Fatal(err)
+	}
+	if after := resident(t, m.database); before < 8<<20 || after > before/4 {
+		t.Errorf("the database takes %d bytes of memory, %d before", after, before)
+	}
+	read()
+}
+
+// resident returns how much of a file is mapped into this process's memory.
+func resident(t *testing.T, file string) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(b), file+"\n")
+	_, rest, ok2 := strings.Cut(rest, "\nRss:")
+	if !ok || !ok2 {
+		t.Fatalf("%s is not mapped", file)
+	}
+	kb, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kb << 10
+}
+
 // BenchmarkStart is from nothing, and from data that exists, to a member that takes writes.
 func BenchmarkStart(b *testing.B) {
 	dir := b.TempDir()
