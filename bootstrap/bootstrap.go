@@ -58,6 +58,8 @@ type Installed struct {
 	Cluster  string
 	NodeName string
 	Healthy  bool
+	// Pods says that the host runs pods.
+	Pods bool
 	// CA is the cluster's certificate authority in PEM, from a control-plane host.
 	CA []byte
 	// APIAddress is HOST:PORT of the API server on its host, for Conn.Dial.

@@ -25,7 +25,7 @@ const (
 	// pollPause is between two looks at a service that starts: nothing there tells when it is ready.
 	pollPause = 200 * time.Millisecond
 	// statusEvery looks one asks the service manager whether the process still is the same.
-	statusEvery = 10
+	statusEvery = 5
 	// maxDeaths is how often a service may be seen dead, or as another process, before it counts as one that
 	// will not come up.
 	maxDeaths    = 5

@@ -137,7 +137,7 @@ func (in *Installed) readServer(text, ca string) error {
 	if err := yaml.Unmarshal([]byte(text), &cfg); err != nil {
 		return fmt.Errorf("cannot parse %s: %w", config.ServerFile, err)
 	}
-	in.Present, in.Role, in.Address = true, RoleServer, cfg.Advertise
+	in.Present, in.Role, in.Address, in.Pods = true, RoleServer, cfg.Advertise, cfg.Node != nil
 	if in.Cluster == "" {
 		in.Cluster = cfg.ClusterName
 	}
@@ -156,7 +156,7 @@ func (in *Installed) readAgent(text, ca string) error {
 	if err := yaml.Unmarshal([]byte(text), &cfg); err != nil {
 		return fmt.Errorf("cannot parse %s: %w", config.AgentFile, err)
 	}
-	in.Present, in.Role, in.NodeName, in.Address = true, RoleAgent, cfg.NodeName, cfg.NodeAddress
+	in.Present, in.Role, in.NodeName, in.Address, in.Pods = true, RoleAgent, cfg.NodeName, cfg.NodeAddress, true
 	if ca != "" {
 		in.CA = []byte(ca)
 	}

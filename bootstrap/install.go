@@ -40,7 +40,7 @@ func InstallServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary,
 		{clusterFile, cp.Cluster.Name + "\n", 0o644},
 		{config.ServerFile, string(text), 0o600},
 	}}
-	err = t.run(ctx, w.packages(), w.binary(), w.containerd(cp.Pods), w.configuration(), w.service(), w.serverHealth(apiAddress(cfg.Listen)))
+	err = t.run(ctx, w.recordFolders(), w.packages(), w.binary(), w.containerd(cp.Pods), w.configuration(), w.service(), w.serverHealth(apiAddress(cfg.Listen)))
 	if err == nil && cp.Pods {
 		err = w.nodeHealth(ctx, c, cfg.Node.NodeName)
 	}
@@ -188,9 +188,6 @@ func (w *work) containerd(needed bool) phase {
 		name: "have containerd running", timeout: host.StartTimeout + checkTimeout,
 		done: func(context.Context) (bool, error) { return !needed, nil },
 		do: func(ctx context.Context) error {
-			if err := w.recordLogs(ctx); err != nil {
-				return err
-			}
 			started, err := w.services.EnsureContainerd(ctx)
 			if err != nil || !started {
 				return err
@@ -203,15 +200,32 @@ func (w *work) containerd(needed bool) phase {
 // podLogs is shared with other node agents: it goes at removal only when it came with us.
 const podLogs = "/var/log/pods"
 
-func (w *work) recordLogs(ctx context.Context) error {
-	if w.installed.Present {
-		return nil
+// runtimeFolders are made by containerd as it runs, which its package does not know of.
+var runtimeFolders = []string{"/etc/cni", "/opt/containerd", "/run/containerd", "/var/lib/containerd"}
+
+// recordFolders notes which folders are about to come: removal takes those away, and no others.
+func (w *work) recordFolders() phase {
+	return phase{
+		name: "note what is there", timeout: checkTimeout,
+		done: func(context.Context) (bool, error) { return w.installed.Present, nil },
+		do: func(ctx context.Context) error {
+			line := "for f in " + strings.Join(append([]string{podLogs}, runtimeFolders...), " ") + `; do [ -e "$f" ] || echo "$f"; done`
+			out, err := w.conn.Run(ctx, ssh.Command{Line: line, Sudo: true})
+			if err != nil {
+				return err
+			}
+			for _, f := range strings.Fields(string(out.Stdout)) {
+				kind := "runtime-folder"
+				if f == podLogs {
+					kind = "folder"
+				}
+				if err := host.Record(ctx, w.conn, kind, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	}
-	out, err := w.conn.Run(ctx, ssh.Command{Line: "[ ! -e " + podLogs + " ] || echo there", Sudo: true})
-	if err != nil || len(out.Stdout) > 0 {
-		return err
-	}
-	return host.Record(ctx, w.conn, "folder", podLogs)
 }
 
 func (w *work) configuration() phase {

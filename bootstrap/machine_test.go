@@ -24,6 +24,19 @@ type machines struct {
 
 func startMachines(t *testing.T) *machines {
 	t.Helper()
+	f := startFleet(t)
+	m := &machines{fleet: f}
+	for name, at := range map[string]**machine.Machine{"flf-control": &m.control, "flf-worker": &m.worker} {
+		var err error
+		if *at, err = f.Start(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+func startFleet(t *testing.T) *machine.Fleet {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
 	dir, err := os.MkdirTemp("/var/tmp", "flf-")
@@ -39,13 +52,7 @@ func startMachines(t *testing.T) *machines {
 			t.Error(err)
 		}
 	})
-	m := &machines{fleet: f}
-	for name, at := range map[string]**machine.Machine{"flf-control": &m.control, "flf-worker": &m.worker} {
-		if *at, err = f.Start(ctx, name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return m
+	return f
 }
 
 func (m *machines) dial(t *testing.T, to *machine.Machine, user string) ssh.Conn {
@@ -169,6 +176,72 @@ func TestLifeOnMachines(t *testing.T) {
 		if now := run(t, at, tree); now != before[at] {
 			t.Errorf("removal left of %s:\n%s", at.Name, difference(before[at], now))
 		}
+	}
+}
+
+// bareScript runs an sshd in namespaces where no init is to be seen, as in a container.
+const bareScript = `cat >/root/bare.sh <<'END'
+mount -t tmpfs tmpfs /run
+mkdir /run/sshd
+exec /usr/sbin/sshd -D -p 2222
+END
+setsid unshare --mount --pid --fork --mount-proc sh /root/bare.sh </dev/null >/dev/null 2>&1 &
+for i in $(seq 100); do ss -Hltn | grep -q :2222 && exit 0; sleep 0.1; done
+exit 1`
+
+func TestLifeWithoutInit(t *testing.T) {
+	v1, v2 := buildStub(t, "v1"), buildStub(t, "v2")
+	f := startFleet(t)
+	m, err := f.Start(t.Context(), "flf-bare")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, m, bareScript)
+	c, err := ssh.Dial(t.Context(), ssh.Config{Address: m.Address.String(), Port: 2222, HostKey: m.HostKey, PrivateKeyFile: f.KeyFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, p := t.Context(), progressTo(t)
+	cp := bootstrap.ControlPlane{Cluster: bootstrap.Cluster{Name: "bare"}, Pods: true}
+	inside := func(line string) string {
+		t.Helper()
+		out, err := c.Run(ctx, ssh.Command{Line: line})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out.Stdout))
+	}
+	const serverPID = "pgrep -xf '/usr/local/bin/fairlead server .*'"
+	for round := range 2 {
+		was := ""
+		if round > 0 {
+			was = inside(serverPID)
+		}
+		in, err := bootstrap.InstallServer(ctx, c, cp, v1, p)
+		if err != nil || !in.Healthy {
+			t.Fatalf("got %+v, %v", in, err)
+		}
+		if now := inside(serverPID); was != "" && now != was {
+			t.Errorf("a second installation restarted process %s as %s", was, now)
+		}
+	}
+	was := inside(serverPID)
+	inside("kill -9 " + was)
+	if in, err := bootstrap.InstallServer(ctx, c, cp, v1, p); err != nil || !in.Healthy {
+		t.Fatalf("after a crash: %+v, %v", in, err)
+	}
+	if now := inside(serverPID); now == was {
+		t.Error("the killed process is still there")
+	}
+	if in, err := bootstrap.Upgrade(ctx, c, v2, p); err != nil || in.Version != "v2" || !in.Healthy {
+		t.Fatalf("upgrade: %+v, %v", in, err)
+	}
+	if err := bootstrap.Uninstall(ctx, c, true, p); err != nil {
+		t.Fatal(err)
+	}
+	if left := inside("pgrep -af 'fairlead|containerd' | grep -v pgrep || true; ls -d /etc/fairlead* /run/fairlead* /var/lib/fairlead* /var/log/fairlead* 2>/dev/null || true"); left != "" {
+		t.Errorf("left: %s", left)
 	}
 }
 

@@ -2,6 +2,7 @@ package bootstrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -90,6 +91,24 @@ func (t *target) look(ctx context.Context) (err error) {
 		return err
 	}
 	t.services = host.Services(t.conn, t.facts.Init)
+	if !t.facts.Root {
+		return nil // nothing more can be asked; the check of the facts says so
+	}
 	t.installed, err = inspect(ctx, t.conn)
 	return err
+}
+
+// lookAsRoot is look for work that cannot begin without root.
+func (t *target) lookAsRoot(ctx context.Context) error {
+	if err := t.look(ctx); err != nil {
+		return err
+	}
+	switch {
+	case t.facts.Root:
+		return nil
+	case t.facts.NoRoot != nil:
+		return t.facts.NoRoot
+	default:
+		return errors.New("the user is not root")
+	}
 }

@@ -37,7 +37,7 @@ func (e *LeftoverError) Unwrap() error { return e.Err }
 // the record of what we installed stays, so that a second run knows it.
 func Uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error {
 	t := newTarget(c, p)
-	err := t.run(ctx, phase{name: "look at the host", timeout: checkTimeout, do: t.look})
+	err := t.run(ctx, phase{name: "look at the host", timeout: checkTimeout, do: t.lookAsRoot})
 	if err != nil {
 		return err
 	}
@@ -61,6 +61,7 @@ type removal struct {
 	purge    bool
 	packages []string // that we installed
 	folders  []string // that came with us
+	runtime  []string // that came with containerd, and go with it
 	started  bool     // containerd was started by us
 	cleanErr error    // of `fairlead cleanup`
 }
@@ -71,6 +72,9 @@ func (r *removal) readRecord() phase {
 			return err
 		}
 		if r.folders, err = host.Recorded(ctx, r.conn, "folder"); err != nil {
+			return err
+		}
+		if r.runtime, err = host.Recorded(ctx, r.conn, "runtime-folder"); err != nil {
 			return err
 		}
 		services, err := host.Recorded(ctx, r.conn, "service")
@@ -168,7 +172,13 @@ func (r *removal) purgePackages() phase {
 			if pm == nil {
 				return errors.New("the package manager that installed them is gone")
 			}
-			return pm.Remove(ctx, r.packages)
+			if err := pm.Remove(ctx, r.packages); err != nil {
+				return err
+			}
+			if slices.Contains(r.packages, "containerd") {
+				r.folders = append(r.folders, r.runtime...)
+			}
+			return nil
 		},
 	}
 }

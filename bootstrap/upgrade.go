@@ -40,7 +40,7 @@ func (e *UpgradeError) Unwrap() []error { return []error{e.Err, e.Rollback} }
 // run again.
 func Upgrade(ctx context.Context, c ssh.Conn, bin Binary, p Progress) (*Installed, error) {
 	t := newTarget(c, p)
-	look := phase{name: "look at the host", timeout: checkTimeout, do: t.look}
+	look := phase{name: "look at the host", timeout: checkTimeout, do: t.lookAsRoot}
 	if err := t.run(ctx, look); err != nil {
 		return t.installed, err
 	}

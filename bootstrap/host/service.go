@@ -109,19 +109,28 @@ func parseStatus(out string) Status {
 // printRevision is shell text that prints the revision of process $pid.
 const printRevision = `[ "${pid:-0}" = 0 ] || tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | sed -n 's/^` + revisionVariable + `=//p'`
 
+// containerdAnswers defines a shell function of that name. Where the client is a package of its own that is not
+// there, as on Alpine, the socket has to do.
+const containerdAnswers = `answers() {
+  [ -S ` + config.DefaultContainerd + ` ] || return 1
+  command -v ctr >/dev/null 2>&1 || return 0
+  ctr --address ` + config.DefaultContainerd + ` --connect-timeout 1s --timeout 2s version >/dev/null 2>&1
+}
+`
+
 // awaitContainerd is shell text that waits for containerd to answer, half a minute at most.
 const awaitContainerd = `i=0
-until ctr --address ` + config.DefaultContainerd + ` --timeout 2s version >/dev/null 2>&1; do
+until answers; do
   i=$((i + 1))
-  [ $i -lt 150 ] || { echo "containerd does not answer on ` + config.DefaultContainerd + `" >&2; exit 1; }
-  sleep 0.2
+  [ $i -lt 300 ] || { echo "containerd does not answer on ` + config.DefaultContainerd + `" >&2; exit 1; }
+  sleep 0.1
 done`
 
 // ensureContainerd runs start when containerd does not answer yet.
 func ensureContainerd(ctx context.Context, c ssh.Conn, start string) (bool, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, StartTimeout+10*time.Second, errors.New("containerd did not start in time"))
 	defer cancel()
-	line := "if ctr --address " + config.DefaultContainerd + " --timeout 2s version >/dev/null 2>&1; then echo running; exit; fi\n" +
+	line := containerdAnswers + "if answers; then echo running; exit; fi\n" +
 		start + "\n" + awaitContainerd + "\necho started"
 	out, err := c.Run(ctx, ssh.Command{Line: line, Sudo: true})
 	if err != nil {
