@@ -31,12 +31,8 @@ func deploymentKind() *Kind {
 		validateUpdate: func(d, old *appsv1.Deployment) field.ErrorList {
 			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
-		warnings: func(d, old *appsv1.Deployment) []string {
-			var before *corev1.PodTemplateSpec
-			if old != nil {
-				before = &old.Spec.Template
-			}
-			return templateWarnings(&d.Spec.Template, before, field.NewPath("spec", "template"))
+		warnings: func(d, _ *appsv1.Deployment) []string {
+			return templateWarnings(&d.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
 		},
 		status: &statusRules[*appsv1.Deployment]{
 			prepareUpdate: func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },

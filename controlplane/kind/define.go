@@ -37,6 +37,7 @@ type definition[T Object] struct {
 	warnings       func(obj, old T) []string
 
 	status *statusRules[T]
+	parts  map[string]*statusRules[T]
 	scale  *scaleRules[T]
 
 	fields  func(T) fields.Set
@@ -99,6 +100,12 @@ func (d definition[T]) make() *Kind {
 	}
 	if d.status != nil {
 		k.Status = &Status{PrepareUpdate: two(d.status.prepareUpdate), Validate: twoTo(d.status.validate)}
+	}
+	for name, rules := range d.parts {
+		if k.Parts == nil {
+			k.Parts = map[string]*Status{}
+		}
+		k.Parts[name] = &Status{PrepareUpdate: two(rules.prepareUpdate), Validate: twoTo(rules.validate)}
 	}
 	if d.scale != nil {
 		k.Scale = &Scale{

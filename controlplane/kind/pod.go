@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // NodeNameIndex lists pods by the node that they are bound to.
@@ -24,14 +25,11 @@ func podKind() *Kind {
 		prepareUpdate:  func(p, old *corev1.Pod) { p.Status = old.Status },
 		validate:       validatePod,
 		validateUpdate: validatePodUpdate,
-		warnings: func(p, old *corev1.Pod) []string {
-			now := &corev1.PodTemplateSpec{ObjectMeta: p.ObjectMeta, Spec: p.Spec}
-			if old == nil {
-				return templateWarnings(now, nil, nil)
-			}
-			return templateWarnings(now, &corev1.PodTemplateSpec{ObjectMeta: old.ObjectMeta, Spec: old.Spec}, nil)
+		warnings:       func(p, _ *corev1.Pod) []string { return templateWarnings(&p.Spec, field.NewPath("spec")) },
+		status:         &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
+		parts: map[string]*statusRules[*corev1.Pod]{
+			"ephemeralcontainers": {prepareUpdate: prepareEphemeralUpdate, validate: validateEphemeralUpdate},
 		},
-		status: &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
 		fields: podFields,
 		indexes: map[string]func(*corev1.Pod) []string{
 			NodeNameIndex: func(p *corev1.Pod) []string {

@@ -62,29 +62,48 @@ func requestsFromLimits(r *corev1.ResourceRequirements) {
 	}
 }
 
-// defaultPodResources completes requests of the pod as a whole: where the pod has a limit, from what its containers request
-// together, or else from the limit.
+// defaultPodResources completes what a pod asks for as a whole (KEP-2837) from what its containers ask for together:
+// limits of huge pages, then requests, or where no container has any the pod's own limit, then limits of what every container limits.
 func defaultPodResources(p *corev1.Pod) {
 	r := p.Spec.Resources
-	if len(r.Limits) == 0 {
+	if len(r.Limits) == 0 && len(r.Requests) == 0 {
 		return
 	}
-	requests := r.Requests
-	if requests == nil {
-		requests = corev1.ResourceList{}
+	limitSums := resourcehelper.AggregateContainerLimits(p, resourcehelper.PodResourcesOptions{})
+	fillResources(&r.Limits, limitSums, func(name corev1.ResourceName) bool {
+		_, requested := r.Requests[name]
+		return isHugePages(name) && !requested
+	})
+	if len(r.Limits) > 0 {
+		sums := resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{})
+		fillResources(&r.Requests, sums, overcommits)
+		fillResources(&r.Requests, r.Limits, func(corev1.ResourceName) bool { return true })
+		return
 	}
-	for name, sum := range resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{}) {
-		if _, ok := requests[name]; !ok && resourcehelper.IsSupportedPodLevelResource(name) && !isHugePages(name) {
-			requests[name] = sum.DeepCopy()
+	fillResources(&r.Limits, limitSums, func(name corev1.ResourceName) bool {
+		return overcommits(name) && allLimited(&p.Spec, name)
+	})
+}
+
+func allLimited(s *corev1.PodSpec, name corev1.ResourceName) bool {
+	for _, c := range allContainers(s) {
+		if _, ok := c.Resources.Limits[name]; !ok {
+			return false
 		}
 	}
-	for name, limit := range r.Limits {
-		if _, ok := requests[name]; !ok && resourcehelper.IsSupportedPodLevelResource(name) {
-			requests[name] = limit.DeepCopy()
+	return true
+}
+
+// fillResources adds to a list what it lacks and the pod as a whole can have.
+func fillResources(to *corev1.ResourceList, from corev1.ResourceList, want func(corev1.ResourceName) bool) {
+	for name, q := range from {
+		if _, ok := (*to)[name]; ok || !resourcehelper.IsSupportedPodLevelResource(name) || !want(name) {
+			continue
 		}
-	}
-	if len(requests) > 0 {
-		r.Requests = requests
+		if *to == nil {
+			*to = corev1.ResourceList{}
+		}
+		(*to)[name] = q.DeepCopy()
 	}
 }
 
