@@ -180,10 +180,10 @@ type Exit struct {
 // unknownExitCode is reported where the real one is lost, as CRI implementations do.
 const unknownExitCode = 255
 
-// Reap takes the exit status of a container that has stopped, deletes its task and writes its last output to the log.
-// Afterwards only Remove is left to call. It is an error to reap a container that runs.
+// Reap takes the exit status of a container that has stopped and writes its last output to the log. The container stays
+// until Remove, so that its end can be written down before containerd forgets it. It is an error to reap a container
+// that runs.
 func (r *Runtime) Reap(ctx context.Context, id string, uid types.UID) (Exit, error) {
-	defer r.lockPod(uid)()
 	st, err := r.Inspect(ctx, id)
 	if err != nil {
 		return Exit{}, err
@@ -197,10 +197,21 @@ func (r *Runtime) Reap(ctx context.Context, id string, uid types.UID) (Exit, err
 	default:
 		return Exit{}, fmt.Errorf("cannot reap container %s: it is %s", id, st.Status)
 	}
-	if err := r.deleteTask(ctx, id); err != nil {
-		return Exit{}, err
-	}
+	r.drain(ctx, id)
 	return exit, nil
+}
+
+// drain copies what is left of a container's output and closes its log.
+func (r *Runtime) drain(ctx context.Context, id string) {
+	r.mu.Lock()
+	s := r.containers[id]
+	delete(r.containers, id)
+	r.mu.Unlock()
+	if s != nil {
+		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+		defer cancel()
+		s.finish(ctx)
+	}
 }
 
 func (r *Runtime) deleteTask(ctx context.Context, id string) error {
@@ -208,15 +219,7 @@ func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot delete task of container: %w", err)
 	}
-	r.mu.Lock()
-	s := r.containers[id]
-	delete(r.containers, id)
-	r.mu.Unlock()
-	if s != nil {
-		drain, cancel := context.WithTimeout(ctx, drainTimeout)
-		defer cancel()
-		s.finish(drain)
-	}
+	r.drain(ctx, id)
 	return nil
 }
 

@@ -114,3 +114,26 @@ func (r *Runtime) RemoveStaleRootFS(ctx context.Context, known func(id string) b
 	}
 	return nil
 }
+
+// LogChanged returns a channel that is closed when the container's log grows or ends; ended says that nothing more
+// will be written to it by this process.
+func (r *Runtime) LogChanged(id string) (changed <-chan struct{}, ended bool) {
+	s := r.streamsOf(id)
+	if s == nil {
+		return nil, true
+	}
+	return s.log.wait()
+}
+
+// ListPod returns the identifiers of a pod's containers.
+func (r *Runtime) ListPod(ctx context.Context, uid types.UID) ([]string, error) {
+	all, err := r.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==%q", LabelPodUID, string(uid)))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list containers of pod: %w", err)
+	}
+	ids := make([]string, len(all))
+	for i, c := range all {
+		ids[i] = c.ID
+	}
+	return ids, nil
+}

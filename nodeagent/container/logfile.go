@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -102,20 +103,31 @@ func (l *logFile) split(stream string, p []byte, at time.Time) []byte {
 	return out
 }
 
-// append writes whole entries, rotating first when the file is full.
+// append writes whole entries, rotating whenever the next one does not fit.
 func (l *logFile) append(entries []byte) error {
-	if l.size > 0 && l.size+int64(len(entries)) > l.maxBytes {
-		if err := l.rotate(); err != nil {
-			return err
+	for len(entries) > 0 {
+		fit := entries
+		if room := l.maxBytes - l.size; int64(len(fit)) > room {
+			fit = fit[:bytes.LastIndexByte(fit[:max(room, 0)], '\n')+1]
 		}
+		if len(fit) == 0 && l.size > 0 {
+			if err := l.rotate(); err != nil {
+				return err
+			}
+			continue
+		}
+		if len(fit) == 0 { // one entry that is larger than a file may be
+			fit = entries[:bytes.IndexByte(entries, '\n')+1]
+		}
+		n, err := l.file.Write(fit)
+		l.size += int64(n)
+		if err != nil {
+			return fmt.Errorf("cannot write container log: %w", err)
+		}
+		entries = entries[len(fit):]
 	}
-	n, err := l.file.Write(entries)
-	l.size += int64(n)
 	close(l.changed)
 	l.changed = make(chan struct{})
-	if err != nil {
-		return fmt.Errorf("cannot write container log: %w", err)
-	}
 	return nil
 }
 

@@ -264,3 +264,6 @@ func (r *Runtime) Sandboxes() ([]types.UID, error) {
 	}
 	return uids, nil
 }
+
+// NetNS is where the network namespace of a pod is pinned, for a pod that has one of its own.
+func (r *Runtime) NetNS(uid types.UID) string { return filepath.Join(r.sandboxDir(uid), "net") }

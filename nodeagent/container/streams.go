@@ -193,9 +193,9 @@ func (s *streams) unsubscribe(sub *subscriber) {
 	}
 }
 
-// finish reads what is left in the FIFOs, closes the log and removes the FIFOs. The container must have ended and
-// its task be deleted, so that the shim has written all there was; a process that holds the FIFO open nonetheless is
-// cut off when ctx ends.
+// finish reads what is left in the FIFOs, closes the log and removes the FIFOs. The container must have ended: the shim
+// then writes what is left and closes its ends. A process that holds the container's output open nonetheless is cut off
+// when ctx ends.
 func (s *streams) finish(ctx context.Context) {
 	for _, p := range s.pipes {
 		_ = p.keeper.Close()

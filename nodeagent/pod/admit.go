@@ -1,0 +1,115 @@
+package pod
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/resource"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+func (m *Manager) node() *corev1.Node {
+	if m.cfg.Node == nil {
+		return nil
+	}
+	return m.cfg.Node()
+}
+
+// memory is the node's, in bytes; 0 when it is not known.
+func (m *Manager) memory() int64 {
+	if n := m.node(); n != nil {
+		return n.Status.Capacity.Memory().Value()
+	}
+	return 0
+}
+
+// admit checks a new pod against the node as it is: the scheduler may have decided on older news. It returns the reason for
+// which the pod fails, or "".
+func (w *worker) admit() (reason, message string) {
+	node := w.m.node()
+	if node == nil {
+		return "", ""
+	}
+	if ok, err := nodeaffinity.GetRequiredNodeAffinity(w.pod).Match(node); err != nil || !ok {
+		return "NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+	}
+	var others []*corev1.Pod
+	for _, o := range w.m.all() {
+		if o != w && o.holds() {
+			others = append(others, o.snapshot())
+		}
+	}
+	if port := portConflict(w.pod, others); port != "" {
+		return "NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: " + port
+	}
+	return fits(w.pod, others, node.Status.Allocatable)
+}
+
+// holds says whether the pod counts against the node: it does from its admission until it has ended.
+func (w *worker) holds() bool {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.published.Status.StartTime != nil && !terminal(w.published.Status.Phase)
+}
+
+func fits(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) (reason, message string) {
+	if n, ok := allocatable[corev1.ResourcePods]; ok && int64(len(others))+1 > n.Value() {
+		return "OutOfpods", fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), n.Value())
+	}
+	used := corev1.ResourceList{}
+	for _, o := range others {
+		for name, q := range resource.PodRequests(o, resource.PodResourcesOptions{}) {
+			sum := used[name]
+			sum.Add(q)
+			used[name] = sum
+		}
+	}
+	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
+	for _, name := range sortedResources(req) {
+		q, have, sum := req[name], allocatable[name], used[name]
+		if q.IsZero() {
+			continue
+		}
+		total := sum.DeepCopy()
+		total.Add(q)
+		if total.Cmp(have) > 0 {
+			value := func(l corev1.ResourceList) int64 {
+				v := l[name]
+				if name == corev1.ResourceCPU {
+					return v.MilliValue()
+				}
+				return v.Value()
+			}
+			return "OutOf" + string(name), fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+				name, value(req), value(used), value(allocatable))
+		}
+	}
+	return "", ""
+}
+
+func sortedResources(l corev1.ResourceList) []corev1.ResourceName {
+	m := make(map[string]struct{}, len(l))
+	for name := range l {
+		m[string(name)] = struct{}{}
+	}
+	out := make([]corev1.ResourceName, 0, len(l))
+	for _, name := range sortedKeys(m) {
+		out = append(out, corev1.ResourceName(name))
+	}
+	return out
+}
+
+// portConflict returns a host port that the pod wants and another one has.
+func portConflict(pod *corev1.Pod, others []*corev1.Pod) string {
+	for _, want := range networkPod(pod).Ports {
+		for _, o := range others {
+			for _, have := range networkPod(o).Ports {
+				same := want.HostPort == have.HostPort && want.Protocol == have.Protocol
+				if same && (!want.HostIP.IsValid() || !have.HostIP.IsValid() || want.HostIP == have.HostIP) {
+					return fmt.Sprintf("%d/%s", want.HostPort, want.Protocol)
+				}
+			}
+		}
+	}
+	return ""
+}

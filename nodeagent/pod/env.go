@@ -1,0 +1,352 @@
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
+)
+
+// environment resolves a container's variables, from all their sources, in the order in which the API says that a later
+// one wins: services, envFrom, env.
+type environment struct {
+	pod         *corev1.Pod
+	container   *corev1.Container
+	objects     volume.Source
+	services    []*corev1.Service // of the pod's namespace, and the API server's
+	hostIPs     []string
+	podIPs      []string
+	allocatable corev1.ResourceList // stands in for limits that are not set
+}
+
+func (e *environment) resolve(ctx context.Context) (map[string]string, []string, error) {
+	values := map[string]string{}
+	var order []string
+	set := func(name, value string) {
+		if _, ok := values[name]; !ok {
+			order = append(order, name)
+		}
+		values[name] = value
+	}
+	service := serviceEnv(e.services, e.pod)
+	for _, kv := range service {
+		name, value, _ := strings.Cut(kv, "=")
+		set(name, value)
+	}
+	for _, from := range e.container.EnvFrom {
+		if err := e.fromObject(ctx, from, set); err != nil {
+			return nil, nil, err
+		}
+	}
+	for i := range e.container.Env {
+		v := &e.container.Env[i]
+		value, ok, err := e.value(ctx, v, values)
+		if err != nil {
+			return nil, nil, err
+		}
+		if ok {
+			set(v.Name, value)
+		}
+	}
+	list := make([]string, len(order))
+	for i, name := range order {
+		list[i] = name + "=" + values[name]
+	}
+	return values, list, nil
+}
+
+func (e *environment) fromObject(ctx context.Context, from corev1.EnvFromSource, set func(name, value string)) error {
+	var data map[string]string
+	switch {
+	case from.ConfigMapRef != nil:
+		cm, err := e.objects.ConfigMap(ctx, e.pod.Namespace, from.ConfigMapRef.Name)
+		if absent(err, from.ConfigMapRef.Optional) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		data = cm.Data
+	case from.SecretRef != nil:
+		s, err := e.objects.Secret(ctx, e.pod.Namespace, from.SecretRef.Name)
+		if absent(err, from.SecretRef.Optional) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		data = make(map[string]string, len(s.Data))
+		for k, v := range s.Data {
+			data[k] = string(v)
+		}
+	}
+	for _, k := range sortedKeys(data) {
+		name := from.Prefix + k
+		if len(validation.IsRelaxedEnvVarName(name)) == 0 {
+			set(name, data[k])
+		}
+	}
+	return nil
+}
+
+func absent(err error, optional *bool) bool {
+	return apierrors.IsNotFound(err) && optional != nil && *optional
+}
+
+// value resolves one variable; ok is false for an optional source that is not there.
+func (e *environment) value(ctx context.Context, v *corev1.EnvVar, values map[string]string) (_ string, ok bool, _ error) {
+	if v.ValueFrom == nil {
+		return expand(v.Value, values), true, nil
+	}
+	switch f := v.ValueFrom; {
+	case f.FieldRef != nil:
+		s, err := e.field(f.FieldRef.FieldPath)
+		return s, true, err
+	case f.ResourceFieldRef != nil:
+		s, err := e.resource(f.ResourceFieldRef)
+		return s, true, err
+	case f.ConfigMapKeyRef != nil:
+		cm, err := e.objects.ConfigMap(ctx, e.pod.Namespace, f.ConfigMapKeyRef.Name)
+		if absent(err, f.ConfigMapKeyRef.Optional) {
+			return "", false, nil
+		}
+		if err != nil {
+			return "", false, err
+		}
+		s, found := cm.Data[f.ConfigMapKeyRef.Key]
+		return keyed(s, found, f.ConfigMapKeyRef.Optional, f.ConfigMapKeyRef.Key, "ConfigMap", e.pod.Namespace, cm.Name)
+	case f.SecretKeyRef != nil:
+		sec, err := e.objects.Secret(ctx, e.pod.Namespace, f.SecretKeyRef.Name)
+		if absent(err, f.SecretKeyRef.Optional) {
+			return "", false, nil
+		}
+		if err != nil {
+			return "", false, err
+		}
+		s, found := sec.Data[f.SecretKeyRef.Key]
+		return keyed(string(s), found, f.SecretKeyRef.Optional, f.SecretKeyRef.Key, "Secret", e.pod.Namespace, sec.Name)
+	}
+	return "", false, fmt.Errorf("cannot resolve variable %s: unknown source", v.Name)
+}
+
+func keyed(s string, found bool, optional *bool, key, kind, namespace, name string) (string, bool, error) {
+	if !found && (optional == nil || !*optional) {
+		return "", false, fmt.Errorf("couldn't find key %v in %s %v/%v", key, kind, namespace, name)
+	}
+	return s, found, nil
+}
+
+// errNoAddress says that a container wants the pod's address before there is one.
+var errNoAddress = errors.New("cannot resolve the pod's address: it has none yet")
+
+func (e *environment) field(path string) (string, error) {
+	if m, key, ok := subscript(path); ok {
+		switch m {
+		case "metadata.labels":
+			return e.pod.Labels[key], nil
+		case "metadata.annotations":
+			return e.pod.Annotations[key], nil
+		}
+	}
+	first := func(ips []string) (string, error) {
+		if len(ips) == 0 {
+			return "", errNoAddress
+		}
+		return ips[0], nil
+	}
+	switch path {
+	case "metadata.name":
+		return e.pod.Name, nil
+	case "metadata.namespace":
+		return e.pod.Namespace, nil
+	case "metadata.uid":
+		return string(e.pod.UID), nil
+	case "spec.nodeName":
+		return e.pod.Spec.NodeName, nil
+	case "spec.serviceAccountName":
+		return e.pod.Spec.ServiceAccountName, nil
+	case "status.hostIP":
+		return first(e.hostIPs)
+	case "status.hostIPs":
+		return strings.Join(e.hostIPs, ","), nil
+	case "status.podIP":
+		return first(e.podIPs)
+	case "status.podIPs":
+		return strings.Join(e.podIPs, ","), nil
+	}
+	return "", fmt.Errorf("unsupported fieldPath: %v", path)
+}
+
+// subscript splits metadata.labels['key'].
+func subscript(path string) (m, key string, ok bool) {
+	m, rest, found := strings.Cut(path, "['")
+	key, cut := strings.CutSuffix(rest, "']")
+	return m, key, found && cut
+}
+
+func (e *environment) resource(ref *corev1.ResourceFieldSelector) (string, error) {
+	c := e.container
+	if ref.ContainerName != "" && ref.ContainerName != c.Name {
+		if c = findContainer(&e.pod.Spec, ref.ContainerName); c == nil {
+			return "", fmt.Errorf("container %s not found", ref.ContainerName)
+		}
+	}
+	kind, name, _ := strings.Cut(ref.Resource, ".")
+	list := c.Resources.Requests
+	if kind == "limits" {
+		list = c.Resources.Limits
+	} else if kind != "requests" {
+		return "", fmt.Errorf("unsupported container resource: %v", ref.Resource)
+	}
+	q, ok := list[corev1.ResourceName(name)]
+	if !ok && kind == "limits" {
+		q = e.allocatable[corev1.ResourceName(name)]
+	}
+	return divide(q, ref.Divisor, corev1.ResourceName(name)), nil
+}
+
+// divide rounds a quantity up to multiples of the divisor; processors count in thousandths.
+func divide(q, divisor resource.Quantity, name corev1.ResourceName) string {
+	if divisor.IsZero() {
+		divisor = resource.MustParse("1")
+	}
+	if name == corev1.ResourceCPU {
+		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10)
+	}
+	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10)
+}
+
+func findContainer(spec *corev1.PodSpec, name string) *corev1.Container {
+	for _, list := range [][]corev1.Container{spec.Containers, spec.InitContainers} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	for i := range spec.EphemeralContainers {
+		if spec.EphemeralContainers[i].Name == name {
+			return (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon)
+		}
+	}
+	return nil
+}
+
+// serviceEnv are the variables that name services: the API server's always, the namespace's own unless the pod does not
+// want them.
+func serviceEnv(services []*corev1.Service, pod *corev1.Pod) []string {
+	links := pod.Spec.EnableServiceLinks == nil || *pod.Spec.EnableServiceLinks
+	var out []string
+	sorted := slices.Clone(services)
+	slices.SortFunc(sorted, func(a, b *corev1.Service) int { return strings.Compare(a.Name, b.Name) })
+	for _, s := range sorted {
+		master := s.Namespace == corev1.NamespaceDefault && s.Name == "kubernetes"
+		own := s.Namespace == pod.Namespace && links
+		if s.Spec.ClusterIP == "" || s.Spec.ClusterIP == corev1.ClusterIPNone || !master && !own {
+			continue
+		}
+		out = append(out, oneServiceEnv(s)...)
+	}
+	return out
+}
+
+func oneServiceEnv(s *corev1.Service) []string {
+	name := envName(s.Name)
+	out := []string{name + "_SERVICE_HOST=" + s.Spec.ClusterIP}
+	for i, p := range s.Spec.Ports {
+		port := strconv.Itoa(int(p.Port))
+		proto := strings.ToLower(string(p.Protocol))
+		if proto == "" {
+			proto = "tcp"
+		}
+		url := proto + "://" + net.JoinHostPort(s.Spec.ClusterIP, port)
+		if i == 0 {
+			out = append(out, name+"_SERVICE_PORT="+port, name+"_PORT="+url)
+		}
+		if p.Name != "" {
+			out = append(out, name+"_SERVICE_PORT_"+envName(p.Name)+"="+port)
+		}
+		prefix := name + "_PORT_" + port + "_" + strings.ToUpper(proto)
+		out = append(out, prefix+"="+url, prefix+"_PROTO="+proto, prefix+"_PORT="+port, prefix+"_ADDR="+s.Spec.ClusterIP)
+	}
+	return out
+}
+
+func envName(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// expand replaces $(NAME) by the variable's value. $$ stands for a dollar sign; a name that is not known stays as it is
+// written.
+func expand(s string, values map[string]string) string {
+	out, _ := expandWith(s, func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+	return out
+}
+
+// expandStrict is expand for paths, where a name that is not known is an error.
+func expandStrict(s string, values map[string]string) (string, error) {
+	out, missing := expandWith(s, func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+	if len(missing) > 0 {
+		return "", fmt.Errorf("missing value for %q", missing[0])
+	}
+	return out, nil
+}
+
+func expandWith(s string, value func(string) (string, bool)) (_ string, missing []string) {
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '$' || i+1 == len(s) {
+			out.WriteByte(s[i])
+			continue
+		}
+		switch s[i+1] {
+		case '$':
+			out.WriteByte('$')
+			i++
+		case '(':
+			end := strings.IndexByte(s[i+2:], ')')
+			if end < 0 {
+				out.WriteString("$(")
+				i++
+				continue
+			}
+			name := s[i+2 : i+2+end]
+			if v, ok := value(name); ok {
+				out.WriteString(v)
+			} else {
+				missing = append(missing, name)
+				out.WriteString(s[i : i+3+end])
+			}
+			i += 2 + end
+		default:
+			out.WriteByte('$')
+		}
+	}
+	return out.String(), missing
+}
+
+func expandAll(list []string, values map[string]string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = expand(s, values)
+	}
+	return out
+}

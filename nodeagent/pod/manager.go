@@ -1,0 +1,463 @@
+// Package pod brings the node's pods to the state that the API asks for, and reports what became of them.
+//
+// Each pod has a worker of its own that alone decides about it; containerd's events, probes' verdicts and the API's
+// watch are messages to it. What a worker knows is on disk before anybody else hears of it, so that a new process goes on
+// where the last one stopped. A container runs on while nobody looks after it.
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/image"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/network"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
+)
+
+// Config is what a Manager works with. Fields without a default must be set.
+type Config struct {
+	NodeName string
+	// NodeIP is the node's address in the cluster.
+	NodeIP netip.Addr
+	Client kubernetes.Interface
+	// Informer watches this node's pods; the assembly runs it. Nil: the manager runs one of its own.
+	Informer cache.SharedIndexInformer
+	// Services returns the services of a namespace for the variables that name them; nil: none.
+	Services func(namespace string) []*corev1.Service
+	// Node returns the node's object for admission (allocatable resources, labels); nil, or a nil result: pods are
+	// admitted without looking.
+	Node func() *corev1.Node
+	// Objects reads config maps and secrets.
+	Objects  volume.Source
+	Runtime  *container.Runtime
+	Images   *image.Manager
+	Network  network.Network
+	Volumes  volume.Manager
+	Prober   probe.Prober
+	Recorder record.EventRecorder
+	DNS      DNS
+
+	DataDir string // /var/lib/fairlead/agent
+	LogDir  string // /var/log/pods
+	// Parallel is how many containers are created at once.
+	Parallel int // twice the processors
+	Clock    clock.WithTicker
+	Logger   *slog.Logger
+}
+
+func (c *Config) setDefaults() {
+	if c.DataDir == "" {
+		c.DataDir = config.DefaultAgentDir
+	}
+	if c.LogDir == "" {
+		c.LogDir = "/var/log/pods"
+	}
+	if c.Parallel == 0 {
+		c.Parallel = 2 * runtime.NumCPU()
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.DNS.Address == "" {
+		c.DNS.Address = config.DefaultDNSAddress
+	}
+	if c.DNS.Domain == "" {
+		c.DNS.Domain = config.DefaultDomain
+	}
+}
+
+// compareInterval is how often everything is compared with containerd and the API, for what an event missed.
+const compareInterval = time.Minute
+
+// Manager runs the pods of a node. It implements stream.Runtime.
+type Manager struct {
+	cfg   Config
+	start *semaphore.Weighted // containers being created
+	own   bool                // the informer is ours to run
+
+	mu        sync.Mutex
+	workers   map[types.UID]*worker
+	container map[string]*worker // by container id
+	listed    bool               // the API's list has been seen once
+	running   sync.WaitGroup     // workers
+	ctx       context.Context    // Run's; workers live within it
+}
+
+// New returns a manager; nothing happens before Run.
+func New(cfg Config) *Manager {
+	cfg.setDefaults()
+	m := &Manager{
+		cfg: cfg, start: semaphore.NewWeighted(int64(cfg.Parallel)),
+		workers: map[types.UID]*worker{}, container: map[string]*worker{},
+	}
+	if cfg.Informer == nil {
+		m.own = true
+		factory := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0,
+			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+				o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
+			}))
+		m.cfg.Informer = factory.Core().V1().Pods().Informer()
+	}
+	return m
+}
+
+func (m *Manager) podsDir() string { return filepath.Join(m.cfg.DataDir, "pods") }
+
+// Run looks after the node's pods until ctx ends. It returns when all its goroutines have; containers run on.
+func (m *Manager) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer func() {
+		cancel()
+		m.running.Wait()
+		wg.Wait()
+	}()
+	m.ctx = ctx
+	if err := m.restore(ctx); err != nil {
+		return err
+	}
+	reg, err := m.cfg.Informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { m.observe(o) },
+		UpdateFunc: func(_, o any) { m.observe(o) },
+		DeleteFunc: func(o any) { m.forget(o) },
+	})
+	if err != nil {
+		return fmt.Errorf("cannot watch pods: %w", err)
+	}
+	defer func() { _ = m.cfg.Informer.RemoveEventHandler(reg) }()
+	wg.Go(func() {
+		if err := m.cfg.Runtime.Run(ctx); err != nil {
+			m.cfg.Logger.Error("cannot read containerd's events", "error", err)
+		}
+	})
+	wg.Go(func() { m.dispatchEvents(ctx) })
+	wg.Go(func() { m.dispatchProbes(ctx) })
+	wg.Go(func() { m.cfg.Images.Run(ctx, m.imagesInUse) })
+	if m.own {
+		wg.Go(func() { m.cfg.Informer.Run(ctx.Done()) })
+	}
+	if cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
+		m.mu.Lock()
+		m.listed = true
+		m.mu.Unlock()
+		m.compareAPI()
+		m.removeOrphans(ctx)
+		m.compareForever(ctx)
+	}
+	return nil
+}
+
+// restore takes up the pods of the checkpoints, with the containers that still run.
+func (m *Manager) restore(ctx context.Context) error {
+	uids, err := checkpoints(m.podsDir())
+	if err != nil {
+		return err
+	}
+	found := map[types.UID][]container.Info{}
+	if len(uids) > 0 {
+		list, err := m.cfg.Runtime.List(ctx)
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			found[c.PodUID] = append(found[c.PodUID], c)
+		}
+	}
+	for _, uid := range uids {
+		cp := &checkpoint{dir: filepath.Join(m.podsDir(), string(uid))}
+		pod, rec, err := cp.load()
+		if err != nil {
+			m.cfg.Logger.Warn("pod's checkpoint is of no use", "pod", uid, "error", err)
+			continue // the API's list decides whether it is an orphan
+		}
+		w := newWorker(m, pod, rec, cp)
+		w.adopt(ctx, found[uid])
+		m.launch(w)
+	}
+	return nil
+}
+
+// launch starts a worker, which must be in no map yet.
+func (m *Manager) launch(w *worker) {
+	m.mu.Lock()
+	m.workers[w.uid] = w
+	for _, c := range w.rec.Containers {
+		if c.ID != "" && !c.terminated() {
+			m.container[c.ID] = w
+		}
+	}
+	m.mu.Unlock()
+	m.running.Go(func() { w.run(m.ctx) })
+}
+
+// observe takes a pod from the watch.
+func (m *Manager) observe(o any) {
+	pod, ok := o.(*corev1.Pod)
+	if !ok || pod.Spec.NodeName != m.cfg.NodeName {
+		return
+	}
+	m.mu.Lock()
+	w := m.workers[pod.UID]
+	m.mu.Unlock()
+	if w != nil {
+		w.post(func() { w.update(pod) })
+		return
+	}
+	if m.ctx.Err() != nil {
+		return
+	}
+	cp := &checkpoint{dir: filepath.Join(m.podsDir(), string(pod.UID))}
+	rec := recordFromStatus(&pod.Status)
+	if terminal(pod.Status.Phase) {
+		rec.Stage, rec.Failed = stageStopping, pod.Status.Reason != ""
+		rec.Reason, rec.Message = pod.Status.Reason, pod.Status.Message
+	}
+	w = newWorker(m, pod, rec, cp)
+	if rec.Stage != stageNew {
+		w.adoptFromRuntime(m.ctx)
+	}
+	m.launch(w)
+}
+
+func terminal(p corev1.PodPhase) bool { return p == corev1.PodSucceeded || p == corev1.PodFailed }
+
+// forget takes a pod's disappearance from the watch.
+func (m *Manager) forget(o any) {
+	if t, ok := o.(cache.DeletedFinalStateUnknown); ok {
+		o = t.Obj
+	}
+	pod, ok := o.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	if w := m.worker(pod.UID); w != nil {
+		w.post(func() { w.vanish(pod) })
+	}
+}
+
+func (m *Manager) worker(uid types.UID) *worker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.workers[uid]
+}
+
+func (m *Manager) all() []*worker {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make([]*worker, 0, len(m.workers))
+	for _, w := range m.workers {
+		out = append(out, w)
+	}
+	return out
+}
+
+// drop removes a worker that has ended.
+func (m *Manager) drop(w *worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.workers, w.uid)
+	for id, other := range m.container {
+		if other == w {
+			delete(m.container, id)
+		}
+	}
+}
+
+func (m *Manager) claim(id string, w *worker) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.container[id] = w
+}
+
+func (m *Manager) release(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.container, id)
+}
+
+func (m *Manager) dispatchEvents(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-m.cfg.Runtime.Events():
+			if e.ContainerID == "" {
+				m.compareRuntime(ctx)
+				continue
+			}
+			m.mu.Lock()
+			w := m.container[e.ContainerID]
+			m.mu.Unlock()
+			if w != nil && !e.OOM { // an OOM kill is read from the cgroup when the container ends
+				w.post(func() { w.exited(e.ContainerID) })
+			}
+		}
+	}
+}
+
+func (m *Manager) dispatchProbes(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r, ok := <-m.cfg.Prober.Results():
+			if !ok {
+				return
+			}
+			if w := m.worker(r.Pod); w != nil {
+				w.post(func() { w.probed(r) })
+			}
+		}
+	}
+}
+
+func (m *Manager) compareForever(ctx context.Context) {
+	t := m.cfg.Clock.NewTicker(compareInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C():
+			m.compareRuntime(ctx)
+			m.compareAPI()
+			m.removeOrphans(ctx)
+		}
+	}
+}
+
+// compareRuntime finds exits of which no event came.
+func (m *Manager) compareRuntime(ctx context.Context) {
+	list, err := m.cfg.Runtime.List(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			m.cfg.Logger.Warn("cannot compare containers", "error", err)
+		}
+		return
+	}
+	states := make(map[string]container.State, len(list))
+	for _, c := range list {
+		states[c.ID] = c.State
+	}
+	for _, w := range m.all() {
+		w.post(func() { w.compare(states) })
+	}
+}
+
+// compareAPI finds pods that vanished from the API while nobody watched.
+func (m *Manager) compareAPI() {
+	known := map[types.UID]bool{}
+	for _, o := range m.cfg.Informer.GetStore().List() {
+		if p, ok := o.(*corev1.Pod); ok {
+			known[p.UID] = true
+		}
+	}
+	for _, w := range m.all() {
+		if !known[w.uid] {
+			w.post(func() { w.vanish(nil) })
+		}
+	}
+}
+
+func (m *Manager) imagesInUse() []string {
+	var names []string
+	for _, w := range m.all() {
+		pod := w.snapshot()
+		for _, c := range allContainers(&pod.Spec) {
+			names = append(names, c.Image)
+		}
+	}
+	return names
+}
+
+// Pods returns the pods with the status as this node sees it. They are copies.
+func (m *Manager) Pods() []*corev1.Pod {
+	all := m.all()
+	out := make([]*corev1.Pod, 0, len(all))
+	for _, w := range all {
+		out = append(out, w.snapshot())
+	}
+	return out
+}
+
+// Pod returns the pod of this name, or nil. Of two with the same name it is the one that is not being deleted.
+func (m *Manager) Pod(namespace, name string) *corev1.Pod {
+	if w := m.byName(namespace, name); w != nil {
+		return w.snapshot()
+	}
+	return nil
+}
+
+func (m *Manager) byName(namespace, name string) *worker {
+	var found *worker
+	for _, w := range m.all() {
+		pod := w.snapshot()
+		if pod.Namespace == namespace && pod.Name == name && (found == nil || pod.DeletionTimestamp == nil) {
+			found = w
+		}
+	}
+	return found
+}
+
+// Cleanup removes everything that pods have on this host: containers, namespaces, addresses, volumes, cgroups, logs and
+// checkpoints. Run must not be running.
+func (m *Manager) Cleanup(ctx context.Context) error {
+	var errs []error
+	list, err := m.cfg.Runtime.List(ctx)
+	if err != nil {
+		return err
+	}
+	uids := map[types.UID]bool{}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	slots := semaphore.NewWeighted(int64(m.cfg.Parallel))
+	for _, c := range list {
+		uids[c.PodUID] = true
+		if err := slots.Acquire(ctx, 1); err != nil {
+			return err
+		}
+		wg.Go(func() {
+			defer slots.Release(1)
+			if err := m.cfg.Runtime.Remove(ctx, c.ID, c.PodUID); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	wg.Wait()
+	more, err := m.traces()
+	errs = append(errs, err)
+	for _, uid := range more {
+		uids[uid] = true
+	}
+	for uid := range uids {
+		errs = append(errs, m.releaseAll(ctx, uid))
+	}
+	errs = append(errs, m.cfg.Runtime.RemoveStaleRootFS(ctx, func(string) bool { return false }), m.cfg.Runtime.RemoveAllResources())
+	return errors.Join(errs...)
+}

@@ -1,0 +1,448 @@
+package pod
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
+)
+
+// worker looks after one pod. Its goroutine alone reads and changes the fields below "owned"; whatever takes time runs
+// in an operation, a goroutine that gets copies and posts its result back.
+//
+//	         refused
+//	new ──────────────────────────────┐
+//	 │ admitted                       │
+//	 v                                │
+//	active ◀─┐ containers started,    │
+//	 │       │ restarted, probed;     │
+//	 │       │ a lost sandbox is made │
+//	 ├───────┘ anew                   │
+//	 │ deleted, past its deadline,    │
+//	 │ or all containers are done     │
+//	 v                                v
+//	stopping: hooks, signals, SIGKILL; sidecars after the others, the last first
+//	 │ nothing runs
+//	 v
+//	finished: address, namespaces, volumes and cgroups given back; final status
+//	 │ the API wants it deleted and knows the final status: DELETE is sent; or it is gone there
+//	 v
+//	(ended) logs and checkpoint removed
+//
+// commit is the one function through which a change leaves the worker: it writes the checkpoint, then publishes the
+// status. A stage is never left backwards.
+type worker struct {
+	m   *Manager
+	uid types.UID
+	log *slog.Logger
+	dir string // of its checkpoint and files
+	cp  *checkpoint
+	// logDir holds a directory for each container with a file for each of its instances.
+	logDir string
+
+	inbox   sync.Mutex
+	queue   []func()
+	wake    chan struct{} // capacity 1: a pending wake-up is enough; never closed
+	ops     sync.WaitGroup
+	writer  *statusWriter
+	nextRun time.Time // earliest time that something is due; zero: nothing
+
+	// owned
+	pod       *corev1.Pod
+	rec       *podRecord
+	live      map[string]*live
+	ctx       context.Context // Run's
+	activeCtx context.Context // ends when the pod begins to stop
+	deactive  context.CancelFunc
+	prep      *preparation
+	gone      bool // the API has it no more
+	deleting  bool // DELETE is under way
+	releasing bool
+	dead      bool // nothing is left to do
+	retry     map[string]time.Time
+
+	mu        sync.RWMutex // guards what others read
+	published *corev1.Pod
+}
+
+// live is what is known of a container only while this process runs.
+type live struct {
+	op      opKind
+	exited  bool          // an exit was seen while an operation was under way
+	ended   chan struct{} // closed when the instance's end was seen; made with each instance
+	kill    *killOrder
+	waiting *corev1.ContainerStateWaiting // why it does not start
+	pull    backoff
+	blocked time.Time // not to be started before
+	probing bool
+}
+
+type opKind int
+
+const (
+	opNone opKind = iota
+	opStart
+	opReap
+	opHook // postStart, beside a running container
+)
+
+// finishRetry is the pause before what failed while a pod is given back is tried again.
+const retryPause = 2 * time.Second
+
+func newWorker(m *Manager, pod *corev1.Pod, rec *podRecord, cp *checkpoint) *worker {
+	w := &worker{
+		m: m, uid: pod.UID, cp: cp, pod: pod, rec: rec,
+		log:    m.cfg.Logger.With("pod", pod.Namespace+"/"+pod.Name),
+		dir:    filepath.Join(m.podsDir(), string(pod.UID)),
+		logDir: filepath.Join(m.cfg.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID)),
+		wake:   make(chan struct{}, 1), live: map[string]*live{}, retry: map[string]time.Time{},
+	}
+	if rec.Containers == nil {
+		rec.Containers = map[string]*containerRecord{}
+	}
+	w.writer = newStatusWriter(m, pod)
+	w.publish()
+	return w
+}
+
+// post queues a message; it never blocks. After the worker has ended messages are dropped.
+func (w *worker) post(f func()) {
+	w.inbox.Lock()
+	w.queue = append(w.queue, f)
+	w.inbox.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *worker) take() []func() {
+	w.inbox.Lock()
+	defer w.inbox.Unlock()
+	q := w.queue
+	w.queue = nil
+	return q
+}
+
+// run is the worker's goroutine.
+func (w *worker) run(ctx context.Context) {
+	w.ctx = ctx
+	w.activeCtx, w.deactive = context.WithCancel(ctx)
+	writing := make(chan struct{})
+	go func() { w.writer.run(ctx); close(writing) }()
+	defer func() {
+		w.deactive()
+		for name, l := range w.live {
+			w.stopProbes(name, l)
+		}
+		w.ops.Wait()
+		w.writer.stop()
+		<-writing
+		if w.dead {
+			w.m.drop(w)
+		}
+	}()
+	for {
+		for _, f := range w.take() {
+			f()
+		}
+		w.nextRun = time.Time{}
+		if ctx.Err() != nil {
+			w.commit()
+			return
+		}
+		w.step()
+		w.commit()
+		if w.dead {
+			return
+		}
+		w.sleep(ctx)
+	}
+}
+
+func (w *worker) sleep(ctx context.Context) {
+	var due <-chan time.Time
+	if !w.nextRun.IsZero() {
+		t := w.m.cfg.Clock.NewTimer(max(0, w.nextRun.Sub(w.now())))
+		defer t.Stop()
+		due = t.C()
+	}
+	select {
+	case <-ctx.Done():
+	case <-w.wake:
+	case <-due:
+	}
+}
+
+func (w *worker) now() time.Time { return w.m.cfg.Clock.Now() }
+
+// at asks to be run again at a time, or earlier.
+func (w *worker) at(t time.Time) {
+	if w.nextRun.IsZero() || t.Before(w.nextRun) {
+		w.nextRun = t
+	}
+}
+
+// due says whether something that failed may be tried again; pause puts it off.
+func (w *worker) due(what string) bool {
+	t, ok := w.retry[what]
+	if ok && w.now().Before(t) {
+		w.at(t)
+		return false
+	}
+	return true
+}
+
+func (w *worker) pause(what string, d time.Duration) { w.retry[what] = w.now().Add(d) }
+
+// operate runs something that takes time beside the worker; done runs in the worker afterwards.
+func (w *worker) operate(do func(), done func()) {
+	w.ops.Go(func() {
+		do()
+		w.post(done)
+	})
+}
+
+// commit makes the worker's state durable and then visible.
+func (w *worker) commit() {
+	if w.dead {
+		return
+	}
+	if err := w.cp.save(w.pod, w.rec); err != nil && w.due("checkpoint") {
+		// What others see goes on: a full disk must not stop the node from telling so.
+		w.log.Error("cannot save pod's state", "error", err)
+		w.pause("checkpoint", time.Minute)
+	}
+	w.publish()
+}
+
+func (w *worker) publish() {
+	status := w.status()
+	pod := w.pod.DeepCopy()
+	pod.Status = *status
+	w.mu.Lock()
+	w.published = pod
+	w.mu.Unlock()
+	if !w.gone {
+		w.writer.set(status)
+	}
+}
+
+// snapshot is the pod with the status as the worker sees it.
+func (w *worker) snapshot() *corev1.Pod {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.published.DeepCopy()
+}
+
+// update takes a new version of the pod.
+func (w *worker) update(pod *corev1.Pod) {
+	w.pod = pod
+	w.gone = false
+	w.writer.observe(pod)
+	if pod.DeletionTimestamp != nil {
+		w.beginDelete(pod)
+	}
+}
+
+func (w *worker) beginDelete(pod *corev1.Pod) {
+	by := metav1.NewTime(pod.DeletionTimestamp.Time)
+	if g := pod.DeletionGracePeriodSeconds; g != nil && *g == 0 {
+		by = metav1.NewTime(w.now().Add(time.Second))
+	}
+	w.beginStop(by, "")
+}
+
+// vanish notes that the API has the pod no more: it was deleted by force, or while nobody watched.
+func (w *worker) vanish(last *corev1.Pod) {
+	if w.gone {
+		return
+	}
+	w.gone = true
+	grace := graceOf(w.pod)
+	if last != nil && last.DeletionGracePeriodSeconds != nil {
+		grace = time.Duration(max(*last.DeletionGracePeriodSeconds, 1)) * time.Second
+	}
+	w.beginStop(metav1.NewTime(w.now().Add(grace)), "")
+}
+
+func graceOf(pod *corev1.Pod) time.Duration {
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return 30 * time.Second
+}
+
+// beginStop moves the pod to stopping, or makes it hurry when it stops already.
+func (w *worker) beginStop(by metav1.Time, reason string) {
+	switch w.rec.Stage {
+	case stageNew, stageActive:
+		w.rec.Stage = stageStopping
+		w.rec.StopBy = &by
+		if w.deactive != nil {
+			w.deactive()
+		}
+		w.log.Info("pod stops", "by", by.Time, "reason", reason)
+	case stageStopping:
+		if w.rec.StopBy == nil || by.Time.Before(w.rec.StopBy.Time) {
+			w.rec.StopBy = &by
+			for _, l := range w.live {
+				if l.kill != nil {
+					l.kill.hurry(by.Time)
+				}
+			}
+		}
+	}
+}
+
+func (w *worker) liveOf(name string) *live {
+	l := w.live[name]
+	if l == nil {
+		l = &live{ended: make(chan struct{})}
+		w.live[name] = l
+	}
+	return l
+}
+
+func (w *worker) recOf(name string) *containerRecord {
+	c := w.rec.Containers[name]
+	if c == nil {
+		c = &containerRecord{}
+		w.rec.Containers[name] = c
+	}
+	return c
+}
+
+func (w *worker) byID(id string) (string, *containerRecord) {
+	for name, c := range w.rec.Containers {
+		if c.ID == id {
+			return name, c
+		}
+	}
+	return "", nil
+}
+
+// exited takes the news of a container's end.
+func (w *worker) exited(id string) {
+	name, c := w.byID(id)
+	if c == nil || c.terminated() {
+		return
+	}
+	l := w.liveOf(name)
+	if !l.exited {
+		l.exited = true
+		close(l.ended)
+	}
+}
+
+// compare looks for an end of which no news came. Containers that are being made are left alone.
+func (w *worker) compare(states map[string]container.State) {
+	for name, c := range w.rec.Containers {
+		if !c.running() || w.liveOf(name).op == opStart {
+			continue
+		}
+		if st, ok := states[c.ID]; !ok || st.Status == container.Stopped || st.Status == container.Missing {
+			w.exited(c.ID)
+		}
+	}
+	if w.rec.Stage == stageFinished && !w.rec.Released {
+		delete(w.retry, "release")
+	}
+}
+
+// probed takes a probe's verdict.
+func (w *worker) probed(r probe.Result) {
+	name, c := w.byID(r.ContainerID)
+	if c == nil || !c.running() || w.rec.Stage != stageActive {
+		return
+	}
+	spec := findContainer(&w.pod.Spec, name)
+	if spec == nil {
+		return
+	}
+	if !r.OK {
+		w.event(spec, corev1.EventTypeWarning, "Unhealthy", "%s probe failed: %s", probeTitle(r.Kind), r.Message)
+	}
+	switch r.Kind {
+	case probe.Readiness:
+		c.Ready = r.OK && c.Started
+		if !r.OK {
+			return
+		}
+	case probe.Startup:
+		if r.OK {
+			c.Started = true
+			c.Ready = spec.ReadinessProbe == nil
+			return
+		}
+		w.restartContainer(spec, "Container %s failed startup probe, will be restarted", spec.StartupProbe)
+	case probe.Liveness:
+		if !r.OK {
+			w.restartContainer(spec, "Container %s failed liveness probe, will be restarted", spec.LivenessProbe)
+		}
+	}
+}
+
+func probeTitle(k probe.Kind) string {
+	switch k {
+	case probe.Liveness:
+		return "Liveness"
+	case probe.Readiness:
+		return "Readiness"
+	default:
+		return "Startup"
+	}
+}
+
+// restartContainer stops a container that is to be started again by its policy.
+func (w *worker) restartContainer(spec *corev1.Container, format string, p *corev1.Probe) {
+	grace := graceOf(w.pod)
+	if p != nil && p.TerminationGracePeriodSeconds != nil {
+		grace = time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
+	}
+	w.kill(spec, w.now().Add(grace), format)
+}
+
+func (w *worker) addresses() []netip.Addr {
+	if w.pod.Spec.HostNetwork {
+		return []netip.Addr{w.m.cfg.NodeIP}
+	}
+	return w.rec.IPs
+}
+
+// allContainers are the pod's containers of all sorts.
+func allContainers(spec *corev1.PodSpec) []*corev1.Container {
+	var out []*corev1.Container
+	for i := range spec.InitContainers {
+		out = append(out, &spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		out = append(out, &spec.Containers[i])
+	}
+	for i := range spec.EphemeralContainers {
+		out = append(out, (*corev1.Container)(&spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return out
+}
+
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+}
+
+func isInit(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == name })
+}
+
+func isEphemeral(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+}
