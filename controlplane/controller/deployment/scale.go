@@ -87,8 +87,8 @@ func newSetSize(d *appsv1.Deployment, current *appsv1.ReplicaSet, all []*appsv1.
 // rollingSizes takes a step of a rolling update: first the new set grows as far as the surge allows; when it
 // can not, old sets shrink as far as availability allows, pods that are not available first.
 //
-// An old set's status may still count pods that its spec has given up, so neither figure is trusted beyond the
-// other, and what is not known to be available counts as not.
+// A set's status may still count pods that its spec has given up, so neither figure is trusted beyond the other,
+// and nothing shrinks while a set has not said what became of its last change of size.
 func rollingSizes(d *appsv1.Deployment, current *appsv1.ReplicaSet, old []*appsv1.ReplicaSet) sizes {
 	all := append(slices.Clone(old), current)
 	desired := wanted(d.Spec.Replicas)
@@ -98,6 +98,11 @@ func rollingSizes(d *appsv1.Deployment, current *appsv1.ReplicaSet, old []*appsv
 		return sizes{current: n}
 	}
 	out := sizes{}
+	for _, rs := range all {
+		if rs.Status.ObservedGeneration < rs.Generation {
+			return out
+		}
+	}
 	minAvailable := desired - maxUnavailable(d)
 	spare := out.total(all) - minAvailable - (wanted(current.Spec.Replicas) - available(current))
 	for _, rs := range byAge(old) { // what does not work costs nothing
