@@ -21,7 +21,7 @@ const (
 	maxPins = 8
 	pinAge  = 2 * time.Minute
 	// eventAge is how long an event is kept at most, however few there are.
-	eventAge = 5 * time.Minute
+	eventAge = 90 * time.Second
 )
 
 type tree = btree.BTree[*Item]
