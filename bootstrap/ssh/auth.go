@@ -38,8 +38,8 @@ func (id *identities) close() {
 
 // loadIdentities reads the keys of c, which is complete; the caller closes them after the handshake. What the
 // configuration names must be usable; what is only a default need not be.
-func loadIdentities(c *Config) (id *identities, err error) {
-	id = &identities{}
+func loadIdentities(c *Config) (_ *identities, err error) {
+	id := &identities{}
 	defer func() {
 		if err != nil {
 			id.close()
