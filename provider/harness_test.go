@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -24,14 +25,22 @@ type workloadProvider struct {
 	clients *kube.Clients
 }
 
-// fixed is a Connector that knows one server, for any cluster but one: "gone" does not exist any more.
-type fixed struct{ config *rest.Config }
+// switched is a Connector that knows one server at a time, for every cluster.
+type switched struct {
+	mu     sync.Mutex
+	config *rest.Config
+}
 
-func (f fixed) Connect(_ context.Context, cluster string) (*rest.Config, error) {
-	if cluster == "gone" {
-		return nil, kube.ErrClusterGone
-	}
-	return f.config, nil
+func (s *switched) Connect(context.Context, string) (*rest.Config, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.config, nil
+}
+
+func (s *switched) set(config *rest.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = config
 }
 
 func (p *workloadProvider) KubeClients() *kube.Clients { return p.clients }
@@ -55,6 +64,12 @@ func (p *workloadProvider) DataSources(context.Context) []func() datasource.Data
 // runSteps runs Terraform itself through the steps of a test, against the server of config.
 func runSteps(t *testing.T, config *rest.Config, steps ...testresource.TestStep) {
 	t.Helper()
+	runStepsWith(t, &switched{config: config}, steps...)
+}
+
+// runStepsWith is runSteps against the server that target has at the time. Each run of the provider connects anew.
+func runStepsWith(t *testing.T, target kube.Connector, steps ...testresource.TestStep) {
+	t.Helper()
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
 		t.Fatalf("these tests run Terraform: %v", err)
@@ -66,10 +81,11 @@ func runSteps(t *testing.T, config *rest.Config, steps ...testresource.TestStep)
 	for name, value := range map[string]string{"TF_ACC": "1", "TF_ACC_TERRAFORM_PATH": terraform, "TF_CLI_CONFIG_FILE": cli, "CHECKPOINT_DISABLE": "1"} {
 		t.Setenv(name, value)
 	}
-	clients := kube.NewClients(fixed{config})
 	testresource.Test(t, testresource.TestCase{
 		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
-			"fairlead": providerserver.NewProtocol6WithError(&workloadProvider{clients: clients}),
+			"fairlead": func() (tfprotov6.ProviderServer, error) {
+				return providerserver.NewProtocol6(&workloadProvider{clients: kube.NewClients(target)})(), nil
+			},
 		},
 		Steps: steps,
 	})

@@ -64,6 +64,18 @@ func NewToken(node string, life time.Duration, now time.Time) (token string, sec
 	}, nil
 }
 
+// Create makes a token for one node and stores what verifies it.
+func Create(ctx context.Context, c client.Client, node string, life time.Duration) (string, error) {
+	token, secret, err := NewToken(node, life, time.Now())
+	if err != nil {
+		return "", err
+	}
+	if _, err := client.Create(ctx, c, secret); err != nil {
+		return "", fmt.Errorf("cannot store join token: %w", err)
+	}
+	return token, nil
+}
+
 // consume verifies token for node and uses it up. Of several calls with one token one succeeds.
 func consume(ctx context.Context, c client.Client, token, node string, now time.Time) error {
 	id, key, ok := strings.Cut(token, ".")

@@ -153,3 +153,17 @@ func Kubeconfig(clusterName, server string, ca, cert, key []byte) ([]byte, error
 	}
 	return data, nil
 }
+
+// ReadCluster opens the API's authority below dir for signing, and makes nothing: on a host that is no
+// control plane it fails.
+func ReadCluster(dir string) (*Authority, error) {
+	certPEM, err := os.ReadFile(filepath.Join(dir, "cluster-ca.crt"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the cluster's authority (is this a control-plane host?): %w", err)
+	}
+	keyPEM, err := os.ReadFile(filepath.Join(dir, "cluster-ca.key"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the cluster's authority: %w", err)
+	}
+	return parseAuthority(certPEM, keyPEM, dir)
+}

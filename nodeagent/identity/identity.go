@@ -284,3 +284,12 @@ func (id *Identity) post(ctx context.Context, path string, body *joinapi.Request
 	}
 	return out, nil
 }
+
+// Exists says whether dir holds a node's certificates.
+func Exists(dir string) (bool, error) {
+	_, err := os.Stat(filepath.Join(dir, clientFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}

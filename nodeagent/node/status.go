@@ -37,12 +37,10 @@ func (n *Node) reportStatus(ctx context.Context) error {
 			case ctx.Err() != nil:
 				return nil
 			case apierrors.IsNotFound(err):
-				// Somebody deleted the node while its agent runs: it registers again, as a kubelet does.
-				if _, err := n.registerOnce(ctx); err != nil {
-					n.cfg.Logger.Warn("cannot register deleted node again", "err", err)
-				}
-				written = nil
-				n.kickLater(ctx)
+				// The node was removed from the cluster. As with a kubelet, only a new start registers it again: a
+				// node that is being taken out must not come back by itself.
+				n.cfg.Logger.Warn("the Node object is gone; not reporting status until the agent is started again")
+				return nil
 			default:
 				n.cfg.Logger.Warn("cannot write node status; trying again", "err", err)
 				n.kickLater(ctx)

@@ -36,8 +36,8 @@ type Config struct {
 	Runtime Runtime
 	// TLS lets only the API server in; it is the only authentication there is.
 	TLS *tls.Config
-	// Metrics and Stats serve /metrics and /stats/summary.
-	Metrics, Stats http.Handler
+	// Metrics serves /metrics, Images /images.
+	Metrics, Images http.Handler
 	// Healthy says whether the agent works; nil is healthy.
 	Healthy func(ctx context.Context) error
 	Logger  *slog.Logger
@@ -62,8 +62,8 @@ func NewServer(cfg Config) *Server {
 	if cfg.Metrics != nil {
 		s.mux.Handle("GET /metrics", cfg.Metrics)
 	}
-	if cfg.Stats != nil {
-		s.mux.Handle("GET /stats/summary", cfg.Stats)
+	if cfg.Images != nil {
+		s.mux.Handle("/images", cfg.Images)
 	}
 	return s
 }

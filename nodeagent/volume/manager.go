@@ -18,7 +18,8 @@ import (
 // Config of a manager.
 type Config struct {
 	// Dir is the manager's own: everything below it may be unmounted and removed.
-	Dir    string
+	Dir string
+	// Source is nil for a manager that only tears down.
 	Source Source
 	// Allocatable is what the node offers, for resourceFieldRefs of containers without limits.
 	Allocatable corev1.ResourceList
@@ -54,7 +55,9 @@ type podVolumes struct {
 // New returns a manager; Run keeps volumes up to date.
 func New(cfg Config) *Volumes {
 	v := &Volumes{cfg: cfg, dirty: make(chan struct{}, 1), pods: map[types.UID]*podVolumes{}}
-	cfg.Source.Changed(v.changed)
+	if cfg.Source != nil {
+		cfg.Source.Changed(v.changed)
+	}
 	return v
 }
 
@@ -176,8 +179,8 @@ func (v *Volumes) Pods() ([]types.UID, error) {
 	return out, nil
 }
 
-// Cleanup removes the volumes of all pods.
-func (v *Volumes) Cleanup() error { return removeTree(v.cfg.Dir) }
+// RemoveAll removes a manager's directory with the volumes of all pods. It needs no manager and can be repeated.
+func RemoveAll(dir string) error { return removeTree(dir) }
 
 // changed marks the pods that mount the object.
 func (v *Volumes) changed(namespace, name string) {

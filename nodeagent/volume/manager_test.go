@@ -75,7 +75,7 @@ func setup(t *testing.T) (*Volumes, *objects) {
 	src.set("configmaps", "conf", map[string]string{"a": "1", "b": "2"})
 	src.set("secrets", "cred", map[string]string{"password": "hidden"})
 	t.Cleanup(func() {
-		if err := v.Cleanup(); err != nil {
+		if err := RemoveAll(v.cfg.Dir); err != nil {
 			t.Error(err)
 		}
 	})

@@ -3,6 +3,7 @@ package kube
 import (
 	"reflect"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 )
 
@@ -43,7 +44,8 @@ type node struct {
 	// keepsZero is whether the API tells a zero from an absent value (a pointer, or a field without omitempty).
 	keepsZero bool
 
-	tf tftypes.Type
+	tf      tftypes.Type
+	members map[string]attr.Type // of an object, for the framework
 }
 
 // key is a field by which elements of a list are told apart.
@@ -96,14 +98,16 @@ func (n *node) null() tftypes.Value { return tftypes.NewValue(n.tf, nil) }
 // unknown returns the node's unknown.
 func (n *node) unknown() tftypes.Value { return tftypes.NewValue(n.tf, tftypes.UnknownValue) }
 
-// seal computes the Terraform types of the tree, leaves first.
+// seal computes the types of the tree, leaves first.
 func (n *node) seal() {
 	switch n.kind {
 	case kindObject:
 		types := make(map[string]tftypes.Type, len(n.fields))
+		n.members = make(map[string]attr.Type, len(n.fields))
 		for _, f := range n.fields {
 			f.node.seal()
 			types[f.attr] = f.node.tf
+			n.members[f.attr] = elementType(f.node)
 		}
 		n.tf = tftypes.Object{AttributeTypes: types}
 	case kindList:

@@ -61,7 +61,7 @@ func (k *engine) report(diags *diag.Diagnostics, verb string, id identity, plan 
 			addError(diags, at, fmt.Sprintf("Cannot %s %s", verb, what), fmt.Sprintf("The API server refuses %s: %s", cause.Field, cause.Message))
 		}
 	default:
-		diags.AddError(fmt.Sprintf("Cannot %s %s", verb, what), upperFirst(err.Error())+"."+advice(err))
+		diags.AddError(fmt.Sprintf("Cannot %s %s", verb, what), sentence(err)+advice(err))
 	}
 }
 
@@ -91,6 +91,16 @@ func addError(diags *diag.Diagnostics, at path.Path, summary, detail string) {
 		return
 	}
 	diags.AddAttributeError(at, summary, detail)
+}
+
+// sentence says what an error is, and who says so.
+func sentence(err error) string {
+	text := strings.TrimSuffix(err.Error(), ".") + "."
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return "The API server answers: " + text
+	}
+	return upperFirst(text)
 }
 
 // advice says what to do about errors that people meet often.

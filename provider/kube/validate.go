@@ -24,9 +24,10 @@ type Validation struct {
 	diags  *diag.Diagnostics
 }
 
-// Error reports what is wrong with the attribute at a path.
+// Error reports what is wrong with the attribute at a path. Terraform shows the line of the attribute at the top
+// only, so the path is part of the detail.
 func (v *Validation) Error(at path.Path, detail string) {
-	v.diags.AddAttributeError(at, "Invalid "+lastStep(at), detail)
+	v.diags.AddAttributeError(at, "Invalid "+lastStep(at), fmt.Sprintf("%s: %s", at, detail))
 }
 
 // PathOf returns the path of attribute names such as "spec.selector".

@@ -1,0 +1,374 @@
+// Package controlplane is `fairlead server`: etcd, the API server, the scheduler and the controllers in one
+// process. This file puts the parts together; each of them lives in its own package.
+package controlplane
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/encryption"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/etcd"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/join"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/scheduler"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/atomicfile"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+)
+
+// Files below the data directory.
+const (
+	keyDir         = "pki"
+	etcdDir        = "etcd"
+	encryptionFile = "pki/encryption.json"
+	identityFile   = "identity"
+	lockFile       = "lock"
+	// AdminKubeconfig is the administrator's way in.
+	AdminKubeconfig = "admin.kubeconfig"
+	auditFile       = "audit.log"
+)
+
+// encrypted are the resources whose values are encrypted at rest.
+var encrypted = []string{"secrets"}
+
+// Server is a control plane in this process.
+type Server struct {
+	cfg      config.Server
+	log      *slog.Logger
+	listener net.Listener
+	keys     *pki.Cluster
+	client   *registry.Client
+	ready    chan struct{}
+}
+
+// New checks the configuration, opens the keys and the listening socket, and writes the administrator's
+// kubeconfig. Run does the rest; a Server that is not run must be closed.
+func New(cfg config.Server, log *slog.Logger) (_ *Server, err error) {
+	if err := Complete(&cfg); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: log, ready: make(chan struct{})}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot create data directory: %w", err)
+	}
+	if s.keys, err = pki.OpenCluster(filepath.Join(cfg.DataDir, keyDir), cfg.ClusterName); err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return nil, fmt.Errorf("cannot listen on %s: %w", cfg.Listen, err)
+	}
+	path := filepath.Join(cfg.DataDir, AdminKubeconfig)
+	if err := s.keys.WriteAdminKubeconfig(path, cfg.ClusterName, s.URL()); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	return s, nil
+}
+
+// Close releases the socket of a Server that is not run.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// URL is where the server is reached: the advertised address with the port that it listens on.
+func (s *Server) URL() string {
+	return "https://" + net.JoinHostPort(s.cfg.Advertise, strconv.Itoa(int(s.port())))
+}
+
+func (s *Server) port() uint16 { return uint16(s.listener.Addr().(*net.TCPAddr).Port) }
+
+// CA is the PEM certificate that verifies the server.
+func (s *Server) CA() []byte { return s.keys.Authority.PEM() }
+
+// Config is the configuration with its defaults.
+func (s *Server) Config() config.Server { return s.cfg }
+
+// Ready is closed when the API answers.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// NewJoinToken makes a token for a node; the server must be ready.
+func (s *Server) NewJoinToken(ctx context.Context, node string, life time.Duration) (string, error) {
+	return join.Create(ctx, s.client, node, life)
+}
+
+// Run serves until ctx ends or a part fails.
+func (s *Server) Run(ctx context.Context) (err error) {
+	unlock, err := lock(filepath.Join(s.cfg.DataDir, lockFile))
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer unlock()
+	etcdClient, closeEtcd, err := s.openEtcd(ctx)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	defer closeEtcd()
+	transform, err := encryption.Open(filepath.Join(s.cfg.DataDir, encryptionFile), encrypted...)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	// The store outlives the API for a moment, so that requests under way end well.
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	st := store.New(etcdClient, kind.Builtin().Kinds(), store.Options{Transform: transform})
+	storeDone := make(chan error, 1)
+	go func() { storeDone <- st.Run(storeCtx) }()
+	defer func() { stopStore(); err = errors.Join(err, <-storeDone) }()
+	return s.serve(ctx, st, etcdClient)
+}
+
+func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv3.Client) error {
+	first, last, err := parsePorts(s.cfg.NodePorts)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	plugins, err := admission.Default(func() client.Client { return s.client }, admission.Options{
+		ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
+		NodePorts:   admission.PortRange{First: int32(first), Last: int32(last)},
+		Logger:      s.log,
+	})
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	reg := registry.New(registry.Config{Store: st, Kinds: kind.Builtin(), Admission: plugins, Logger: s.log})
+	s.client = registry.NewClient(reg, "fairlead")
+	handler, err := s.newAPI(reg)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return handler.Serve(ctx, s.listener) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-st.Ready():
+		}
+		close(s.ready)
+		s.log.Info("ready", "url", s.URL())
+		id, err := identity(filepath.Join(s.cfg.DataDir, identityFile))
+		if err != nil {
+			return err
+		}
+		e := &elector{client: etcdClient, identity: id, log: s.log}
+		return e.run(ctx, s.lead)
+	})
+	return g.Wait()
+}
+
+// lead runs what runs on one server only.
+func (s *Server) lead(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		return controller.Run(ctx, controller.Config{
+			Client:      s.client,
+			ClusterCIDR: netip.MustParsePrefix(s.cfg.PodCIDR),
+			ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
+			APIServerAddresses: []netip.AddrPort{
+				netip.AddrPortFrom(netip.MustParseAddr(s.cfg.Advertise), s.port()),
+			},
+			CA:     s.CA(),
+			Logger: s.log,
+		})
+	})
+	g.Go(func() error { return scheduler.New(scheduler.Config{Client: s.client, Logger: s.log}).Run(ctx) })
+	return g.Wait()
+}
+
+func (s *Server) newAPI(reg *registry.Registry) (*api.Server, error) {
+	names := append([]string{s.cfg.Advertise, serviceAddress(s.cfg.ServiceCIDR).String()}, s.cfg.CertificateNames...)
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	serving := s.keys.ServingKeyPair(s.cfg.Domain, names)
+	agents := s.keys.AgentClientKeyPair()
+	joins := &join.Handler{Client: s.client, Authority: s.keys.Authority, Logger: s.log}
+	return api.New(api.Config{
+		Registry: reg,
+		TLS: &tls.Config{
+			MinVersion:     tls.VersionTLS12,
+			GetCertificate: serving.GetCertificate,
+			ClientAuth:     tls.VerifyClientCertIfGiven,
+			ClientCAs:      s.keys.Authority.Pool(),
+		},
+		ServiceAccountKey: s.keys.ServiceAccountKey,
+		Issuer:            "https://kubernetes.default.svc." + s.cfg.Domain,
+		AgentTLS: &tls.Config{
+			MinVersion:           tls.VersionTLS12,
+			RootCAs:              s.keys.Authority.Pool(),
+			GetClientCertificate: agents.GetClientCertificate,
+		},
+		Extra: joins.Routes(),
+		Audit: api.Audit{
+			Path: s.cfg.Audit.Path, Level: api.AuditLevel(s.cfg.Audit.Level), MaxMiB: s.cfg.Audit.MaxMiB, MaxKeep: s.cfg.Audit.MaxKeep,
+		},
+		Logger: s.log,
+	})
+}
+
+func (s *Server) openEtcd(ctx context.Context) (*clientv3.Client, func(), error) {
+	e := s.cfg.Etcd
+	if len(e.Endpoints) > 0 {
+		return dialEtcd(e)
+	}
+	m, err := etcd.Start(ctx, etcd.Config{DataDir: filepath.Join(s.cfg.DataDir, etcdDir), Quota: e.QuotaBytes, Log: s.log})
+	if err != nil {
+		return nil, nil, err
+	}
+	return m.Client, func() {
+		if err := m.Close(); err != nil {
+			s.log.Error("cannot close etcd", "err", err)
+		}
+	}, nil
+}
+
+// lock keeps a second server off the data directory for as long as this process lives.
+func lock(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("cannot lock %s: another server uses this data directory: %w", path, err)
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// identity reads this server's name in elections, or makes one.
+func identity(path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err == nil {
+		return strings.TrimSpace(string(data)), nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("cannot read identity: %w", err)
+	}
+	var raw [16]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return "", fmt.Errorf("cannot make identity: %w", err)
+	}
+	id := hex.EncodeToString(raw[:])
+	return id, atomicfile.Write(path, []byte(id+"\n"), 0o600)
+}
+
+// serviceAddress is the first of the service range: the "kubernetes" service's.
+func serviceAddress(cidr string) netip.Addr {
+	return netip.MustParsePrefix(cidr).Masked().Addr().Next()
+}
+
+// Complete fills in defaults and checks cfg; errors name the field as the configuration file has it.
+func Complete(cfg *config.Server) error {
+	for _, d := range []struct {
+		field *string
+		value string
+	}{
+		{&cfg.ClusterName, "fairlead"}, {&cfg.DataDir, config.DefaultServerDir},
+		{&cfg.Listen, fmt.Sprintf("0.0.0.0:%d", config.DefaultAPIPort)},
+		{&cfg.PodCIDR, config.DefaultPodCIDR}, {&cfg.ServiceCIDR, config.DefaultServiceCIDR},
+		{&cfg.Domain, config.DefaultDomain}, {&cfg.NodePorts, config.DefaultNodePorts},
+		{&cfg.Audit.Level, string(api.AuditMetadata)},
+	} {
+		if *d.field == "" {
+			*d.field = d.value
+		}
+	}
+	if cfg.Audit.Path == "" {
+		cfg.Audit.Path = filepath.Join(cfg.DataDir, auditFile)
+	}
+	host, _, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %q is not ADDRESS:PORT: %w", cfg.Listen, err)
+	}
+	if cfg.Advertise == "" {
+		if cfg.Advertise, err = advertise(host); err != nil {
+			return fmt.Errorf("advertise: %w", err)
+		}
+	}
+	if _, err := netip.ParseAddr(cfg.Advertise); err != nil {
+		return fmt.Errorf("advertise: %q is not an address", cfg.Advertise)
+	}
+	pods, err := parseRange("podCIDR", cfg.PodCIDR)
+	if err != nil {
+		return err
+	}
+	services, err := parseRange("serviceCIDR", cfg.ServiceCIDR)
+	if err != nil {
+		return err
+	}
+	if pods.Overlaps(services) {
+		return fmt.Errorf("serviceCIDR: %s overlaps podCIDR %s", services, pods)
+	}
+	_, _, err = parsePorts(cfg.NodePorts)
+	return err
+}
+
+func parseRange(field, s string) (netip.Prefix, error) {
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4() {
+		return p, fmt.Errorf("%s: %q is not an IPv4 range such as 10.1.0.0/16", field, s)
+	}
+	if p != p.Masked() {
+		return p, fmt.Errorf("%s: %s has host bits set; did you mean %s?", field, s, p.Masked())
+	}
+	if p.Bits() > 24 || p.Bits() < 8 {
+		return p, fmt.Errorf("%s: %s must be between a /8 and a /24", field, s)
+	}
+	return p, nil
+}
+
+func parsePorts(s string) (first, last int, err error) {
+	a, b, ok := strings.Cut(s, "-")
+	first, err1 := strconv.Atoi(a)
+	last, err2 := strconv.Atoi(b)
+	if !ok || err1 != nil || err2 != nil || first < 1 || last > 65535 || first > last {
+		return 0, 0, fmt.Errorf("nodePorts: %q is not FIRST-LAST within 1-65535", s)
+	}
+	return first, last, nil
+}
+
+// advertise is the address that a server listening on host is reached at from elsewhere: host itself, or for a
+// wildcard the source address of the default route.
+func advertise(host string) (string, error) {
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
+		return host, nil
+	}
+	// Nothing is sent: connecting a UDP socket only looks up the route.
+	conn, err := net.Dial("udp4", "192.0.2.1:9")
+	if err == nil {
+		defer conn.Close()
+		return conn.LocalAddr().(*net.UDPAddr).IP.String(), nil
+	}
+	addrs, listErr := net.InterfaceAddrs()
+	if listErr != nil {
+		return "", fmt.Errorf("cannot find this host's address: %w", listErr)
+	}
+	i := slices.IndexFunc(addrs, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast()
+	})
+	if i < 0 {
+		return "127.0.0.1", nil
+	}
+	return addrs[i].(*net.IPNet).IP.String(), nil
+}

@@ -1,0 +1,298 @@
+package provider
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
+)
+
+const (
+	clusterCreateTimeout = 15 * time.Minute
+	clusterDeleteTimeout = 10 * time.Minute
+	readTimeout          = time.Minute
+)
+
+func newClusterResource() resource.Resource { return &clusterResource{} }
+
+// clusterResource is fairlead_cluster: the control plane on its host.
+type clusterResource struct{ data *data }
+
+type clusterModel struct {
+	ID               types.String   `tfsdk:"id"`
+	Name             types.String   `tfsdk:"name"`
+	ControlPlane     []hostModel    `tfsdk:"control_plane"`
+	PodCIDR          types.String   `tfsdk:"pod_cidr"`
+	ServiceCIDR      types.String   `tfsdk:"service_cidr"`
+	Domain           types.String   `tfsdk:"domain"`
+	NodePorts        types.String   `tfsdk:"node_ports"`
+	CertificateNames types.List     `tfsdk:"certificate_names"`
+	Version          types.String   `tfsdk:"version"`
+	APIServer        types.String   `tfsdk:"api_server"`
+	CACertificate    types.String   `tfsdk:"ca_certificate"`
+	OnDestroy        types.Object   `tfsdk:"on_destroy"`
+	Timeouts         timeouts.Value `tfsdk:"timeouts"`
+}
+
+type hostModel struct {
+	Address         types.String `tfsdk:"address"`
+	Port            types.Int64  `tfsdk:"port"`
+	HostKey         types.String `tfsdk:"host_key"`
+	NodeName        types.String `tfsdk:"node_name"`
+	InternalAddress types.String `tfsdk:"internal_address"`
+	Pods            types.Bool   `tfsdk:"pods"`
+	Labels          types.Map    `tfsdk:"labels"`
+	Taints          types.List   `tfsdk:"taints"`
+}
+
+func (m *hostModel) ref() hostRef {
+	return hostRef{Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), HostKey: m.HostKey.ValueString()}
+}
+
+type clusterDestroyModel struct {
+	Uninstall         types.Bool `tfsdk:"uninstall"`
+	KeepPackages      types.Bool `tfsdk:"keep_packages"`
+	IgnoreUnreachable types.Bool `tfsdk:"ignore_unreachable"`
+}
+
+var controlPlaneHost = path.Root("control_plane").AtListIndex(0)
+
+var clusterPaths = hostPaths{address: controlPlaneHost.AtName("address"), hostKey: controlPlaneHost.AtName("host_key")}
+
+func (r *clusterResource) Metadata(_ context.Context, _ resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = "fairlead_cluster"
+}
+
+func (r *clusterResource) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
+	r.data, _ = req.ProviderData.(*data)
+}
+
+// ModifyPlan makes a newer provider show as an in-place update of version, and keeps what does not change known.
+func (r *clusterResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("version"), version.String())...)
+}
+
+func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var m clusterModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Create, clusterCreateTimeout, &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
+	conn, spec, bin := r.prepare(ctx, &m, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node}
+	if err := bootstrap.Preflight(ctx, spec.Cluster, bin, []bootstrap.Target{target}); err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Host can not be checked", err)
+		return
+	}
+	// From here on the host is changed: what fails is kept in state, so that a destroy undoes it.
+	m.known(conn, nil)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	got, err := bootstrap.InstallServer(ctx, conn, spec, bin, progress(ctx))
+	if err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not installed", err)
+		return
+	}
+	m.known(conn, got)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var m, old clusterModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Update, clusterCreateTimeout, &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
+	if m.ControlPlane[0].HostKey.IsUnknown() {
+		m.ControlPlane[0].HostKey = old.ControlPlane[0].HostKey
+	}
+	conn, spec, bin := r.prepare(ctx, &m, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if m.Version != old.Version {
+		if _, err := bootstrap.Upgrade(ctx, conn, bin, progress(ctx)); err != nil {
+			diagnose(&resp.Diagnostics, clusterPaths, "Control plane not upgraded", err)
+			return
+		}
+	}
+	got, err := bootstrap.InstallServer(ctx, conn, spec, bin, progress(ctx))
+	if err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not updated", err)
+		return
+	}
+	m.known(conn, got)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m clusterModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || len(m.ControlPlane) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	conn, err := r.data.hosts.get(ctx, m.ControlPlane[0].ref())
+	if err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Cluster can not be read", err)
+		return
+	}
+	got, err := bootstrap.Inspect(ctx, conn)
+	if err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Cluster can not be read", err)
+		return
+	}
+	switch {
+	case !got.Present:
+		resp.State.RemoveResource(ctx)
+		return
+	case got.Cluster != m.Name.ValueString() || got.Role != "server":
+		resp.Diagnostics.AddAttributeError(clusterPaths.address, "Host belongs to another cluster",
+			"The host runs the "+got.Role+" of cluster "+got.Cluster+". Nothing was changed.")
+		return
+	}
+	m.Version = types.StringValue(got.Version)
+	m.known(conn, got)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m clusterModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Delete, clusterDeleteTimeout, &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
+	d := clusterDestroyModel{Uninstall: types.BoolValue(true)}
+	if !m.OnDestroy.IsNull() {
+		resp.Diagnostics.Append(m.OnDestroy.As(ctx, &d, basetypes.ObjectAsOptions{})...)
+	}
+	if resp.Diagnostics.HasError() || !d.Uninstall.ValueBool() {
+		return
+	}
+	conn, err := r.data.hosts.get(ctx, m.ControlPlane[0].ref())
+	if err == nil {
+		err = bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
+	}
+	removed(&resp.Diagnostics, clusterPaths, "Control plane not removed", err, d.IgnoreUnreachable.ValueBool())
+}
+
+// removed reports what a removal ended with; a host that does not answer is passed over when that was asked for.
+func removed(diags *diag.Diagnostics, at hostPaths, summary string, err error, ignoreUnreachable bool) {
+	switch {
+	case err == nil:
+	case unreachable(err) && ignoreUnreachable:
+		diags.AddAttributeWarning(at.address, "Host not cleaned up", err.Error()+"\n\nThe resource is removed all the same, as on_destroy says; the host still has everything on it.")
+	case unreachable(err):
+		diags.AddAttributeError(at.address, "Host can not be reached", err.Error()+
+			"\n\nTo remove a host that will not come back, set on_destroy = { ignore_unreachable = true }, apply, and destroy again.")
+	default:
+		diagnose(diags, at, summary, err)
+	}
+}
+
+func (r *clusterResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	id, err := parseClusterID(req.ID)
+	if err != nil {
+		resp.Diagnostics.AddError("Not an id of a cluster", err.Error())
+		return
+	}
+	conn, err := r.data.hosts.get(ctx, hostRef{Address: id.Address, Port: id.Port, HostKey: id.HostKey})
+	if err != nil {
+		diagnose(&resp.Diagnostics, hostPaths{address: path.Root("id"), hostKey: path.Root("id")}, "Cluster can not be imported", err)
+		return
+	}
+	m, err := importCluster(ctx, conn, id)
+	if err != nil {
+		resp.Diagnostics.AddError("Cluster can not be imported", err.Error())
+		return
+	}
+	m.Timeouts = nullTimeouts()
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// prepare connects to the host and turns the plan into what bootstrap works with.
+func (r *clusterResource) prepare(ctx context.Context, m *clusterModel, diags *diag.Diagnostics) (ssh.Conn, bootstrap.ControlPlane, bootstrap.Binary) {
+	var spec bootstrap.ControlPlane
+	bin, err := ownBinary()
+	if err != nil {
+		diags.AddError("Provider can not read itself", err.Error())
+		return nil, spec, bin
+	}
+	h := &m.ControlPlane[0]
+	if h.HostKey.IsUnknown() {
+		h.HostKey = types.StringNull()
+	}
+	conn, err := r.data.hosts.get(ctx, h.ref())
+	if err != nil {
+		diagnose(diags, clusterPaths, "Host can not be reached", err)
+		return nil, spec, bin
+	}
+	spec = bootstrap.ControlPlane{
+		Cluster: bootstrap.Cluster{
+			Name: m.Name.ValueString(), PodCIDR: m.PodCIDR.ValueString(), ServiceCIDR: m.ServiceCIDR.ValueString(),
+			Domain: m.Domain.ValueString(), NodePorts: m.NodePorts.ValueString(),
+		},
+		Node: bootstrap.Node{Name: h.NodeName.ValueString(), Address: h.InternalAddress.ValueString()},
+		Pods: h.Pods.ValueBool(),
+	}
+	diags.Append(m.CertificateNames.ElementsAs(ctx, &spec.CertificateNames, false)...)
+	diags.Append(h.Labels.ElementsAs(ctx, &spec.Node.Labels, false)...)
+	diags.Append(h.Taints.ElementsAs(ctx, &spec.Node.Taints, false)...)
+	return conn, spec, bin
+}
+
+// known fills in what only the host could tell; got is nil as long as nothing is installed.
+func (m *clusterModel) known(conn ssh.Conn, got *bootstrap.Installed) {
+	h := &m.ControlPlane[0]
+	id := clusterID{Name: m.Name.ValueString(), Address: h.Address.ValueString(), Port: int(h.Port.ValueInt64())}
+	if h.HostKey.ValueString() == "" && conn.HostKey() != "" {
+		h.HostKey = types.StringValue(conn.HostKey())
+	} else if h.HostKey.IsUnknown() {
+		h.HostKey = types.StringNull()
+	}
+	id.HostKey = fingerprint(h.HostKey.ValueString())
+	m.ID = types.StringValue(id.String())
+	if got != nil {
+		m.APIServer = types.StringValue(apiServerURL(got))
+		m.CACertificate = types.StringValue(string(got.CA))
+		h.NodeName = types.StringValue(got.NodeName)
+		h.InternalAddress = types.StringValue(got.Address)
+		return
+	}
+	for _, v := range []*types.String{&m.APIServer, &m.CACertificate, &h.NodeName, &h.InternalAddress} {
+		if v.IsUnknown() {
+			*v = types.StringNull()
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package provider
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+)
+
+// clusterID names a cluster and says how its control-plane host is reached and recognized. It holds nothing
+// secret: its text is NAME@HOST[:PORT][#TYPE.FINGERPRINT], where the last part is the host key's type and SHA-256
+// fingerprint, for hosts that known_hosts does not vouch for.
+type clusterID struct {
+	Name    string
+	Address string
+	Port    int    // 0: the provider's, or 22
+	HostKey string // "TYPE SHA256:FINGERPRINT", or ""
+}
+
+// localAddress means the machine that Terraform runs on.
+const localAddress = "local"
+
+func (c clusterID) String() string {
+	var b strings.Builder
+	b.WriteString(c.Name + "@")
+	switch {
+	case c.Port != 0:
+		b.WriteString(net.JoinHostPort(c.Address, strconv.Itoa(c.Port)))
+	case strings.Contains(c.Address, ":"):
+		b.WriteString("[" + c.Address + "]")
+	default:
+		b.WriteString(c.Address)
+	}
+	if typ, fp, ok := strings.Cut(c.HostKey, " SHA256:"); ok {
+		// Standard base64 has slashes, which separate the parts of other resources' ids.
+		b.WriteString("#" + typ + "." + strings.NewReplacer("/", "_", "+", "-").Replace(fp))
+	}
+	return b.String()
+}
+
+func parseClusterID(s string) (clusterID, error) {
+	bad := func(why string) (clusterID, error) {
+		return clusterID{}, fmt.Errorf("cannot read cluster id %q: %s; it must be NAME@HOST[:PORT][#TYPE.FINGERPRINT], the id attribute of a fairlead_cluster", s, why)
+	}
+	name, rest, ok := strings.Cut(s, "@")
+	if !ok || name == "" {
+		return bad("it has no NAME@")
+	}
+	host, key, hasKey := strings.Cut(rest, "#")
+	id := clusterID{Name: name}
+	if hasKey {
+		i := strings.LastIndex(key, ".")
+		if i <= 0 || i == len(key)-1 {
+			return bad("what follows # is not TYPE.FINGERPRINT")
+		}
+		id.HostKey = key[:i] + " SHA256:" + strings.NewReplacer("_", "/", "-", "+").Replace(key[i+1:])
+	}
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		n, err := strconv.Atoi(p)
+		if err != nil || n < 1 || n > 65535 {
+			return bad("port " + p + " is not a number from 1 to 65535")
+		}
+		id.Address, id.Port = h, n
+	} else {
+		id.Address = strings.Trim(host, "[]")
+	}
+	if id.Address == "" {
+		return bad("it has no host")
+	}
+	return id, nil
+}
+
+// nodeID is a node's id: CLUSTER/NAME@HOST[:PORT] is too much to type, so it is CLUSTER/NAME and the host is
+// asked of the cluster on import.
+func nodeID(cluster, name string) string { return cluster + "/" + name }
+
+func parseNodeID(s string) (cluster, name string, err error) {
+	i := strings.LastIndex(s, "/")
+	if i <= 0 || i == len(s)-1 {
+		return "", "", fmt.Errorf("cannot read node id %q: it must be CLUSTER/NAME, where CLUSTER is the id of a fairlead_cluster", s)
+	}
+	return s[:i], s[i+1:], nil
+}
+
+// parseImageID reads [CLUSTER/]REFERENCE. A reference begins with its registry, which has a dot, a colon or is
+// localhost; a cluster's id has an @ in it.
+func parseImageID(s string) (cluster, name, ref string, err error) {
+	ref = s
+	if at := strings.Index(s, "@"); at > 0 {
+		i := strings.Index(s[at:], "/")
+		if i < 0 {
+			return "", "", "", fmt.Errorf("cannot read image id %q: it must be [CLUSTER/]REFERENCE", s)
+		}
+		cluster, ref = s[:at+i], s[at+i+1:]
+	}
+	i := strings.LastIndex(ref, ":")
+	if i <= strings.LastIndex(ref, "/") {
+		return "", "", "", fmt.Errorf("cannot read image id %q: the reference has no tag", s)
+	}
+	return cluster, strings.TrimPrefix(ref[:i], "localhost/"), ref, nil
+}

@@ -1,0 +1,57 @@
+package provider
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-log/tflog"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+)
+
+// hostPaths are the attributes that a host's errors are about.
+type hostPaths struct{ address, hostKey path.Path }
+
+// diagnose adds err to diags, on the attribute that caused it where one did, with what can be done about it.
+func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) {
+	var (
+		preflight *bootstrap.PreflightError
+		key       *ssh.HostKeyError
+		auth      *ssh.AuthError
+		conn      *ssh.ConnError
+		config    *ssh.ConfigError
+	)
+	switch {
+	case errors.As(err, &preflight):
+		diags.AddAttributeError(at.address, "Host is not ready", err.Error()+"\n\nNothing was changed on any host.")
+	case errors.As(err, &key):
+		diags.AddAttributeError(at.hostKey, "Host key not verified", err.Error()+
+			"\n\nIf the host was really installed anew, set host_key to its new key (ssh-keyscan prints it; compare it on the host's console).")
+	case errors.As(err, &auth):
+		diags.AddAttributeError(at.address, "SSH login refused", err.Error()+
+			"\n\nCheck the user and the key in the provider's ssh block, and authorized_keys on the host.")
+	case errors.As(err, &config):
+		diags.AddError("SSH configuration does not work", err.Error()+"\n\nThe setting is in the provider's ssh block, or on this resource.")
+	case errors.As(err, &conn):
+		diags.AddAttributeError(at.address, "Host can not be reached", err.Error()+
+			"\n\nWhat exists is kept in state; run the apply again when the host answers.")
+	default:
+		diags.AddError(summary, err.Error())
+	}
+}
+
+// unreachable says whether err means that a host does not answer, as opposed to answering with a refusal.
+func unreachable(err error) bool {
+	var conn *ssh.ConnError
+	return errors.As(err, &conn)
+}
+
+// progress logs the steps of a bootstrap.
+func progress(ctx context.Context) bootstrap.Progress {
+	return func(host, step string) {
+		tflog.Info(ctx, step, map[string]any{"host": host})
+	}
+}

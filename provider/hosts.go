@@ -1,0 +1,98 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+)
+
+// hostRef says which host a resource means; what it leaves empty comes from the provider block.
+type hostRef struct {
+	Address string
+	Port    int
+	HostKey string
+}
+
+// hosts keeps one connection for each host for as long as the provider runs. It is safe for concurrent use.
+type hosts struct {
+	// base is the provider block's SSH configuration. With an unknown value in it, unknown names the attribute
+	// and nothing can be dialled.
+	base    ssh.Config
+	unknown string
+	log     *slog.Logger
+
+	mu    sync.Mutex
+	conns map[hostRef]*hostConn
+}
+
+type hostConn struct {
+	mu   sync.Mutex // held while dialling, so that one host is dialled once
+	conn ssh.Conn
+}
+
+func newHosts(base ssh.Config, unknown string) *hosts {
+	return &hosts{base: base, unknown: unknown, conns: map[hostRef]*hostConn{}, log: slog.New(slog.DiscardHandler)}
+}
+
+var errUnknownSSH = errors.New("is not known yet; it can not come from something that this apply makes through the host itself")
+
+func (h *hosts) config(ref hostRef) (ssh.Config, error) {
+	if h.unknown != "" && ref.Address != localAddress {
+		return ssh.Config{}, &ssh.ConfigError{Field: h.unknown, Err: errUnknownSSH}
+	}
+	c := h.base
+	c.Address = ref.Address
+	if ref.Port != 0 {
+		c.Port = ref.Port
+	}
+	if ref.HostKey != "" {
+		c.HostKey = ref.HostKey
+	}
+	c.Logger = h.log
+	return c, c.Validate()
+}
+
+// get returns a connection to the host, dialling when there is none. It belongs to hosts.
+func (h *hosts) get(ctx context.Context, ref hostRef) (ssh.Conn, error) {
+	c, err := h.config(ref)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	hc := h.conns[ref]
+	if hc == nil {
+		hc = &hostConn{}
+		h.conns[ref] = hc
+	}
+	h.mu.Unlock()
+	hc.mu.Lock()
+	defer hc.mu.Unlock()
+	if hc.conn != nil {
+		return hc.conn, nil
+	}
+	conn, err := ssh.Dial(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	hc.conn = conn
+	return conn, nil
+}
+
+// drop closes a connection that broke, so that the next get dials anew. Another that took its place stays.
+func (h *hosts) drop(ref hostRef, broken ssh.Conn) {
+	h.mu.Lock()
+	hc := h.conns[ref]
+	h.mu.Unlock()
+	if hc == nil {
+		return
+	}
+	hc.mu.Lock()
+	defer hc.mu.Unlock()
+	if hc.conn == broken {
+		hc.conn = nil
+		_ = broken.Close()
+	}
+}

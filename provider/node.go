@@ -1,0 +1,333 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
+)
+
+const (
+	nodeCreateTimeout = 10 * time.Minute
+	// nodeDeleteTimeout covers a drain of defaultDrainTimeout and the removal of the software.
+	nodeDeleteTimeout   = defaultDrainTimeout + 5*time.Minute
+	defaultDrainTimeout = 5 * time.Minute
+)
+
+func newNodeResource() resource.Resource { return &nodeResource{} }
+
+// nodeResource is fairlead_node: a host that runs pods of a cluster.
+type nodeResource struct{ data *data }
+
+type nodeModel struct {
+	ID              types.String   `tfsdk:"id"`
+	Cluster         types.String   `tfsdk:"cluster"`
+	Address         types.String   `tfsdk:"address"`
+	Port            types.Int64    `tfsdk:"port"`
+	HostKey         types.String   `tfsdk:"host_key"`
+	Name            types.String   `tfsdk:"name"`
+	InternalAddress types.String   `tfsdk:"internal_address"`
+	Labels          types.Map      `tfsdk:"labels"`
+	Taints          types.List     `tfsdk:"taints"`
+	Version         types.String   `tfsdk:"version"`
+	OnDestroy       types.Object   `tfsdk:"on_destroy"`
+	Timeouts        timeouts.Value `tfsdk:"timeouts"`
+}
+
+func (m *nodeModel) ref() hostRef {
+	return hostRef{Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), HostKey: m.HostKey.ValueString()}
+}
+
+type nodeDestroyModel struct {
+	Drain             types.Bool   `tfsdk:"drain"`
+	DrainTimeout      types.String `tfsdk:"drain_timeout"`
+	Uninstall         types.Bool   `tfsdk:"uninstall"`
+	KeepPackages      types.Bool   `tfsdk:"keep_packages"`
+	IgnoreUnreachable types.Bool   `tfsdk:"ignore_unreachable"`
+}
+
+var nodePaths = hostPaths{address: path.Root("address"), hostKey: path.Root("host_key")}
+
+func (r *nodeResource) Metadata(_ context.Context, _ resource.MetadataRequest, resp *resource.MetadataResponse) {
+	resp.TypeName = "fairlead_node"
+}
+
+func (r *nodeResource) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
+	r.data, _ = req.ProviderData.(*data)
+}
+
+// ModifyPlan makes a newer provider show as an in-place update of version.
+func (r *nodeResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("version"), version.String())...)
+}
+
+func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
+	var m nodeModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Create, nodeCreateTimeout, &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
+	p := r.prepare(ctx, &m, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	target := bootstrap.Target{Conn: p.host, Role: "agent", Node: p.node}
+	if err := bootstrap.Preflight(ctx, p.cluster, p.bin, []bootstrap.Target{target}); err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Host can not be checked", err)
+		return
+	}
+	m.known(p.host, nil)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	got, err := bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node did not join", err)
+		return
+	}
+	m.known(p.host, got)
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	var m, old nodeModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.State.Get(ctx, &old)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Update, nodeCreateTimeout, &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
+	if m.HostKey.IsUnknown() {
+		m.HostKey = old.HostKey
+	}
+	p := r.prepare(ctx, &m, &resp.Diagnostics)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	if m.Version != old.Version {
+		if _, err := bootstrap.Upgrade(ctx, p.host, p.bin, progress(ctx)); err != nil {
+			diagnose(&resp.Diagnostics, nodePaths, "Node not upgraded", err)
+			return
+		}
+	}
+	got, err := bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node not updated", err)
+		return
+	}
+	m.known(p.host, got)
+	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
+	if err == nil {
+		err = relabel(ctx, client, got.NodeName, stringMap(ctx, old.Labels), p.node.Labels, stringList(ctx, old.Taints), p.node.Taints)
+	}
+	if err != nil {
+		resp.Diagnostics.AddError("Node's labels and taints not updated", err.Error())
+		return
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// Read asks the cluster about the node and the host about its software. A node is gone when the cluster says so;
+// a cluster or host that does not answer is an error, never a reason to forget it.
+func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	var m nodeModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() || m.Name.IsNull() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
+	if err != nil {
+		diagnose(&resp.Diagnostics, hostPaths{address: path.Root("cluster"), hostKey: path.Root("cluster")}, "Node can not be read", err)
+		return
+	}
+	node, err := client.Typed.CoreV1().Nodes().Get(ctx, m.Name.ValueString(), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	if err != nil {
+		resp.Diagnostics.AddError("Node can not be read", err.Error())
+		return
+	}
+	resp.Diagnostics.Append(m.overlay(ctx, node)...)
+	if v := node.Status.NodeInfo.KubeletVersion; v != "" {
+		m.Version = types.StringValue(providerVersion(v))
+	}
+	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// Delete cordons, drains, deletes the Node object, and removes the software, in this order.
+func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
+	var m nodeModel
+	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Delete, nodeDeleteTimeout, &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
+	d := nodeDestroyModel{Drain: types.BoolValue(true), Uninstall: types.BoolValue(true)}
+	if !m.OnDestroy.IsNull() {
+		resp.Diagnostics.Append(m.OnDestroy.As(ctx, &d, basetypes.ObjectAsOptions{})...)
+	}
+	if resp.Diagnostics.HasError() {
+		return
+	}
+	ignore := d.IgnoreUnreachable.ValueBool()
+	if name := m.Name.ValueString(); name != "" {
+		if err := r.leave(ctx, &m, &d); err != nil {
+			resp.Diagnostics.AddError("Node not removed from its cluster", err.Error())
+			return
+		}
+	}
+	if !d.Uninstall.ValueBool() {
+		return
+	}
+	conn, err := r.data.hosts.get(ctx, m.ref())
+	if err == nil {
+		err = bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
+	}
+	removed(&resp.Diagnostics, nodePaths, "Node's software not removed", err, ignore)
+}
+
+// leave takes the node out of the cluster. A dead node's pods can not be waited for when it is to be ignored.
+func (r *nodeResource) leave(ctx context.Context, m *nodeModel, d *nodeDestroyModel) error {
+	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
+	if err != nil {
+		return err
+	}
+	name := m.Name.ValueString()
+	timeout := defaultDrainTimeout
+	if s := d.DrainTimeout.ValueString(); s != "" {
+		if timeout, err = time.ParseDuration(s); err != nil {
+			return fmt.Errorf("on_destroy.drain_timeout: %w", err)
+		}
+	}
+	dr := drainer{client: client.Typed, node: name, timeout: timeout, ignoreUnreachable: d.IgnoreUnreachable.ValueBool(), progress: progress(ctx)}
+	if d.Drain.ValueBool() {
+		if err := dr.run(ctx); err != nil {
+			return err
+		}
+	}
+	err = client.Typed.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func (r *nodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
+	cluster, name, err := parseNodeID(req.ID)
+	if err != nil {
+		resp.Diagnostics.AddError("Not an id of a node", err.Error())
+		return
+	}
+	client, err := r.data.kube.Get(ctx, cluster)
+	if err != nil {
+		resp.Diagnostics.AddError("Node can not be imported", err.Error())
+		return
+	}
+	node, err := client.Typed.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		resp.Diagnostics.AddError("Node can not be imported", err.Error())
+		return
+	}
+	m := importNode(cluster, node)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// joining is what a create or update of a node works with.
+type joining struct {
+	control, host ssh.Conn
+	cluster       bootstrap.Cluster
+	node          bootstrap.Node
+	bin           bootstrap.Binary
+}
+
+func (r *nodeResource) prepare(ctx context.Context, m *nodeModel, diags *diag.Diagnostics) (j joining) {
+	var err error
+	if j.bin, err = ownBinary(); err != nil {
+		diags.AddError("Provider can not read itself", err.Error())
+		return j
+	}
+	id, err := parseClusterID(m.Cluster.ValueString())
+	if err != nil {
+		diags.AddAttributeError(path.Root("cluster"), "Not an id of a cluster", err.Error())
+		return j
+	}
+	// Both hosts are dialled before anything is said, so that one run names all that is wrong.
+	at := hostPaths{address: path.Root("cluster"), hostKey: path.Root("cluster")}
+	if j.control, err = r.data.hosts.get(ctx, hostRef{Address: id.Address, Port: id.Port, HostKey: id.HostKey}); err != nil {
+		diagnose(diags, at, "Control-plane host can not be reached", err)
+	}
+	if m.HostKey.IsUnknown() {
+		m.HostKey = types.StringNull()
+	}
+	if j.host, err = r.data.hosts.get(ctx, m.ref()); err != nil {
+		diagnose(diags, nodePaths, "Host can not be reached", err)
+	}
+	if diags.HasError() {
+		return j
+	}
+	installed, err := bootstrap.Inspect(ctx, j.control)
+	if err == nil && (!installed.Present || installed.Role != "server" || installed.Cluster != id.Name) {
+		err = errors.New("the control-plane host does not run this cluster")
+	}
+	if err != nil {
+		diagnose(diags, at, "Cluster can not be read", err)
+		return j
+	}
+	if j.cluster, err = bootstrap.ClusterOf(ctx, j.control); err != nil {
+		diagnose(diags, at, "Cluster can not be read", err)
+		return j
+	}
+	j.node = bootstrap.Node{Name: m.Name.ValueString(), Address: m.InternalAddress.ValueString()}
+	j.node.Labels, j.node.Taints = stringMap(ctx, m.Labels), stringList(ctx, m.Taints)
+	return j
+}
+
+// known fills in what only the host could tell; got is nil as long as nothing is installed.
+func (m *nodeModel) known(conn ssh.Conn, got *bootstrap.Installed) {
+	if m.HostKey.ValueString() == "" {
+		m.HostKey = types.StringNull()
+		if k := conn.HostKey(); k != "" {
+			m.HostKey = types.StringValue(k)
+		}
+	}
+	if got != nil {
+		m.Name, m.InternalAddress = types.StringValue(got.NodeName), types.StringValue(got.Address)
+	}
+	for _, v := range []*types.String{&m.Name, &m.InternalAddress} {
+		if v.IsUnknown() {
+			*v = types.StringNull()
+		}
+	}
+	m.ID = types.StringValue(nodeID(m.Cluster.ValueString(), m.Name.ValueString()))
+}

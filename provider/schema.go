@@ -1,0 +1,405 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
+	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-framework/attr"
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	gossh "golang.org/x/crypto/ssh"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+)
+
+func (r *clusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A Kubernetes-compatible control plane on a host of yours, installed over SSH: etcd, API server, scheduler and controllers in one service.",
+		Attributes: map[string]schema.Attribute{
+			"id": computed("Names the cluster and how its control plane is reached; what other resources take as `cluster`. It holds nothing secret."),
+			"name": schema.StringAttribute{
+				MarkdownDescription: "Name of the cluster, a DNS label.",
+				Required:            true,
+				PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+				Validators:          []validator.String{dnsLabel{}},
+			},
+			"control_plane": schema.ListNestedAttribute{
+				MarkdownDescription: "Hosts of the control plane: exactly one in this release.",
+				Required:            true,
+				Validators:          []validator.List{oneHost{}},
+				NestedObject:        schema.NestedAttributeObject{Attributes: controlPlaneAttributes()},
+			},
+			"pod_cidr":     rangeAttribute("IPv4 range of all pods; each node gets a /24 of it.", config.DefaultPodCIDR),
+			"service_cidr": rangeAttribute("IPv4 range of services.", config.DefaultServiceCIDR),
+			"domain":       fixedString("DNS domain of services.", config.DefaultDomain),
+			"node_ports":   fixedString("Ports for services of type NodePort, FIRST-LAST.", config.DefaultNodePorts),
+			"certificate_names": schema.ListAttribute{
+				MarkdownDescription: "Further names and addresses of the API server's certificate.",
+				Optional:            true,
+				ElementType:         types.StringType,
+			},
+			"version":        schema.StringAttribute{MarkdownDescription: "Version on the host. A newer provider updates it in place; running pods are not touched.", Computed: true},
+			"api_server":     computed("URL of the API server as nodes reach it."),
+			"ca_certificate": computed("The cluster's certificate authority, PEM."),
+			"on_destroy": schema.SingleNestedAttribute{
+				MarkdownDescription: "What a destroy does.",
+				Optional:            true,
+				Attributes: map[string]schema.Attribute{
+					"uninstall":          boolDefault("Remove the software and all data of the cluster from the host.", true),
+					"keep_packages":      boolDefault("Keep the packages that were installed for the cluster (containerd, runc, nftables, conntrack).", false),
+					"ignore_unreachable": boolDefault("Give the host up when it does not answer, leaving on it what is there.", false),
+				},
+			},
+			"timeouts": timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true}),
+		},
+	}
+}
+
+func controlPlaneAttributes() map[string]schema.Attribute {
+	a := hostAttributes()
+	a["pods"] = boolDefault("Run pods on this host too.", true)
+	a["node_name"] = schema.StringAttribute{
+		MarkdownDescription: "Name of the host's node. Default: the host's name.",
+		Optional:            true,
+		Computed:            true,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
+		Validators:          []validator.String{dnsSubdomain{}},
+	}
+	return a
+}
+
+func hostAttributes() map[string]schema.Attribute {
+	return map[string]schema.Attribute{
+		"address": schema.StringAttribute{
+			MarkdownDescription: "Name or address that SSH answers at, or `local` for the machine that Terraform runs on.",
+			Required:            true,
+			PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+		},
+		"port": schema.Int64Attribute{
+			MarkdownDescription: "SSH port. Default: the provider's.",
+			Optional:            true,
+			Validators:          []validator.Int64{int64validator.Between(1, 65535)},
+		},
+		"host_key": schema.StringAttribute{
+			MarkdownDescription: "The host's SSH key in authorized_keys form (`ssh-ed25519 AAAA…`). Default: known_hosts is asked; with `host_key_policy = \"accept-new\"` the key of a host that is not known is recorded here.",
+			Optional:            true,
+			Computed:            true,
+			PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+			Validators:          []validator.String{hostKey{}},
+		},
+		"internal_address": schema.StringAttribute{
+			MarkdownDescription: "Address that the other nodes reach this one at. Default: the address of its default route.",
+			Optional:            true,
+			Computed:            true,
+			PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
+			Validators:          []validator.String{ipAddress{}},
+		},
+		"labels": schema.MapAttribute{
+			MarkdownDescription: "Labels of the node.",
+			Optional:            true,
+			ElementType:         types.StringType,
+			Validators:          []validator.Map{labels{}},
+		},
+		"taints": schema.ListAttribute{
+			MarkdownDescription: "Taints of the node, `KEY=VALUE:EFFECT`.",
+			Optional:            true,
+			ElementType:         types.StringType,
+			Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.RegexMatches(
+				regexp.MustCompile(`^[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$`), "must be KEY=VALUE:EFFECT with effect NoSchedule, PreferNoSchedule or NoExecute"))},
+		},
+	}
+}
+
+func (r *nodeResource) Schema(ctx context.Context, _ resource.SchemaRequest, resp *resource.SchemaResponse) {
+	a := hostAttributes()
+	a["id"] = computed("CLUSTER/NAME.")
+	a["cluster"] = clusterAttribute(true)
+	a["name"] = schema.StringAttribute{
+		MarkdownDescription: "Name of the node. Default: the host's name.",
+		Optional:            true,
+		Computed:            true,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
+		Validators:          []validator.String{dnsSubdomain{}},
+	}
+	a["version"] = schema.StringAttribute{MarkdownDescription: "Version on the host. A newer provider updates it in place; running pods are not touched.", Computed: true}
+	a["on_destroy"] = schema.SingleNestedAttribute{
+		MarkdownDescription: "What a destroy does: cordon, drain, delete the Node, uninstall, in this order.",
+		Optional:            true,
+		Attributes: map[string]schema.Attribute{
+			"drain": boolDefault("Evict the node's pods first, respecting disruption budgets.", true),
+			"drain_timeout": schema.StringAttribute{
+				MarkdownDescription: "How long the drain may take, such as `10m`. Default: `5m`.",
+				Optional:            true,
+				Validators:          []validator.String{duration{}},
+			},
+			"uninstall":          boolDefault("Remove the software and the pods' data from the host.", true),
+			"keep_packages":      boolDefault("Keep the packages that were installed for the node (containerd, runc, nftables, conntrack).", false),
+			"ignore_unreachable": boolDefault("Give the host up when it does not answer: for a machine that is dead.", false),
+		},
+	}
+	a["timeouts"] = timeouts.Attributes(ctx, timeouts.Opts{Create: true, Update: true, Delete: true})
+	resp.Schema = schema.Schema{
+		MarkdownDescription: "A host that runs pods of a cluster, installed over SSH.",
+		Attributes:          a,
+	}
+}
+
+func clusterAttribute(required bool) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: "Id of the `fairlead_cluster`.",
+		Required:            required,
+		Optional:            !required,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplaceIf(otherCluster, "another cluster replaces it", "another cluster replaces it")},
+	}
+}
+
+// otherCluster lets an id change while the cluster stays the same, as when its host gets another key.
+func otherCluster(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+	resp.RequiresReplace = req.PlanValue.IsUnknown() || !(&connector{}).SameCluster(req.StateValue.ValueString(), req.PlanValue.ValueString())
+}
+
+func computed(description string) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: description,
+		Computed:            true,
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown()},
+	}
+}
+
+func fixedString(description, value string) schema.StringAttribute {
+	return schema.StringAttribute{
+		MarkdownDescription: description + " Default: `" + value + "`.",
+		Optional:            true,
+		Computed:            true,
+		Default:             stringdefault.StaticString(value),
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+	}
+}
+
+func rangeAttribute(description, value string) schema.StringAttribute {
+	a := fixedString(description, value)
+	a.Validators = []validator.String{ipv4Range{}}
+	return a
+}
+
+func boolDefault(description string, value bool) schema.BoolAttribute {
+	return schema.BoolAttribute{
+		MarkdownDescription: fmt.Sprintf("%s Default: %v.", description, value),
+		Optional:            true,
+		Computed:            true,
+		Default:             booldefault.StaticBool(value),
+	}
+}
+
+// check adapts a function that says what is wrong with a string to a validator.
+func check(req validator.StringRequest, resp *validator.StringResponse, wrong func(string) string) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if msg := wrong(req.ConfigValue.ValueString()); msg != "" {
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", fmt.Sprintf("%q: %s", req.ConfigValue.ValueString(), msg))
+	}
+}
+
+type described string
+
+func (d described) Description(context.Context) string         { return string(d) }
+func (d described) MarkdownDescription(context.Context) string { return string(d) }
+
+type dnsLabel struct{ described }
+
+func (dnsLabel) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string { return strings.Join(validation.IsDNS1123Label(s), "; ") })
+}
+
+type dnsSubdomain struct{ described }
+
+func (dnsSubdomain) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string { return strings.Join(validation.IsDNS1123Subdomain(s), "; ") })
+}
+
+type ipAddress struct{ described }
+
+func (ipAddress) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		if ip := net.ParseIP(s); ip == nil || ip.To4() == nil {
+			return "is not an IPv4 address"
+		}
+		return ""
+	})
+}
+
+type ipv4Range struct{ described }
+
+func (ipv4Range) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		ip, n, err := net.ParseCIDR(s)
+		if err != nil || ip.To4() == nil {
+			return "is not an IPv4 range such as 10.1.0.0/16"
+		}
+		if !ip.Equal(n.IP) {
+			return "has host bits set; did you mean " + n.String() + "?"
+		}
+		if bits, _ := n.Mask.Size(); bits < 8 || bits > 24 {
+			return "must be between a /8 and a /24"
+		}
+		return ""
+	})
+}
+
+type duration struct{ described }
+
+func (duration) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+			return "is not a duration such as 90s or 10m"
+		}
+		return ""
+	})
+}
+
+type hostKey struct{ described }
+
+func (hostKey) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		c := ssh.Config{Address: "host", HostKey: s}
+		if err := c.Validate(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+type oneHost struct{ described }
+
+func (oneHost) ValidateList(_ context.Context, req validator.ListRequest, resp *validator.ListResponse) {
+	if req.ConfigValue.IsUnknown() || len(req.ConfigValue.Elements()) == 1 {
+		return
+	}
+	resp.Diagnostics.AddAttributeError(req.Path, "Exactly one control-plane host",
+		fmt.Sprintf("This release has control planes of one host, and %d are given. Further hosts join as fairlead_node.", len(req.ConfigValue.Elements())))
+}
+
+type labels struct{ described }
+
+func (labels) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	for k, v := range req.ConfigValue.Elements() {
+		at := req.Path.AtMapKey(k)
+		for _, msg := range validation.IsQualifiedName(k) {
+			resp.Diagnostics.AddAttributeError(at, "Invalid label", fmt.Sprintf("%q: %s", k, msg))
+		}
+		s, ok := v.(types.String)
+		if !ok || s.IsUnknown() {
+			continue
+		}
+		for _, msg := range validation.IsValidLabelValue(s.ValueString()) {
+			resp.Diagnostics.AddAttributeError(at, "Invalid label", fmt.Sprintf("%q: %s", s.ValueString(), msg))
+		}
+	}
+}
+
+var (
+	nodeDestroyTypes = map[string]attr.Type{
+		"drain": types.BoolType, "drain_timeout": types.StringType, "uninstall": types.BoolType, "keep_packages": types.BoolType, "ignore_unreachable": types.BoolType,
+	}
+	clusterDestroyTypes = map[string]attr.Type{"uninstall": types.BoolType, "keep_packages": types.BoolType, "ignore_unreachable": types.BoolType}
+)
+
+func nullTimeouts() timeouts.Value { return nullTimeoutsOf("create", "update", "delete") }
+
+func nullTimeoutsOf(operations ...string) timeouts.Value {
+	t := map[string]attr.Type{}
+	for _, o := range operations {
+		t[o] = types.StringType
+	}
+	return timeouts.Value{Object: types.ObjectNull(t)}
+}
+
+// withTimeout bounds an operation by what its resource says, or by standard.
+func withTimeout(ctx context.Context, get func(context.Context, time.Duration) (time.Duration, diag.Diagnostics), standard time.Duration, diags *diag.Diagnostics) (context.Context, context.CancelFunc, bool) {
+	d, ds := get(ctx, standard)
+	diags.Append(ds...)
+	if diags.HasError() {
+		return ctx, nil, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	return ctx, cancel, true
+}
+
+// stringMap and stringList read what a plan has checked already; null and unknown are empty.
+func stringMap(ctx context.Context, v types.Map) map[string]string {
+	out := map[string]string{}
+	v.ElementsAs(ctx, &out, false)
+	return out
+}
+
+func stringList(ctx context.Context, v types.List) []string {
+	var out []string
+	v.ElementsAs(ctx, &out, false)
+	return out
+}
+
+// fingerprint is a host key as ids and ssh.Config.HostKey take it: TYPE SHA256:FINGERPRINT of the first key.
+func fingerprint(hostKey string) string {
+	key, _, _, _, err := gossh.ParseAuthorizedKey([]byte(hostKey))
+	if err != nil {
+		return ""
+	}
+	return key.Type() + " " + gossh.FingerprintSHA256(key)
+}
+
+func apiServerURL(got *bootstrap.Installed) string {
+	_, port, err := net.SplitHostPort(got.APIAddress)
+	if err != nil {
+		return ""
+	}
+	return "https://" + net.JoinHostPort(got.Address, port)
+}
+
+// importCluster makes a state of what the control-plane host says of itself.
+func importCluster(ctx context.Context, conn ssh.Conn, id clusterID) (*clusterModel, error) {
+	got, err := bootstrap.Inspect(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if !got.Present || got.Role != "server" || got.Cluster != id.Name {
+		return nil, fmt.Errorf("cannot import cluster %s: host %s does not run its control plane", id.Name, id.Address)
+	}
+	c, err := bootstrap.ClusterOf(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	h := hostModel{
+		Address: types.StringValue(id.Address), Port: types.Int64Null(), Pods: types.BoolValue(got.Pods),
+		Labels: types.MapNull(types.StringType), Taints: types.ListNull(types.StringType),
+	}
+	if id.Port != 0 {
+		h.Port = types.Int64Value(int64(id.Port))
+	}
+	m := &clusterModel{
+		Name: types.StringValue(c.Name), ControlPlane: []hostModel{h},
+		PodCIDR: types.StringValue(c.PodCIDR), ServiceCIDR: types.StringValue(c.ServiceCIDR), Domain: types.StringValue(c.Domain), NodePorts: types.StringValue(c.NodePorts),
+		CertificateNames: types.ListNull(types.StringType), Version: types.StringValue(got.Version), OnDestroy: types.ObjectNull(clusterDestroyTypes),
+	}
+	m.known(conn, got)
+	return m, nil
+}
