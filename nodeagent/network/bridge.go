@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -71,6 +73,25 @@ func (b *Bridge) Close() {
 	b.handle.Close()
 	if b.rules != nil {
 		b.rules.close()
+	}
+}
+
+// checkEvery is how often Run looks whether somebody else removed the rules.
+const checkEvery = 10 * time.Second
+
+// Run looks after what others on the host may remove, until the context ends. Attach and Detach work without it.
+func (b *Bridge) Run(ctx context.Context) error {
+	check := time.NewTicker(checkEvery)
+	defer check.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-check.C:
+			if err := b.rules.ensure(); err != nil {
+				b.cfg.Logger.Error("cannot look after the rules of pods", "error", err)
+			}
+		}
 	}
 }
 

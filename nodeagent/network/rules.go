@@ -4,12 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -21,10 +24,11 @@ import (
 //	postrouting (nat)                          pod -> outside the cluster, and pod -> itself by host port: masquerade
 //	redirects  (filter, output)                drops ICMP redirects to pods: every packet between two pods shall pass the host
 //
-// It keeps in memory which elements are in the kernel. It is safe for concurrent use.
+// It keeps in memory which host ports are open. It is safe for concurrent use.
 type rules struct {
-	cfg  Config
-	conn *nftables.Conn
+	cfg     Config
+	conn    *nftables.Conn
+	tracked *netlink.Handle
 
 	mu    sync.Mutex
 	ports map[hostPort]portOwner
@@ -69,35 +73,69 @@ var (
 )
 
 // openRules replaces the table in one transaction by one with the host ports of all records.
-func openRules(cfg Config, records []record) (*rules, error) {
-	conn, err := nftables.New(nftables.AsLasting())
-	if err != nil {
+func openRules(cfg Config, records []record) (_ *rules, err error) {
+	r := &rules{cfg: cfg, ports: map[hostPort]portOwner{}}
+	if r.conn, err = nftables.New(nftables.AsLasting()); err != nil {
 		return nil, fmt.Errorf("cannot open nftables: %w", err)
 	}
-	r := &rules{cfg: cfg, conn: conn, ports: map[hostPort]portOwner{}}
-	conn.AddTable(table) // so that there is one to delete
-	conn.DelTable(table)
-	conn.AddTable(table)
-	for _, set := range []*nftables.Set{anyPorts, ports, hairpin} {
-		s := *set // AddSet writes an id into it
-		if err := conn.AddSet(&s, nil); err != nil {
-			return nil, fmt.Errorf("cannot add set %s: %w", s.Name, err)
-		}
+	if r.tracked, err = netlink.NewHandle(unix.NETLINK_NETFILTER); err != nil {
+		_ = r.conn.CloseLasting()
+		return nil, fmt.Errorf("cannot open connection tracking: %w", err)
 	}
-	r.addChains()
 	for _, rec := range records {
-		if err := r.add(rec); err != nil {
+		wanted, err := r.wanted(rec)
+		if err != nil {
 			cfg.Logger.Warn("leaving out a pod's host ports", slog.String("pod", rec.Namespace+"/"+rec.Name), slog.Any("error", err))
 		}
+		maps.Copy(r.ports, wanted)
 	}
-	if err := conn.Flush(); err != nil {
+	if err := r.rewrite(); err != nil {
 		r.close()
-		return nil, fmt.Errorf("cannot write table %s: %w", TableName, err)
+		return nil, err
 	}
 	return r, nil
 }
 
-func (r *rules) close() { _ = r.conn.CloseLasting() }
+// rewrite replaces the whole table in one transaction. Nobody else uses r yet, or the caller holds the lock.
+func (r *rules) rewrite() error {
+	r.conn.AddTable(table) // so that there is one to delete
+	r.conn.DelTable(table)
+	r.conn.AddTable(table)
+	for _, set := range []*nftables.Set{anyPorts, ports, hairpin} {
+		s := *set // AddSet writes an id into it
+		if err := r.conn.AddSet(&s, nil); err != nil {
+			return fmt.Errorf("cannot encode set %s: %w", s.Name, err)
+		}
+	}
+	r.addChains()
+	if err := r.queue(r.ports, r.conn.SetAddElements); err != nil {
+		return err
+	}
+	if err := r.conn.Flush(); err != nil {
+		return fmt.Errorf("cannot write table %s: %w", TableName, err)
+	}
+	return nil
+}
+
+// ensure writes the table again if somebody removed it, as "nft flush ruleset" does.
+func (r *rules) ensure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	chains, err := r.conn.ListChainsOfTableFamily(table.Family)
+	if err != nil {
+		return fmt.Errorf("cannot look for table %s: %w", TableName, err)
+	}
+	if slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return c.Table.Name == TableName }) {
+		return nil
+	}
+	r.cfg.Logger.Warn("rules of pods are gone from the kernel, writing them again")
+	return r.rewrite()
+}
+
+func (r *rules) close() {
+	_ = r.conn.CloseLasting()
+	r.tracked.Close()
+}
 
 func (r *rules) addChains() {
 	afterServices := nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 1)
@@ -134,97 +172,131 @@ func (r *rules) addChains() {
 	})
 }
 
-// open adds the host ports of a pod; it is idempotent.
+// open adds the host ports of a pod; it is idempotent. A port that another pod holds is an error, and none is opened then.
 func (r *rules) open(rec record) error {
 	if len(rec.Ports) == 0 {
 		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.opened(rec) {
-		return nil
-	}
-	if err := r.add(rec); err != nil {
+	wanted, err := r.wanted(rec)
+	if err != nil {
 		return err
 	}
-	if err := r.conn.Flush(); err != nil {
-		r.drop(rec.UID)
-		return fmt.Errorf("cannot write host ports: %w", err)
-	}
-	return nil
-}
-
-func (r *rules) opened(rec record) bool {
-	for _, m := range rec.Ports {
-		key, err := portKey(m)
-		if err != nil || r.ports[key].pod != rec.UID {
-			return false
-		}
-	}
-	return true
-}
-
-// add queues the elements of a pod's host ports. A port that another pod holds is an error; nothing is queued then.
-func (r *rules) add(rec record) error {
-	if len(rec.Ports) == 0 {
+	if maps.Equal(wanted, r.held(rec.UID)) {
 		return nil
 	}
-	wanted := map[hostPort]portOwner{}
-	for _, m := range rec.Ports {
-		key, err := portKey(m)
-		if err != nil {
-			return err
-		}
-		if owner, taken := r.ports[key]; taken && owner.pod != rec.UID {
-			return fmt.Errorf("cannot use host port %d: pod %s has it", m.HostPort, owner.pod)
-		}
-		wanted[key] = portOwner{rec.UID, netip.AddrPortFrom(rec.Address, m.ContainerPort)}
+	maps.Copy(r.ports, wanted)
+	if err := r.change(wanted, r.conn.SetAddElements); err != nil {
+		r.drop(rec.UID)
+		return err
 	}
-	for key, owner := range wanted {
-		set, element := portElement(key)
-		element.Val = append(owner.target.Addr().AsSlice(), portBytes(owner.target.Port())...)
-		if err := r.conn.SetAddElements(set, []nftables.SetElement{element}); err != nil {
-			return fmt.Errorf("cannot encode host port: %w", err)
-		}
-		r.ports[key] = owner
-	}
-	return r.conn.SetAddElements(hairpin, []nftables.SetElement{hairpinElement(rec.Address)})
+	return r.forgetUDP(wanted)
 }
 
 // closePorts removes the host ports of a pod.
 func (r *rules) closePorts(uid types.UID) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var address netip.Addr
-	for key, owner := range r.ports {
-		if owner.pod != uid {
-			continue
-		}
-		address = owner.target.Addr()
-		set, element := portElement(key)
-		if err := r.conn.SetDeleteElements(set, []nftables.SetElement{element}); err != nil {
-			return fmt.Errorf("cannot encode host port: %w", err)
-		}
-	}
-	if !address.IsValid() {
+	held := r.held(uid)
+	if len(held) == 0 {
 		return nil
 	}
-	if err := r.conn.SetDeleteElements(hairpin, []nftables.SetElement{hairpinElement(address)}); err != nil {
-		return fmt.Errorf("cannot encode hairpin: %w", err)
+	r.drop(uid)
+	if err := r.change(held, r.conn.SetDeleteElements); err != nil {
+		maps.Copy(r.ports, held)
+		return err
+	}
+	return r.forgetUDP(held)
+}
+
+// change sends a difference, and the whole table where the kernel does not take it: then the table is not what it was.
+func (r *rules) change(ports map[hostPort]portOwner, send sendElements) error {
+	if err := r.queue(ports, send); err != nil {
+		return err
 	}
 	if err := r.conn.Flush(); err != nil {
-		return fmt.Errorf("cannot remove host ports: %w", err)
+		r.cfg.Logger.Warn("rules of pods do not take a change, writing them anew", slog.Any("error", err))
+		return r.rewrite()
 	}
-	r.drop(uid)
 	return nil
 }
 
-func (r *rules) drop(uid types.UID) {
-	for key, owner := range r.ports {
-		if owner.pod == uid {
-			delete(r.ports, key)
+type sendElements func(*nftables.Set, []nftables.SetElement) error
+
+// queue encodes the elements of host ports.
+func (r *rules) queue(ports map[hostPort]portOwner, send sendElements) error {
+	pods := map[netip.Addr]bool{}
+	for key, owner := range ports {
+		set, element := portElement(key)
+		element.Val = append(owner.target.Addr().AsSlice(), portBytes(owner.target.Port())...)
+		if err := send(set, []nftables.SetElement{element}); err != nil {
+			return fmt.Errorf("cannot encode host port: %w", err)
+		}
+		pods[owner.target.Addr()] = true
+	}
+	for addr := range pods {
+		if err := send(hairpin, []nftables.SetElement{{Key: append(addr.AsSlice(), addr.AsSlice()...)}}); err != nil {
+			return fmt.Errorf("cannot encode hairpin: %w", err)
 		}
 	}
+	return nil
+}
+
+// wanted computes the host ports of a pod.
+func (r *rules) wanted(rec record) (map[hostPort]portOwner, error) {
+	out := map[hostPort]portOwner{}
+	for _, m := range rec.Ports {
+		key, err := portKey(m)
+		if err != nil {
+			return nil, err
+		}
+		if owner, taken := r.ports[key]; taken && owner.pod != rec.UID {
+			return nil, fmt.Errorf("cannot use host port %d: pod %s has it", m.HostPort, owner.pod)
+		}
+		out[key] = portOwner{rec.UID, netip.AddrPortFrom(rec.Address, m.ContainerPort)}
+	}
+	return out, nil
+}
+
+func (r *rules) held(uid types.UID) map[hostPort]portOwner {
+	out := map[hostPort]portOwner{}
+	for key, owner := range r.ports {
+		if owner.pod == uid {
+			out[key] = owner
+		}
+	}
+	return out
+}
+
+func (r *rules) drop(uid types.UID) {
+	maps.DeleteFunc(r.ports, func(_ hostPort, owner portOwner) bool { return owner.pod == uid })
+}
+
+// forgetUDP removes tracked UDP connections to host ports: a client that never pauses would go on to where the port
+// led before.
+func (r *rules) forgetUDP(ports map[hostPort]portOwner) error {
+	filter := udpPorts{}
+	for key := range ports {
+		if key.proto == unix.IPPROTO_UDP {
+			filter[key.port] = true
+		}
+	}
+	if len(filter) == 0 {
+		return nil
+	}
+	if _, err := r.tracked.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filter); err != nil {
+		return fmt.Errorf("cannot remove tracked connections of host ports: %w", err)
+	}
+	return nil
+}
+
+// udpPorts matches tracked UDP connections that were opened to one of the ports.
+type udpPorts map[uint16]bool
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (p udpPorts) MatchConntrackFlow(f *netlink.ConntrackFlow) bool {
+	return f.Forward.Protocol == unix.IPPROTO_UDP && p[f.Forward.DstPort]
 }
 
 func portKey(m PortMapping) (hostPort, error) {
@@ -254,10 +326,6 @@ func portElement(k hostPort) (*nftables.Set, nftables.SetElement) {
 		return anyPorts, nftables.SetElement{Key: key}
 	}
 	return ports, nftables.SetElement{Key: append(k.ip.AsSlice(), key...)}
-}
-
-func hairpinElement(a netip.Addr) nftables.SetElement {
-	return nftables.SetElement{Key: append(a.AsSlice(), a.AsSlice()...)}
 }
 
 // portBytes is a port in network order, padded to a register.
