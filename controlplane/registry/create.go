@@ -96,10 +96,10 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
-	if entries, ok := appliedFrom(ctx); ok {
-		obj.SetManagedFields(entries)
-	} else if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
-		return err
+	if !w.applied {
+		if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
+			return err
+		}
 	}
 	if err := w.check(obj, nil); err != nil {
 		return err

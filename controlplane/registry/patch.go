@@ -9,7 +9,6 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -198,6 +197,7 @@ func (r *Registry) apply(ctx context.Context, k *kind.Kind, namespace, name stri
 		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "",
 			field.ErrorList{field.Required(field.NewPath("fieldManager"), "is required for apply patch")})
 	}
+	w.applied = true
 	for {
 		patch, err := decodeApplied(k, namespace, name, data, w)
 		if err != nil {
@@ -234,19 +234,7 @@ func (r *Registry) createApplied(ctx context.Context, k *kind.Kind, namespace, n
 	obj.SetNamespace(namespace)
 	obj.SetName(name)
 	obj.SetResourceVersion("")
-	return r.Create(withApplied(ctx, obj.GetManagedFields()), k, obj, w)
-}
-
-type appliedKey struct{}
-
-// withApplied carries the managedFields of an apply to the create that it ends in.
-func withApplied(ctx context.Context, entries []metav1.ManagedFieldsEntry) context.Context {
-	return context.WithValue(ctx, appliedKey{}, entries)
-}
-
-func appliedFrom(ctx context.Context) ([]metav1.ManagedFieldsEntry, bool) {
-	entries, ok := ctx.Value(appliedKey{}).([]metav1.ManagedFieldsEntry)
-	return entries, ok
+	return r.Create(ctx, k, obj, w)
 }
 
 // decodeApplied decodes an applied configuration and checks that it names this object and known fields.

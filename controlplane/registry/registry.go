@@ -96,6 +96,9 @@ type Write struct {
 	Check func(obj, old kind.Object) error
 	// CreateMissing lets Update create an object that is not there, for kinds where Kubernetes does.
 	CreateMissing bool
+
+	// applied says that the change comes with its managedFields: an apply has merged them.
+	applied bool
 }
 
 // Strictness is a fieldValidation of a request.

@@ -129,8 +129,10 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		k.Default(obj)
 	}
 	rules.prepare(obj, old)
-	if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
-		return nil, err
+	if !w.applied {
+		if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.check(obj, old); err != nil {
 		return nil, err

@@ -46,6 +46,8 @@ type Options struct {
 	// Audit takes the audit log; nil means none.
 	Audit      io.Writer
 	AuditLevel api.AuditLevel
+	// Events is how many events the store keeps for each resource; 0 means its default.
+	Events int
 	// Change may alter the server's configuration before it starts.
 	Change func(*api.Config)
 	Logger *slog.Logger
@@ -79,7 +81,7 @@ func Start(tb testing.TB, o Options) *Env {
 			tb.Errorf("cannot close etcd: %v", err)
 		}
 	})
-	e.Store = store.New(e.Member.Client, kind.Builtin().Kinds(), store.Options{Log: o.Logger})
+	e.Store = store.New(e.Member.Client, kind.Builtin().Kinds(), store.Options{Log: o.Logger, Events: o.Events})
 	e.background("store", e.Store.Run)
 	var plugins []admission.Plugin
 	if !o.NoAdmission {
