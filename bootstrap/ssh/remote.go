@@ -18,8 +18,11 @@ import (
 )
 
 const (
-	// maxSessions at once on one connection: sshd's MaxSessions is 10, and one more is needed to kill a command.
-	maxSessions = 8
+	// maxSessions at once on one connection: sshd's MaxSessions is 10, some of which may still be ending, and one
+	// more is needed to kill a command.
+	maxSessions = 6
+	// sessionPatience is for sshd to notice the end of sessions when it says that there are too many.
+	sessionPatience, sessionPause = 5 * time.Second, 50 * time.Millisecond
 	// killTimeout covers the script's two seconds of grace, a session, and a round trip on a bad line.
 	killTimeout = 2*time.Second + 5*time.Second
 )
@@ -182,7 +185,7 @@ func (r *remote) openSession(ctx context.Context) (*ssh.Session, error) {
 	}
 	ch := make(chan opened)
 	r.wg.Go(func() {
-		s, err := r.client.NewSession()
+		s, err := r.newSession(ctx)
 		select {
 		case ch <- opened{s, err}:
 		case <-ctx.Done():
@@ -199,6 +202,23 @@ func (r *remote) openSession(ctx context.Context) (*ssh.Session, error) {
 		return o.s, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	}
+}
+
+// newSession tries again, for a while, when sshd has no place for another session: it gives places back a little
+// after their sessions have ended.
+func (r *remote) newSession(ctx context.Context) (*ssh.Session, error) {
+	for begin := time.Now(); ; {
+		s, err := r.client.NewSession()
+		var full *ssh.OpenChannelError
+		if err == nil || !errors.As(err, &full) || time.Since(begin) > sessionPatience {
+			return s, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(sessionPause):
+		}
 	}
 }
 
