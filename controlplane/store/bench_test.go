@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -160,4 +161,36 @@ func BenchmarkWatch100(b *testing.B) {
 	}
 	ended.Wait()
 	quantiles(b, took)
+}
+
+// BenchmarkIdleWatches is the memory of 1,000 watches that nothing happens on.
+func BenchmarkIdleWatches(b *testing.B) {
+	const watches = 1000
+	s := newStore(b, Options{})
+	used := func() float64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc + m.StackInuse)
+	}
+	for b.Loop() {
+		before := used()
+		var open []*Watch
+		for i := range watches {
+			q := WatchQuery{Namespace: fmt.Sprint("ns-", i), AllowBookmarks: true, ResourceVersion: revision(s.Revision())}
+			w, err := s.Watch(b.Context(), configMaps, q)
+			if err != nil {
+				b.Fatal(err)
+			}
+			open = append(open, w)
+		}
+		b.ReportMetric((used()-before)/watches, "B/watch")
+		for _, w := range open {
+			w.Stop()
+		}
+		for _, w := range open {
+			for range w.Events() {
+			}
+		}
+	}
 }

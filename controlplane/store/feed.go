@@ -62,9 +62,36 @@ func (s *Store) feed(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		s.fail(fmt.Errorf("cannot follow etcd: %w", err))
 		s.log.Warn("cannot follow etcd, reading everything anew", "error", err)
 		pause(ctx, wait)
 		wait = min(2*wait, retryMost)
+	}
+}
+
+// Health returns nil while the caches follow etcd, else why they do not. A failure that the client of an external
+// etcd bridges by itself does not show here.
+func (s *Store) Health() error {
+	select {
+	case <-s.done:
+		return stopped()
+	case <-s.ready:
+	default:
+		return unavailable("the caches have yet to be filled")
+	}
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fail sets what Health says; nil: all is well.
+func (s *Store) fail(err error) {
+	switch {
+	case err != nil:
+		s.failed.Store(&err)
+	case s.failed.Load() != nil:
+		s.failed.Store(nil)
 	}
 }
 
@@ -136,10 +163,14 @@ func (s *Store) readAll(ctx context.Context, pages chan<- []*mvccpb.KeyValue) (i
 func (s *Store) follow(ctx context.Context) error {
 	wait := retryFirst
 	for {
-		err := s.watchOnce(ctx, func() { wait = retryFirst })
+		err := s.watchOnce(ctx, func() {
+			wait = retryFirst
+			s.fail(nil)
+		})
 		if ctx.Err() != nil || errors.Is(err, errCompacted) {
 			return err
 		}
+		s.fail(fmt.Errorf("cannot watch etcd: %w", err))
 		s.log.Warn("cannot watch etcd, resuming", "error", err)
 		pause(ctx, wait)
 		wait = min(2*wait, retryMost)
@@ -150,7 +181,7 @@ func (s *Store) watchOnce(ctx context.Context, alive func()) error {
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
 	watch := s.client.Watch(ctx, everything, clientv3.WithFromKey(), clientv3.WithRev(s.progress.revision()+1),
-		clientv3.WithProgressNotify())
+		clientv3.WithProgressNotify(), clientv3.WithCreatedNotify())
 	for resp := range watch {
 		if resp.CompactRevision != 0 {
 			return fmt.Errorf("%w up to revision %d", errCompacted, resp.CompactRevision)

@@ -139,6 +139,37 @@ func TestCompactedHistory(t *testing.T) {
 	r.expect("~b=2")
 }
 
+func TestHealth(t *testing.T) {
+	m, stopEtcd := startEtcd(t, etcd.Config{})
+	s := New(m.Client, testKinds, Options{Log: quiet()})
+	if s.Health() == nil {
+		t.Error("a store that has not begun calls itself healthy")
+	}
+	stop := runStore(t, s)
+	if err := s.Health(); err != nil {
+		t.Errorf("Health = %v", err)
+	}
+	made := mustCreate(t, s, configMaps, configMap("default", "a", "1"))
+	if err := s.Wait(t.Context(), configMaps, made.Revision); err != nil {
+		t.Fatal(err)
+	}
+	stopEtcd()
+	eventually(t, "unhealthy without etcd", func() bool { return s.Health() != nil })
+	if _, err := s.Get(t.Context(), configMaps, "default", "a", "0"); err != nil {
+		t.Errorf("a read that may be stale, without etcd = %v", err)
+	}
+	if _, err := s.Get(t.Context(), configMaps, "default", "a", ""); !apierrors.IsTimeout(err) && !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("a consistent read without etcd = %v, want a timeout or 503", err)
+	}
+	if _, err := s.Create(t.Context(), configMaps, configMap("default", "b", "1"), 0); !apierrors.IsTimeout(err) && !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("a write without etcd = %v, want a timeout or 503", err)
+	}
+	stop()
+	if s.Health() == nil {
+		t.Error("a store that has stopped calls itself healthy")
+	}
+}
+
 // TestBrokenObject has a value in etcd that can not be read: no list may pass over it in silence.
 func TestBrokenObject(t *testing.T) {
 	ctx, s := t.Context(), newStore(t, Options{})

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -87,11 +86,8 @@ func encode(obj kind.Object, f Format) ([]byte, error) {
 		}
 		return m.Marshal()
 	}
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(obj); err != nil {
-		return nil, err
-	}
-	return bytes.Clone(bytes.TrimSuffix(buf.Bytes(), []byte{'\n'})), nil
+	// As Kubernetes' serializer writes it: HTML characters escaped, no line end.
+	return json.Marshal(obj)
 }
 
 // protoMessage is what the API types of k8s.io/api implement.

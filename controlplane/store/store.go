@@ -13,8 +13,8 @@
 //
 // # Order and freshness
 //
-// The watch is on the whole key space, so every revision of etcd shows in it, and the caches are current up to a
-// revision as soon as the watch has delivered it. A consistent read asks etcd for its revision (a read index, no
+// The watch is on the whole key space (an external etcd must let the server read all of it), so every revision of
+// etcd shows in it, and the caches are current up to a revision as soon as the watch has delivered it. A consistent read asks etcd for its revision (a read index, no
 // disk) and waits until the caches have it. A write returns as soon as etcd has it; reads with LastWrite as
 // lower bound see the own writes of this process without asking etcd. Until the watch brings it, Update and
 // Delete of an object that this process has just written start from that write.
@@ -90,10 +90,11 @@ type Store struct {
 	current   currentRevision
 
 	running  atomic.Bool
-	ready    chan struct{}  // closed by Run after the first fill
-	done     chan struct{}  // closed by Run when it returns
-	starting sync.Mutex     // orders the start of a watch and the end of the store
-	watches  sync.WaitGroup // goroutines of watches
+	failed   atomic.Pointer[error] // why the feed does not follow etcd; nil: it does
+	ready    chan struct{}         // closed by Run after the first fill
+	done     chan struct{}         // closed by Run when it returns
+	starting sync.Mutex            // orders the start of a watch and the end of the store
+	watches  sync.WaitGroup        // goroutines of watches
 }
 
 // New returns a store of these kinds on an etcd client, which stays the caller's. Nothing is read before Run.
