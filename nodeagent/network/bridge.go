@@ -56,7 +56,7 @@ func New(cfg Config) (_ *Bridge, err error) {
 	if b.records, err = openRecords(cfg.recordDir(), cfg.NodePodCIDR); err != nil {
 		return nil, err
 	}
-	steps := []func() error{b.findUplink, b.setForwarding, b.ensureBridge, b.ensureTunnel, b.ensureServiceRoute, b.removeStray}
+	steps := []func() error{b.findUplink, b.setHost, b.ensureBridge, b.ensureTunnel, b.ensureServiceRoute, b.removeStray}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return nil, err
@@ -149,7 +149,7 @@ func (b *Bridge) ensureBridge() error {
 	if err := b.ensureAddress(link, netip.PrefixFrom(b.cfg.gateway(), b.cfg.NodePodCIDR.Bits())); err != nil {
 		return err
 	}
-	return looseReversePath(BridgeName)
+	return errors.Join(looseReversePath(BridgeName), noRedirects(BridgeName))
 }
 
 // ensureLink makes the link, or keeps the one that exists when fits says so, and brings it up with the wanted MTU and MAC.

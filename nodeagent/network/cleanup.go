@@ -15,7 +15,7 @@ import (
 )
 
 // Cleanup removes everything that this package ever made on the host, in whatever state it is: links, routes, rules,
-// tracked connections of podCIDR (when valid), records; and restores the forwarding setting. It needs no Bridge, does not stop at an
+// tracked connections of podCIDR (when valid), records; and restores the host's settings. It needs no Bridge, does not stop at an
 // error, and can be repeated.
 func Cleanup(dataDir string, podCIDR netip.Prefix) error {
 	return errors.Join(

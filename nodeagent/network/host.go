@@ -10,7 +10,13 @@ import (
 	"strings"
 )
 
-const forwardingKey = "net/ipv4/ip_forward"
+// hostSettings are what the whole host needs. Redirects are sent if either the host-wide value or the link's says so; the
+// links' own are 1 as a rule, so that taking the host-wide one away changes nothing for other links. The bridge must not send any:
+// a pod would learn to bypass the host on its way to a neighbour, and they use up the rate that ICMP errors share.
+var hostSettings = map[string]string{
+	"net/ipv4/ip_forward":              "1",
+	"net/ipv4/conf/all/send_redirects": "0",
+}
 
 func sysctlPath(key string) string { return "/proc/sys/" + key }
 
@@ -39,26 +45,38 @@ func looseReversePath(link string) error {
 	return writeSysctl("net/ipv4/conf/"+link+"/rp_filter", "2")
 }
 
+func noRedirects(link string) error {
+	return writeSysctl("net/ipv4/conf/"+link+"/send_redirects", "0")
+}
+
 func settingsFile(dataDir string) string { return filepath.Join(dataDir, "network", "host.json") }
 
-// setForwarding turns forwarding on and remembers what it was before the first time, for Cleanup.
-func (b *Bridge) setForwarding() error {
-	value, err := readSysctl(forwardingKey)
-	if err != nil {
-		return err
+// setHost applies hostSettings and remembers what there was before the first time, for Cleanup.
+func (b *Bridge) setHost() error {
+	former := map[string]string{}
+	for key := range hostSettings {
+		var err error
+		if former[key], err = readSysctl(key); err != nil {
+			return err
+		}
 	}
 	path := settingsFile(b.cfg.DataDir)
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		if err := writeRecord(path, map[string]string{forwardingKey: value}); err != nil {
+		if err := writeRecord(path, former); err != nil {
 			return err
 		}
 	} else if err != nil {
 		return fmt.Errorf("cannot read former host settings: %w", err)
 	}
-	return writeSysctl(forwardingKey, "1")
+	for key, value := range hostSettings {
+		if err := writeSysctl(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// restoreSettings puts back what setForwarding remembered.
+// restoreSettings puts back what setHost remembered.
 func restoreSettings(dataDir string) error {
 	data, err := os.ReadFile(settingsFile(dataDir))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -360,9 +362,13 @@ func TestCleanupLeavesNothing(t *testing.T) {
 				s += l.Attrs().Name + " "
 			}
 			routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
-			forward, sysErr := readSysctl(forwardingKey)
-			s += fmt.Sprint(routes, forward)
-			return errors.Join(err, sysErr)
+			s += fmt.Sprint(routes)
+			for _, key := range slices.Sorted(maps.Keys(hostSettings)) {
+				value, sysErr := readSysctl(key)
+				s += " " + value
+				err = errors.Join(err, sysErr)
+			}
+			return err
 		})
 		return s
 	}

@@ -22,7 +22,6 @@ import (
 //	prerouting (nat, just after the services)  local destination: host port -> pod
 //	output     (nat, just after the services)  the same for processes of the host; 127.0.0.0/8 is not served
 //	postrouting (nat)                          pod -> outside the cluster, and pod -> itself by host port: masquerade
-//	redirects  (filter, output)                drops ICMP redirects to pods: every packet between two pods shall pass the host
 //
 // It keeps in memory which host ports are open. It is safe for concurrent use.
 type rules struct {
@@ -139,37 +138,24 @@ func (r *rules) close() {
 
 func (r *rules) addChains() {
 	afterServices := nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 1)
-	base := func(name string, kind nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
-		return r.conn.AddChain(&nftables.Chain{Table: table, Name: name, Type: kind, Hooknum: hook, Priority: priority})
+	base := func(name string, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+		return r.conn.AddChain(&nftables.Chain{Table: table, Name: name, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: priority})
 	}
 	rule := func(c *nftables.Chain, exprs ...[]expr.Any) {
 		r.conn.AddRule(&nftables.Rule{Table: table, Chain: c, Exprs: concat(exprs...)})
 	}
 	for _, c := range []*nftables.Chain{
-		base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, afterServices),
-		base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, afterServices),
+		base("prerouting", nftables.ChainHookPrerouting, afterServices),
+		base("output", nftables.ChainHookOutput, afterServices),
 	} {
 		rule(c, load(reg0, dstAddr), load(reg1, l4proto), load(reg2, dstPort), translate(ports, reg0))
 		rule(c, localDestination(), load(reg0, l4proto), load(reg1, dstPort), translate(anyPorts, reg0))
 	}
-	post := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
+	post := base("postrouting", nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource)
 	masquerade := []expr.Any{&expr.Masq{FullyRandom: true}}
 	rule(post, matchPrefix(srcAddr, r.cfg.NodePodCIDR, true), matchPrefix(dstAddr, r.cfg.PodCIDR, false),
 		matchPrefix(dstAddr, netip.MustParsePrefix("224.0.0.0/4"), false), masquerade)
 	rule(post, load(reg0, srcAddr), load(reg1, dstAddr), []expr.Any{&expr.Lookup{SourceRegister: reg0, SetName: hairpin.Name}}, masquerade)
-
-	redirects := base("redirects", nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityFilter)
-	name := make([]byte, unix.IFNAMSIZ)
-	copy(name, BridgeName)
-	rule(redirects, []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: []byte{unix.IPPROTO_ICMP}},
-		&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg0, Data: []byte{5}}, // redirect, RFC 792
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
-		&expr.Verdict{Kind: expr.VerdictDrop},
-	})
 }
 
 // open adds the host ports of a pod; it is idempotent. A port that another pod holds is an error, and none is opened then.
