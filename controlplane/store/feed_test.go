@@ -149,10 +149,8 @@ func TestHealth(t *testing.T) {
 	if err := s.Health(); err != nil {
 		t.Errorf("Health = %v", err)
 	}
-	made := mustCreate(t, s, configMaps, configMap("default", "a", "1"))
-	if err := s.Wait(t.Context(), configMaps, made.Revision); err != nil {
-		t.Fatal(err)
-	}
+	mustCreate(t, s, configMaps, configMap("default", "a", "1"))
+	settle(t, s)
 	stopEtcd()
 	eventually(t, "unhealthy without etcd", func() bool { return s.Health() != nil })
 	if _, err := s.Get(t.Context(), configMaps, "default", "a", "0"); err != nil {
@@ -294,10 +292,7 @@ func TestOwnWritesAreForgotten(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	last := mustCreate(t, s, configMaps, configMap("default", "last", ""))
-	if err := s.Wait(t.Context(), configMaps, last.Revision); err != nil {
-		t.Fatal(err)
-	}
+	settle(t, s)
 	s.own.mu.Lock()
 	defer s.own.mu.Unlock()
 	if len(s.own.byKey) != 0 {

@@ -40,6 +40,7 @@ func TestListPages(t *testing.T) {
 		all = append(all, cm.Namespace+"/"+cm.Name)
 	}
 	slices.Sort(all)
+	settle(t, s)
 	for _, k := range all {
 		if k[:5] == "ns-1/" {
 			in1 = append(in1, k)
@@ -132,9 +133,7 @@ func TestListContinueExpired(t *testing.T) {
 	}
 	last := mustDelete(t, s, numbered(3))
 	s.compactTo(t.Context(), last.Revision)
-	if err := s.Wait(t.Context(), configMaps, last.Revision); err != nil {
-		t.Fatal(err)
-	}
+	settle(t, s)
 	s.byPath["core/configmaps"].mu.Lock()
 	s.byPath["core/configmaps"].pins.clear()
 	s.byPath["core/configmaps"].mu.Unlock()
@@ -153,9 +152,7 @@ func TestResourceVersionMatch(t *testing.T) {
 	s := newStore(t, Options{})
 	first := mustCreate(t, s, configMaps, configMap("default", "a", "1"))
 	second := mustCreate(t, s, configMaps, configMap("default", "b", "1"))
-	if err := s.Wait(t.Context(), configMaps, second.Revision); err != nil {
-		t.Fatal(err)
-	}
+	settle(t, s)
 	early, late, future := revision(first.Revision), revision(second.Revision), revision(second.Revision+1000)
 	both, one := []string{"default/a", "default/b"}, []string{"default/a"}
 	for name, tc := range map[string]struct {

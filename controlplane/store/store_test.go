@@ -137,6 +137,20 @@ func mustCreate(t testing.TB, s *Store, k *kind.Kind, obj kind.Object) *Item {
 	return item
 }
 
+// settle waits until the cache has what this store has written, for reads that may be stale.
+func settle(t testing.TB, s *Store) {
+	t.Helper()
+	for _, k := range testKinds {
+		rev, err := parseRevision(s.LastWrite(k))
+		if err == nil {
+			err = s.Wait(t.Context(), k, rev)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // setValue is an update of a config map's value.
 func setValue(value string) func(*Item) (kind.Object, error) {
 	return func(cur *Item) (kind.Object, error) {

@@ -216,9 +216,7 @@ func TestWatchTooOld(t *testing.T) {
 	for i := range 6 {
 		mustUpdate(t, s, "a", fmt.Sprint("v", i))
 	}
-	if err := s.Wait(t.Context(), configMaps, first.Revision+6); err != nil {
-		t.Fatal(err)
-	}
+	settle(t, s)
 	if _, err := s.Watch(t.Context(), configMaps, WatchQuery{ResourceVersion: revision(first.Revision)}); !apierrors.IsResourceExpired(err) {
 		t.Errorf("watch from a forgotten revision = %v, want 410", err)
 	}
