@@ -1,0 +1,69 @@
+package host
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// good is a host with which nothing is wrong.
+func good() *Facts {
+	return &Facts{
+		Host: "h", Hostname: "h", OS: "linux", Arch: "amd64", Kernel: "6.1.0-18-amd64", CgroupVersion: 2,
+		CgroupControllers: []string{"cpu", "memory", "pids"}, Init: InitSystemd, MemoryBytes: 1 << 30, Root: true,
+		DiskFree: map[string]int64{"/var/lib/fairlead": 4 << 30, "/etc": 4 << 30}, PackageManager: "apt-get",
+		Features: map[string]bool{"vxlan": true},
+	}
+}
+
+func TestCheck(t *testing.T) {
+	wants := Wants{OS: "linux", Arch: "amd64", Ports: []string{"tcp/6443", "udp/8472"}}
+	ours := wants
+	ours.Ours = true
+	set := func(change func(*Facts)) *Facts { f := good(); change(f); return f }
+	tests := map[string]struct {
+		facts *Facts
+		wants Wants
+		check string // that fails; empty for none
+		text  string // that its message contains
+	}{
+		"good":                 {good(), wants, "", ""},
+		"operating system":     {set(func(f *Facts) { f.OS = "freebsd" }), wants, "operating system", "only Linux"},
+		"architecture":         {set(func(f *Facts) { f.Arch = "arm64" }), wants, "architecture", "release file for linux/arm64"},
+		"no root":              {set(func(f *Facts) { f.Root = false }), wants, "root", "sudo = true"},
+		"old kernel":           {set(func(f *Facts) { f.Kernel = "4.19.0" }), wants, "kernel", "5.4"},
+		"5.3":                  {set(func(f *Facts) { f.Kernel = "5.3.18-lp152" }), wants, "kernel", "5.3.18"},
+		"5.4":                  {set(func(f *Facts) { f.Kernel = "5.4.0" }), wants, "", ""},
+		"6.1+":                 {set(func(f *Facts) { f.Kernel = "6.1+" }), wants, "", ""},
+		"no cgroups":           {set(func(f *Facts) { f.CgroupVersion = 0 }), wants, "cgroups", "cgroup2"},
+		"no memory controller": {set(func(f *Facts) { f.CgroupControllers = []string{"cpu", "pids"} }), wants, "cgroups", "cgroup_enable=memory"},
+		"kernel feature":       {set(func(f *Facts) { f.Features["vxlan"] = false }), wants, "kernel feature", "vxlan"},
+		"little memory":        {set(func(f *Facts) { f.MemoryBytes = 256 << 20 }), wants, "memory", "256 MiB"},
+		"full data disk":       {set(func(f *Facts) { f.DiskFree["/var/lib/fairlead"] = 1 << 30 }), wants, "disk", "1024 MiB are free for /var/lib/fairlead"},
+		"full root disk":       {set(func(f *Facts) { f.DiskFree["/etc"] = 1 << 20 }), wants, "disk", "/etc"},
+		"ahead":                {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "40s ahead"},
+		"behind":               {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "1h0m0s behind"},
+		"a little behind":      {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
+		"no package manager":   {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
+		"no need for packages": {set(func(f *Facts) {
+			f.PackageManager, f.Tools = "", map[string]string{"containerd": "", "runc": "", "nft": ""}
+		}), wants, "", ""},
+		"port":                  {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), wants, "port", "tcp/6443 is taken by haproxy (PID 12)"},
+		"kernel's port":         {set(func(f *Facts) { f.Listening = []Socket{{"udp", 8472, 0, ""}} }), wants, "port", "kernel"},
+		"port of no matter":     {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 22, 1, "sshd"}} }), wants, "", ""},
+		"our ports":             {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "fairlead"}, {"udp", 8472, 0, ""}} }), ours, "", ""},
+		"another's port":        {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), ours, "port", "haproxy"},
+		"another node software": {set(func(f *Facts) { f.Kubernetes = []string{"k3s-agent"} }), wants, "other cluster", "k3s-agent"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := Check(test.facts, test.wants)
+			switch {
+			case test.check == "" && len(got) > 0:
+				t.Errorf("got %v", got)
+			case test.check != "" && (len(got) != 1 || got[0].Check != test.check || !strings.Contains(got[0].String(), test.text)):
+				t.Errorf("got %v, want one of %q with %q", got, test.check, test.text)
+			}
+		})
+	}
+}
