@@ -160,12 +160,15 @@ func build(domain string, svc *corev1.Service, endpointSlices []*discoveryv1.End
 		b.headless(own, svc, endpointSlices)
 		return b
 	}
-	ip, err := netip.ParseAddr(svc.Spec.ClusterIP)
-	if err != nil || !ip.Is4() {
-		return b
+	for _, text := range append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...) {
+		if ip, err := netip.ParseAddr(text); err == nil && ip.Is4() {
+			addAddr(b.at(own), ip)
+			b.reverse[ip] = own
+		}
 	}
-	b.at(own).a = []netip.Addr{ip}
-	b.reverse[ip] = own
+	if b.names[own] == nil {
+		return b // not allocated yet, or of the other family
+	}
 	for _, p := range svc.Spec.Ports {
 		if p.Name != "" {
 			n := b.at(portName(p.Name, p.Protocol, own))

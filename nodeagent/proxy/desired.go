@@ -53,10 +53,11 @@ func desired(node topology, svc *corev1.Service, endpointSlices []*discoveryv1.E
 	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Labels[labelProxyName] != "" {
 		return nil
 	}
-	clusterIP, err := netip.ParseAddr(svc.Spec.ClusterIP)
-	if err != nil || !clusterIP.Is4() {
+	clusterIPs := parseAll(append([]string{svc.Spec.ClusterIP}, svc.Spec.ClusterIPs...))
+	if len(clusterIPs) == 0 {
 		return nil // headless, not allocated yet, or of the other family
 	}
+	clusterIP := clusterIPs[0]
 	out := map[frontend]backend{}
 	for _, port := range svc.Spec.Ports {
 		proto, ok := protocolNumber(port.Protocol)

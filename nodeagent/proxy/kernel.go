@@ -30,15 +30,21 @@ type kernel struct {
 }
 
 func openKernel(l layout) (*kernel, error) {
-	k := &kernel{layout: l, sets: l.sets()}
-	var err error
-	k.conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+	conn, err := dialKernel()
+	if err != nil {
+		return nil, err
+	}
+	return &kernel{conn: conn, layout: l, sets: l.sets()}, nil
+}
+
+func dialKernel() (*nftables.Conn, error) {
+	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
 		return errors.Join(c.SetWriteBuffer(socketBuffer), c.SetReadBuffer(socketBuffer))
 	}))
 	if err != nil {
 		return nil, fmt.Errorf("cannot open nftables: %w", err)
 	}
-	return k, nil
+	return conn, nil
 }
 
 func (k *kernel) close() { _ = k.conn.CloseLasting() }
@@ -51,11 +57,21 @@ func (k *kernel) commit(c change) error {
 	return k.flush()
 }
 
+// flush sends what is queued. After an error acknowledgements may be left in the socket, where the next transaction would take
+// them for its own: it gets a new one.
 func (k *kernel) flush() error {
-	if err := k.conn.Flush(); err != nil {
-		return fmt.Errorf("cannot commit to table %s: %w", TableName, err)
+	err := k.conn.Flush()
+	if err == nil {
+		return nil
 	}
-	return nil
+	err = fmt.Errorf("cannot commit to table %s: %w", TableName, err)
+	conn, dialErr := dialKernel()
+	if dialErr != nil {
+		return errors.Join(err, dialErr)
+	}
+	k.close()
+	k.conn = conn
+	return err
 }
 
 func (k *kernel) queue(c change) error {

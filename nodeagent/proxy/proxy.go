@@ -137,7 +137,7 @@ func (p *Proxy) signal() {
 }
 
 // Run writes until the context ends. A change is committed at once; what arrives during a commit goes into the next one.
-// The rules stay when Run returns: Cleanup removes them. Run may be called once.
+// The rules stay when Run returns: Cleanup removes them. Run may be called once, in the network namespace that New ran in.
 func (p *Proxy) Run(ctx context.Context) error {
 	defer p.kernel.close()
 	var background sync.WaitGroup
