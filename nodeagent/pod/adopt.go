@@ -30,6 +30,7 @@ func (w *worker) adopt(ctx context.Context, found []container.Info) {
 	}
 	for name, rec := range w.rec.Containers {
 		l := w.liveOf(name)
+		l.id = rec.ID
 		if !rec.running() {
 			continue
 		}

@@ -39,6 +39,8 @@ type podRecord struct {
 	Reason     string                      `json:"reason,omitempty"`
 	Message    string                      `json:"message,omitempty"`
 	Containers map[string]*containerRecord `json:"containers,omitempty"`
+	// Conditions are those published last, for their times.
+	Conditions []corev1.PodCondition `json:"conditions,omitempty"`
 	// StopBy is when the grace period of a pod that is stopping ends.
 	StopBy *metav1.Time `json:"stopBy,omitempty"`
 	// Released says that a finished pod holds nothing on the host any more.

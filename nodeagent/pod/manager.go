@@ -237,6 +237,7 @@ func (m *Manager) observe(o any) {
 		rec.Reason, rec.Message = pod.Status.Reason, pod.Status.Message
 	}
 	w = newWorker(m, pod, rec, cp)
+	w.writer.observe(pod)
 	if rec.Stage != stageNew {
 		w.adoptFromRuntime(m.ctx)
 	}

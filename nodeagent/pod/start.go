@@ -55,6 +55,7 @@ func (w *worker) startContainer(c *corev1.Container, attempt int32) {
 		w: w, pod: w.pod, spec: c, attempt: attempt, prep: w.prep,
 		id: container.NewID(), joinPID: w.sharedPID(c),
 	}
+	l.id = s.id
 	s.log = w.logPath(c.Name, attempt)
 	ctx := w.activeCtx
 	w.m.claim(s.id, w)

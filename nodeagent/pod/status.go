@@ -14,9 +14,9 @@ import (
 // status is the pod's status as the record makes it. Fields that others own are taken over from the API's.
 func (w *worker) status() *corev1.PodStatus {
 	s := w.pod.Status.DeepCopy()
-	if w.published != nil {
+	if len(w.rec.Conditions) > 0 {
 		// Transition times are counted from what was published last: the API may lag behind.
-		s.Conditions = ownConditions(s.Conditions, w.published.Status.Conditions)
+		s.Conditions = ownConditions(s.Conditions, w.rec.Conditions)
 	}
 	s.ObservedGeneration = w.pod.Generation
 	s.StartTime = w.rec.StartTime

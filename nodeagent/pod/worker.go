@@ -78,6 +78,7 @@ type worker struct {
 // live is what is known of a container only while this process runs.
 type live struct {
 	op      opKind
+	id      string        // of the instance, from the moment at which it is being made
 	exited  bool          // an exit was seen while an operation was under way
 	ended   chan struct{} // closed when the instance's end was seen; made with each instance
 	kill    *killOrder
@@ -111,7 +112,7 @@ func newWorker(m *Manager, pod *corev1.Pod, rec *podRecord, cp *checkpoint) *wor
 		rec.Containers = map[string]*containerRecord{}
 	}
 	w.writer = newStatusWriter(m, pod)
-	w.publish()
+	w.publish(w.status())
 	return w
 }
 
@@ -218,16 +219,17 @@ func (w *worker) commit() {
 	if w.dead {
 		return
 	}
+	status := w.status()
+	w.rec.Conditions = status.Conditions
 	if err := w.cp.save(w.pod, w.rec); err != nil && w.due("checkpoint") {
 		// What others see goes on: a full disk must not stop the node from telling so.
 		w.log.Error("cannot save pod's state", "error", err)
 		w.pause("checkpoint", time.Minute)
 	}
-	w.publish()
+	w.publish(status)
 }
 
-func (w *worker) publish() {
-	status := w.status()
+func (w *worker) publish(status *corev1.PodStatus) {
 	pod := w.pod.DeepCopy()
 	pod.Status = *status
 	w.mu.Lock()
@@ -332,16 +334,13 @@ func (w *worker) byID(id string) (string, *containerRecord) {
 	return "", nil
 }
 
-// exited takes the news of a container's end.
+// exited takes the news of a container's end, which may come before its start is on record.
 func (w *worker) exited(id string) {
-	name, c := w.byID(id)
-	if c == nil || c.terminated() {
-		return
-	}
-	l := w.liveOf(name)
-	if !l.exited {
-		l.exited = true
-		close(l.ended)
+	for _, l := range w.live {
+		if l.id == id && !l.exited {
+			l.exited = true
+			close(l.ended)
+		}
 	}
 }
 

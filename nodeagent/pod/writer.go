@@ -26,7 +26,7 @@ type statusWriter struct {
 
 	mu      sync.Mutex
 	want    *corev1.PodStatus
-	api     *corev1.PodStatus // as the API has it, as far as is known
+	api     *corev1.PodStatus // as the API has it, as far as is known; nil: not seen yet, and nothing is sent
 	busy    bool              // a request is under way: what the watch shows may be older than its answer
 	gone    bool
 	waiters []chan error // of flush; capacity 1 each, written once
@@ -41,7 +41,7 @@ const (
 
 func newStatusWriter(m *Manager, pod *corev1.Pod) *statusWriter {
 	return &statusWriter{
-		m: m, namespace: pod.Namespace, name: pod.Name, uid: pod.UID, api: pod.Status.DeepCopy(),
+		m: m, namespace: pod.Namespace, name: pod.Name, uid: pod.UID,
 		wake: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 }
@@ -61,6 +61,7 @@ func (s *statusWriter) observe(pod *corev1.Pod) {
 		s.api = pod.Status.DeepCopy()
 	}
 	s.mu.Unlock()
+	s.poke()
 }
 
 func (s *statusWriter) poke() {
@@ -138,6 +139,10 @@ func (s *statusWriter) write(ctx context.Context) error {
 		for _, w := range waiters {
 			w <- nil
 		}
+		return nil
+	}
+	if api == nil {
+		s.mu.Unlock()
 		return nil
 	}
 	s.busy = true

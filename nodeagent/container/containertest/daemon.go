@@ -144,3 +144,19 @@ func mountsBelow(dir string) ([]string, error) {
 	slices.Reverse(out)
 	return out, nil
 }
+
+// PowerOff ends everything as a loss of power does: containerd, shims, containers, mounts, and the runtime's state
+// directory, which is in memory on a real host. Restart is the next boot.
+func (d *Daemon) PowerOff() {
+	d.Kill()
+	killShims(d.Socket)
+	mounts, err := mountsBelow(d.Dir)
+	if err != nil {
+		return
+	}
+	for _, m := range mounts {
+		_ = unix.Unmount(m, unix.MNT_DETACH)
+	}
+	_ = os.RemoveAll(d.StateDir())
+	_ = os.RemoveAll(filepath.Join(d.Dir, "state"))
+}

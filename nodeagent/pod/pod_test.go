@@ -1,0 +1,520 @@
+package pod_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/stream"
+)
+
+func TestPodRuns(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("a", "echo hello; "+idle))
+	p := g.await("a", "ready", isReady)
+	cs := statusOf(p, "c")
+	if p.Status.Phase != corev1.PodRunning || p.Status.PodIP == "" || p.Status.PodIPs[0].IP != p.Status.PodIP || p.Status.HostIP != "192.0.2.1" || p.Status.StartTime == nil {
+		t.Errorf("status %+v", p.Status)
+	}
+	if !cs.Ready || cs.Started == nil || !*cs.Started || cs.RestartCount != 0 || cs.State.Running == nil ||
+		!strings.HasPrefix(cs.ContainerID, "containerd://") || cs.Image != testImage || !strings.HasPrefix(cs.ImageID, "localhost/bb@sha256:") {
+		t.Errorf("container status %+v", cs)
+	}
+	for _, c := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady, corev1.PodReadyToStartContainers} {
+		if got := condition(p, c); got.Status != corev1.ConditionTrue || got.LastTransitionTime.IsZero() {
+			t.Errorf("condition %s: %+v", c, got)
+		}
+	}
+	g.eventually("log", func() bool { return g.logs("a", "c", corev1.PodLogOptions{}) == "hello\n" })
+	for _, e := range []string{"Pulled Container image", "Created ", "Started "} {
+		if !g.events.has(e) {
+			t.Errorf("no event %q in %q", e, g.events.events)
+		}
+	}
+	g.remove("a", 5)
+	g.awaitGone("a")
+	for _, dir := range []string{filepath.Join(g.dir, "data/pods", string(p.UID)), filepath.Join(daemon.StateDir(), "ns", string(p.UID)), filepath.Join(g.volumes.dir, string(p.UID)), filepath.Join(g.dir, "log", "default_a_"+string(p.UID))} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", dir, err)
+		}
+	}
+	if list, err := g.rt.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("containers left: %v %v", list, err)
+	}
+}
+
+func TestEnvironmentAndFiles(t *testing.T) {
+	g := newRig(t)
+	g.objects.maps["cm"] = &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "cm"}, Data: map[string]string{"k": "v"}}
+	g.start()
+	g.create(newPod("e", "echo $IP $FROM $MORE; cat /etc/resolv.conf; grep -c $IP /etc/hosts; cat /etc/hostname; echo bye > /dev/termination-log", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.Containers[0].Env = []corev1.EnvVar{
+			{Name: "IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}},
+			{Name: "FROM", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}, Key: "k"}}},
+			{Name: "MORE", Value: "$(FROM)$(NONE)$$(FROM)"},
+		}
+	}))
+	p := g.await("e", "succeeded", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+	want := p.Status.PodIP + " v v$(NONE)$(FROM)\nsearch default.svc.cluster.local svc.cluster.local cluster.local"
+	if out := g.logs("e", "", corev1.PodLogOptions{}); !strings.HasPrefix(out, want) || !strings.Contains(out, "nameserver 169.254.20.10\noptions ndots:5\n1\ne\n") {
+		t.Errorf("output %q", out)
+	}
+	if s := statusOf(p, "c").State.Terminated; s == nil || s.Message != "bye\n" || s.Reason != "Completed" {
+		t.Errorf("state %+v", s)
+	}
+	if c := condition(p, corev1.PodReady); c.Status != corev1.ConditionFalse || c.Reason != "PodCompleted" {
+		t.Errorf("ready %+v", c)
+	}
+}
+
+func TestInitAndSidecar(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	always := corev1.ContainerRestartPolicyAlways
+	mount := []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}
+	g.create(newPod("i", "echo main >> /v/order; nc -l -p 81 -e true; cat /v/order; sleep 0.1; echo end >> /v/order", func(p *corev1.Pod) {
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Spec.Volumes = []corev1.Volume{{Name: "v"}}
+		one, side, two := shell("one", "sleep 0.1; echo one >> /v/order"), shell("side", "echo side >> /v/order; touch /dev/shm/x; until nc 127.0.0.1 81; do sleep 0.01; done; trap 'echo term >> /v/order; exit 0' TERM; while :; do sleep 0.05; done"), shell("two", "until grep side /v/order; do sleep 0.01; done; ls /dev/shm; echo two >> /v/order")
+		side.RestartPolicy = &always
+		p.Spec.InitContainers = []corev1.Container{one, side, two}
+		for i := range p.Spec.InitContainers {
+			p.Spec.InitContainers[i].VolumeMounts = mount
+		}
+		p.Spec.Containers[0].VolumeMounts = mount
+	}))
+	p := g.await("i", "initializing", func(p *corev1.Pod) bool {
+		return condition(p, corev1.PodInitialized).Reason == "ContainersNotInitialized"
+	})
+	if s := statusOf(p, "c").State.Waiting; s == nil || s.Reason != "PodInitializing" {
+		t.Errorf("main container %+v", statusOf(p, "c"))
+	}
+	p = g.await("i", "succeeded", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodSucceeded })
+	if out := g.logs("i", "c", corev1.PodLogOptions{}); out != "one\nside\ntwo\nmain\n" {
+		t.Errorf("order %q", out)
+	}
+	if out := g.logs("i", "two", corev1.PodLogOptions{}); !strings.HasSuffix(out, "x\n") {
+		t.Errorf("shared memory %q", out)
+	}
+	if s := statusOf(p, "side").State.Terminated; s == nil || s.ExitCode != 0 {
+		t.Errorf("sidecar %+v", statusOf(p, "side"))
+	}
+}
+
+func TestCrashLoop(t *testing.T) {
+	g := newRig(t)
+	fake := clocktesting.NewFakeClock(time.Now())
+	g.clock = fake
+	g.start()
+	g.create(newPod("x", "echo try; exit 3"))
+	crashed := func(restarts int32) func(*corev1.Pod) bool {
+		return func(p *corev1.Pod) bool {
+			s := statusOf(p, "c")
+			return s.RestartCount == restarts && s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff"
+		}
+	}
+	// The first restart comes at once, each further one after twice the time.
+	for i, delay := range []time.Duration{10 * time.Second, 20 * time.Second, 40 * time.Second} {
+		p := g.await("x", "in back-off", crashed(int32(i+1)))
+		s := statusOf(p, "c")
+		if s.LastTerminationState.Terminated == nil || s.LastTerminationState.Terminated.ExitCode != 3 || !strings.Contains(s.State.Waiting.Message, "back-off "+delay.String()) {
+			t.Errorf("state %+v", s)
+		}
+		if p.Status.Phase != corev1.PodRunning || isReady(p) {
+			t.Errorf("phase %s", p.Status.Phase)
+		}
+		fake.Step(delay - 2*time.Second)
+		if crashed(int32(i+1))(g.get("x")) == false {
+			t.Errorf("restarted before %v", delay)
+		}
+		fake.Step(3 * time.Second)
+	}
+	if !g.events.has("BackOff Back-off restarting failed container c in pod x_default(") {
+		t.Errorf("events %q", g.events.events)
+	}
+	if out := g.logs("x", "c", corev1.PodLogOptions{Previous: true}); out != "try\n" {
+		t.Errorf("previous log %q", out)
+	}
+}
+
+func TestFailures(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	waiting := func(reason string) func(*corev1.Pod) bool {
+		return func(p *corev1.Pod) bool {
+			s := statusOf(p, "c").State.Waiting
+			return s != nil && s.Reason == reason
+		}
+	}
+	t.Run("image never", func(t *testing.T) {
+		g.create(newPod("never", "", func(p *corev1.Pod) {
+			p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = "localhost/none:1", corev1.PullNever
+		}))
+		g.await("never", "refused", waiting("ErrImageNeverPull"))
+	})
+	t.Run("pull", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		g.must(err)
+		g.must(l.Close())
+		g.create(newPod("pull", "", func(p *corev1.Pod) { p.Spec.Containers[0].Image = l.Addr().String() + "/none:1" }))
+		g.await("pull", "failed", waiting("ErrImagePull"))
+		g.await("pull", "backed off", waiting("ImagePullBackOff"))
+	})
+	t.Run("image name", func(t *testing.T) {
+		g.create(newPod("name", "", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "UPPER:::1" }))
+		g.await("name", "refused", waiting("InvalidImageName"))
+	})
+	t.Run("config", func(t *testing.T) {
+		g.create(newPod("config", idle, func(p *corev1.Pod) {
+			p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "later"}}}}
+		}))
+		g.await("config", "waits", waiting("CreateContainerConfigError"))
+		g.objects.mu.Lock()
+		g.objects.maps["later"] = &corev1.ConfigMap{}
+		g.objects.mu.Unlock()
+		g.await("config", "ready", isReady)
+	})
+	t.Run("command", func(t *testing.T) {
+		g.create(newPod("cmd", "", func(p *corev1.Pod) {
+			p.Spec.RestartPolicy = corev1.RestartPolicyNever
+			p.Spec.Containers[0].Command = []string{"/none"}
+		}))
+		p := g.await("cmd", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+		if s := statusOf(p, "c"); s.LastTerminationState.Terminated == nil && (s.State.Terminated == nil || s.State.Terminated.ExitCode != 128 || s.State.Terminated.Reason != "StartError") {
+			t.Errorf("state %+v", s)
+		}
+	})
+	t.Run("deadline", func(t *testing.T) {
+		g.create(newPod("deadline", idle, func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr(int64(1)) }))
+		p := g.await("deadline", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+		if p.Status.Reason != "DeadlineExceeded" {
+			t.Errorf("reason %s", p.Status.Reason)
+		}
+	})
+	t.Run("admission", func(t *testing.T) {
+		g.node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
+			corev1.ResourceCPU: resource.MustParse("1"), corev1.ResourcePods: resource.MustParse("100")}}}
+		g.create(newPod("big", idle, func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}
+		}))
+		p := g.await("big", "refused", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
+		if p.Status.Reason != "OutOfcpu" || !strings.Contains(p.Status.Message, "requested: 2000, used: 0, capacity: 1000") {
+			t.Errorf("%s: %s", p.Status.Reason, p.Status.Message)
+		}
+	})
+}
+
+func TestGracefulTermination(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("g", "trap 'echo term; sleep 0.2; echo done; exit 0' TERM; echo up; while :; do sleep 0.02; done", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{
+			PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/bin/sh", "-c", "echo post > /proc/1/fd/1"}}},
+			PreStop:   &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"/bin/sh", "-c", "echo pre > /proc/1/fd/1"}}},
+		}
+	}))
+	g.await("g", "ready", isReady)
+	g.eventually("up", func() bool {
+		out := g.logs("g", "", corev1.PodLogOptions{})
+		return strings.Contains(out, "up") && strings.Contains(out, "post")
+	})
+	var followed bytes.Buffer
+	done := make(chan error, 1)
+	go func() {
+		done <- g.m.Logs(t.Context(), "default", "g", "", &corev1.PodLogOptions{Follow: true}, &followed)
+	}()
+	// The final status must be written before the pod is deleted: a finalizer of the test's keeps the object to see it.
+	g.remove("g", 10)
+	g.awaitGone("g")
+	g.must(<-done)
+	if out := followed.String(); !strings.HasSuffix(out, "pre\nterm\ndone\n") {
+		t.Errorf("output %q", out)
+	}
+	var final corev1.PodPhase
+	for _, a := range g.client.Actions() {
+		if pa, ok := a.(interface{ GetPatch() []byte }); ok && bytes.Contains(pa.GetPatch(), []byte(`"phase":"Succeeded"`)) {
+			final = corev1.PodSucceeded
+		}
+	}
+	if final != corev1.PodSucceeded {
+		t.Error("no final status was written before the deletion")
+	}
+}
+
+func TestKillAfterGrace(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("k", "trap '' TERM; while :; do sleep 0.02; done"))
+	g.await("k", "ready", isReady)
+	start := time.Now()
+	g.remove("k", 30)
+	g.eventually("killing", func() bool { return g.events.has("Killing Stopping container c") })
+	g.remove("k", 1) // somebody is in a hurry now
+	g.awaitGone("k")
+	if d := time.Since(start); d < 900*time.Millisecond || d > 5*time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func TestProbes(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("p", "trap 'exit 7' TERM; while :; do sleep 0.02; done", func(p *corev1.Pod) {
+		p.Spec.Containers[0].ReadinessProbe, p.Spec.Containers[0].LivenessProbe, p.Spec.Containers[0].StartupProbe = &corev1.Probe{}, &corev1.Probe{}, &corev1.Probe{}
+	}))
+	p := g.await("p", "running", func(p *corev1.Pod) bool { return statusOf(p, "c").State.Running != nil })
+	if s := statusOf(p, "c"); s.Ready || *s.Started || condition(p, corev1.PodReady).Reason != "ContainersNotReady" {
+		t.Errorf("before probes %+v", s)
+	}
+	id := strings.TrimPrefix(statusOf(p, "c").ContainerID, "containerd://")
+	send := func(k probe.Kind, ok bool) {
+		g.prober.results <- probe.Result{Pod: p.UID, Container: "c", ContainerID: id, Kind: k, OK: ok, Message: "why"}
+	}
+	send(probe.Startup, true)
+	g.await("p", "started", func(p *corev1.Pod) bool { return *statusOf(p, "c").Started && !isReady(p) })
+	send(probe.Readiness, true)
+	g.await("p", "ready", isReady)
+	send(probe.Readiness, false)
+	g.await("p", "unready", func(p *corev1.Pod) bool { return !isReady(p) })
+	send(probe.Liveness, false)
+	p = g.await("p", "restarted", func(p *corev1.Pod) bool { s := statusOf(p, "c"); return s.RestartCount == 1 && s.State.Running != nil })
+	if last := statusOf(p, "c").LastTerminationState.Terminated; last == nil || last.ExitCode != 7 {
+		t.Errorf("last state %+v", last)
+	}
+	for _, e := range []string{"Unhealthy Readiness probe failed: why", "Unhealthy Liveness probe failed: why", "Killing Container c failed liveness probe, will be restarted"} {
+		if !g.events.has(e) {
+			t.Errorf("no event %q", e)
+		}
+	}
+}
+
+// TestAgentRestart lets the agent die under a running pod and expects that nothing of it shows.
+func TestAgentRestart(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("r", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done", func(p *corev1.Pod) { p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{} }))
+	p := g.await("r", "running", func(p *corev1.Pod) bool { return statusOf(p, "c").State.Running != nil })
+	g.prober.results <- probe.Result{Pod: p.UID, Container: "c", ContainerID: strings.TrimPrefix(statusOf(p, "c").ContainerID, "containerd://"), Kind: probe.Readiness, OK: true}
+	before := g.await("r", "ready", isReady)
+	g.stop()
+	g.client.ClearActions()
+	lines := strings.Count(readFile(t, g.logFile(before, 0)), "\n")
+	g.start()
+	g.eventually("log goes on", func() bool { return strings.Count(readFile(t, g.logFile(before, 0)), "\n") > lines+5 })
+	g.eventually("probed again", func() bool {
+		g.prober.mu.Lock()
+		defer g.prober.mu.Unlock()
+		return len(g.prober.targets) == 1
+	})
+	after := g.get("r")
+	if b, a := statusOf(before, "c"), statusOf(after, "c"); b.ContainerID != a.ContainerID || a.RestartCount != 0 || !a.Ready || !isReady(after) {
+		t.Errorf("before %+v, after %+v", b, a)
+	}
+	for _, a := range g.client.Actions() {
+		if pa, ok := a.(interface{ GetPatch() []byte }); ok {
+			t.Errorf("status changed: %s", pa.GetPatch())
+		}
+	}
+	// One that ends while nobody looks is found and restarted.
+	g.stop()
+	id := strings.TrimPrefix(statusOf(after, "c").ContainerID, "containerd://")
+	g.build()
+	g.must(g.rt.Signal(t.Context(), id, syscall.SIGKILL))
+	g.eventually("end", func() bool { st, err := g.rt.Inspect(t.Context(), id); return err == nil && st.Status == "stopped" })
+	g.must(g.rt.Close())
+	g.start()
+	p = g.await("r", "restarted", func(p *corev1.Pod) bool {
+		return statusOf(p, "c").RestartCount == 1 && statusOf(p, "c").State.Running != nil
+	})
+	if last := statusOf(p, "c").LastTerminationState.Terminated; last == nil || last.ExitCode != 137 {
+		t.Errorf("last state %+v", last)
+	}
+}
+
+func (g *rig) logFile(p *corev1.Pod, attempt int) string {
+	return filepath.Join(g.dir, "log", fmt.Sprintf("default_%s_%s/c/%d.log", p.Name, p.UID, attempt))
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// TestContainerdKilled kills containerd under a pod; the container must not notice, and its end be seen afterwards.
+func TestContainerdKilled(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("d", idle))
+	before := g.await("d", "ready", isReady)
+	pid := g.pid(before)
+	daemon.Kill()
+	g.create(newPod("while-away", idle))
+	g.must(daemon.Restart())
+	g.await("while-away", "ready", isReady)
+	if after := g.get("d"); !isReady(after) || statusOf(after, "c").RestartCount != 0 || g.pid(after) != pid {
+		t.Errorf("pod did not stay as it was: %+v", after.Status)
+	}
+	daemon.Kill()
+	g.must(syscall.Kill(pid, syscall.SIGKILL)) // it ends while containerd is away
+	g.must(daemon.Restart())
+	p := g.await("d", "restarted", func(p *corev1.Pod) bool { s := statusOf(p, "c"); return s.RestartCount == 1 && s.State.Running != nil })
+	if last := statusOf(p, "c").LastTerminationState.Terminated; last == nil || last.ExitCode != 137 {
+		t.Errorf("last state %+v", last)
+	}
+}
+
+func (g *rig) pid(p *corev1.Pod) int {
+	g.t.Helper()
+	st, err := g.rt.Inspect(g.t.Context(), strings.TrimPrefix(statusOf(p, "c").ContainerID, "containerd://"))
+	g.must(err)
+	return int(st.PID)
+}
+
+// TestReboot takes away what a reboot does: processes, namespaces, FIFOs.
+func TestReboot(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("b", idle, func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{shell("init", "echo init")} }))
+	before := g.await("b", "ready", isReady)
+	g.stop()
+	daemon.PowerOff()
+	g.must(daemon.Restart())
+	g.start()
+	p := g.await("b", "ready again", func(p *corev1.Pod) bool { return isReady(p) && statusOf(p, "c").RestartCount == 1 })
+	if last := statusOf(p, "c").LastTerminationState.Terminated; last == nil || last.ExitCode != 255 || last.Reason != "Unknown" {
+		t.Errorf("last state %+v", last)
+	}
+	if statusOf(p, "init").RestartCount != 1 || statusOf(p, "c").ContainerID == statusOf(before, "c").ContainerID {
+		t.Errorf("init container did not run again: %+v", p.Status.InitContainerStatuses)
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	p := g.create(newPod("o", idle))
+	g.await("o", "ready", isReady)
+	g.stop()
+	g.must(g.client.CoreV1().Pods("default").Delete(t.Context(), "o", metav1.DeleteOptions{}))
+	g.must(os.RemoveAll(filepath.Join(g.dir, "data/pods", string(p.UID)))) // not even a checkpoint is left
+	g.start()
+	g.eventually("orphan removed", func() bool {
+		list, err := g.rt.List(t.Context())
+		boxes, _ := g.rt.Sandboxes()
+		return err == nil && len(list) == 0 && len(boxes) == 0 && len(g.network.Attached()) == 0
+	})
+}
+
+func TestForcedDeletion(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("f", idle))
+	g.await("f", "ready", isReady)
+	g.must(g.client.CoreV1().Pods("default").Delete(t.Context(), "f", metav1.DeleteOptions{}))
+	g.awaitGone("f")
+	if list, err := g.rt.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("containers left: %v %v", list, err)
+	}
+}
+
+func TestStreams(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	g.create(newPod("s", "nc -ll -p 8080 -e cat & for i in 1 2 3; do echo line $i; done; "+idle))
+	p := g.await("s", "ready", isReady)
+	var out bytes.Buffer
+	code, err := g.m.Exec(t.Context(), "default", "s", "c", []string{"/bin/sh", "-c", "hostname; exit 5"}, stream.Streams{Stdout: &out})
+	if err != nil || code != 5 || out.String() != "s\n" {
+		t.Errorf("exec: %d %q %v", code, &out, err)
+	}
+	g.eventually("log", func() bool { return strings.Contains(g.logs("s", "", corev1.PodLogOptions{}), "line 3") })
+	for _, tt := range []struct {
+		opts corev1.PodLogOptions
+		want string
+	}{
+		{corev1.PodLogOptions{TailLines: ptr(int64(1))}, "line 3\n"},
+		{corev1.PodLogOptions{TailLines: ptr(int64(0))}, ""},
+		{corev1.PodLogOptions{LimitBytes: ptr(int64(8))}, "line 1\nl"},
+		{corev1.PodLogOptions{SinceTime: &metav1.Time{Time: time.Now().Add(time.Hour)}}, ""},
+		{corev1.PodLogOptions{Stream: ptr(corev1.LogStreamStderr)}, ""},
+		{corev1.PodLogOptions{Previous: true}, "error: previous terminated container \"c\" in pod \"s\" not found"},
+	} {
+		if got := g.logs("s", "", tt.opts); got != tt.want {
+			t.Errorf("logs %+v: %q, want %q", tt.opts, got, tt.want)
+		}
+	}
+	here, there := net.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- g.m.PortForward(t.Context(), "default", "s", 8080, there) }()
+	_, err = here.Write([]byte("echo"))
+	g.must(err)
+	buf := make([]byte, 4)
+	_, err = here.Read(buf)
+	g.must(err)
+	g.must(here.Close())
+	if err := <-done; err != nil || string(buf) != "echo" {
+		t.Errorf("port-forward: %q %v", buf, err)
+	}
+	g.change("s", func(p *corev1.Pod) {
+		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon(shell("debug", "ps | grep -c '[n]c -l'")), TargetContainerName: "c"}}
+	})
+	p = g.await("s", "debugged", func(p *corev1.Pod) bool { return statusOf(p, "debug").State.Terminated != nil })
+	if out := g.logs("s", "debug", corev1.PodLogOptions{}); strings.TrimSpace(out) == "0" || !isReady(p) {
+		t.Errorf("debug container saw %q", out)
+	}
+}
+
+// TestSpeed is a regression guard with room for a busy machine; the figures are in its log.
+func TestSpeed(t *testing.T) {
+	g := newRig(t)
+	g.start()
+	var took []time.Duration
+	for i := range 10 {
+		name := fmt.Sprintf("one-%d", i)
+		start := time.Now()
+		g.create(newPod(name, idle))
+		g.await(name, "ready", isReady)
+		took = append(took, time.Since(start))
+		g.remove(name, 5)
+		g.awaitGone(name)
+	}
+	slices.Sort(took)
+	start := time.Now()
+	for i := range 30 {
+		g.create(newPod(fmt.Sprintf("many-%d", i), idle))
+	}
+	for i := range 30 {
+		g.await(fmt.Sprintf("many-%d", i), "ready", isReady)
+	}
+	all := time.Since(start)
+	start = time.Now()
+	for i := range 30 {
+		g.remove(fmt.Sprintf("many-%d", i), 5)
+	}
+	for i := range 30 {
+		g.awaitGone(fmt.Sprintf("many-%d", i))
+	}
+	t.Logf("one pod: p50 %v, worst %v; 30 at once: %v; their end: %v", took[len(took)/2], took[len(took)-1], all, time.Since(start))
+	if took[len(took)/2] > time.Second || all > 15*time.Second {
+		t.Error("far slower than it ought to be")
+	}
+}
