@@ -57,7 +57,7 @@ func (b *Bridge) detach(uid types.UID) error {
 	if err := b.rules.closePorts(uid); err != nil {
 		return fmt.Errorf("cannot close host ports of pod %s: %w", uid, err)
 	}
-	if err := b.removeLink(vethName(uid)); err != nil {
+	if err := b.reaper.remove(vethName(uid)); err != nil {
 		return err
 	}
 	return b.records.release(uid)
@@ -71,17 +71,6 @@ func (b *Bridge) Attached() map[types.UID][]netip.Addr {
 		out[rec.UID] = []netip.Addr{rec.Address}
 	}
 	return out
-}
-
-func (b *Bridge) removeLink(name string) error {
-	link, err := b.handle.LinkByName(name)
-	if err == nil {
-		err = b.handle.LinkDel(link)
-	}
-	if err != nil && !isNotFound(err) {
-		return fmt.Errorf("cannot remove link %s: %w", name, err)
-	}
-	return nil
 }
 
 // connect makes the pod's link unless it is there already.
@@ -138,7 +127,7 @@ func (b *Bridge) connected(rec record, name string, inside *netlink.Handle) (boo
 			return false, fmt.Errorf("cannot remove the pod's former link: %w", err)
 		}
 	}
-	return false, b.removeLink(name)
+	return false, b.reaper.remove(name)
 }
 
 // configure sets addresses and routes inside the pod; each step may have been done before.

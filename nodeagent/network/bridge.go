@@ -24,6 +24,7 @@ import (
 type Bridge struct {
 	cfg     Config
 	handle  *netlink.Handle // bound to the network namespace that New ran in
+	reaper  *reaper
 	rules   *rules
 	records *records
 	mtu     int
@@ -53,6 +54,9 @@ func New(cfg Config) (_ *Bridge, err error) {
 			b.Close()
 		}
 	}()
+	if b.reaper, err = openReaper(b.handle); err != nil {
+		return nil, err
+	}
 	if b.records, err = openRecords(cfg.recordDir(), cfg.NodePodCIDR); err != nil {
 		return nil, err
 	}
@@ -71,6 +75,9 @@ func New(cfg Config) (_ *Bridge, err error) {
 // Close releases sockets. Links, addresses and rules stay: running pods keep their network.
 func (b *Bridge) Close() {
 	b.handle.Close()
+	if b.reaper != nil {
+		b.reaper.close()
+	}
 	if b.rules != nil {
 		b.rules.close()
 	}

@@ -304,28 +304,3 @@ func TestCleanupLeavesNothing(t *testing.T) {
 		t.Errorf("data directory keeps %v, %v", entries, err)
 	}
 }
-
-func BenchmarkAttachDetach(b *testing.B) {
-	host := netlab.New(b).Host("192.0.2.1/24")
-	cfg := Config{NodePodCIDR: netip.MustParsePrefix("10.244.1.0/24"), PodCIDR: netip.MustParsePrefix("10.244.0.0/16"),
-		NodeAddress: netip.MustParseAddr("192.0.2.1"), DataDir: b.TempDir()}
-	var bridge *Bridge
-	host.Do(func() (err error) {
-		bridge, err = New(cfg)
-		return err
-	})
-	defer bridge.Close()
-	for b.Loop() {
-		b.StopTimer()
-		ns := netlab.Namespace(b)
-		b.StartTimer()
-		if _, err := bridge.Attach(b.Context(), Pod{UID: "a"}, ns.Path()); err != nil {
-			b.Fatal(err)
-		}
-		b.StopTimer()
-		if err := bridge.Detach(b.Context(), "a"); err != nil {
-			b.Fatal(err)
-		}
-		b.StartTimer()
-	}
-}

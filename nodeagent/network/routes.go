@@ -21,7 +21,7 @@ type NodeRoute struct {
 // ensureTunnel makes the tunnel's link, or removes a former one in direct mode.
 func (b *Bridge) ensureTunnel() error {
 	if b.cfg.Mode == ModeDirect {
-		return b.removeLink(VXLANName)
+		return b.reaper.remove(VXLANName)
 	}
 	tunnelAddr := b.cfg.NodePodCIDR.Addr()
 	attrs := netlink.NewLinkAttrs()
