@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 )
@@ -15,6 +16,8 @@ import (
 const (
 	// loadPage is how many keys one request of the first fill reads.
 	loadPage = 2000
+	// replay is how many revisions of history the first fill goes back to.
+	replay = 2000
 	// A feed that fails is tried again after this, doubled each time up to the second.
 	retryFirst, retryMost = 50 * time.Millisecond, 5 * time.Second
 	ageEvery              = 30 * time.Second
@@ -47,17 +50,14 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) feed(ctx context.Context) {
 	wait := retryFirst
 	for ctx.Err() == nil {
-		rev, err := s.load(ctx)
+		from, now, err := s.span(ctx)
 		if err == nil {
-			s.own.forget(rev)
-			s.progress.set(rev)
-			select {
-			case <-s.ready:
-			default:
-				close(s.ready)
-			}
+			err = s.load(ctx, from)
+		}
+		if err == nil {
+			s.own.forget(from)
 			wait = retryFirst
-			err = s.follow(ctx)
+			err = s.follow(ctx, from, now)
 		}
 		if ctx.Err() != nil {
 			return
@@ -104,16 +104,37 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// load fills every cache from one revision and returns it.
-func (s *Store) load(ctx context.Context) (int64, error) {
+// span returns the revision to fill the caches from and etcd's current one. The first is some way back, as far as
+// history is kept, so that watches of before a restart can resume: what happened since comes by the watch.
+func (s *Store) span(ctx context.Context) (from, now int64, err error) {
+	resp, err := s.client.Get(ctx, everything, clientv3.WithCountOnly())
+	if err != nil {
+		return 0, 0, fmt.Errorf("cannot read the current revision: %w", err)
+	}
+	now = resp.Header.Revision
+	for back := int64(replay); back > 0; back /= 2 {
+		if now-back < 1 {
+			continue
+		}
+		_, err := s.client.Get(ctx, everything, clientv3.WithCountOnly(), clientv3.WithRev(now-back))
+		if err == nil {
+			return now - back, now, nil
+		}
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return 0, 0, fmt.Errorf("cannot look into the history: %w", err)
+		}
+	}
+	return now, now, nil
+}
+
+// load fills every cache as of a revision.
+func (s *Store) load(ctx context.Context, rev int64) error {
 	l := newLoader(s)
 	g, ctx := errgroup.WithContext(ctx)
 	pages := make(chan []*mvccpb.KeyValue, 1) // closed by the reader; one page is read while one is decoded
-	var rev int64
-	g.Go(func() (err error) {
+	g.Go(func() error {
 		defer close(pages)
-		rev, err = s.readAll(ctx, pages)
-		return err
+		return s.readAll(ctx, rev, pages)
 	})
 	for range loadWorkers {
 		g.Go(func() error {
@@ -124,43 +145,42 @@ func (s *Store) load(ctx context.Context) (int64, error) {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return 0, err
+		return err
 	}
 	for c, got := range l.got {
 		c.replace(got.items, got.broken, rev)
 	}
-	return rev, nil
+	return nil
 }
 
-// readAll sends all keys below the prefix in pages, as they were at one revision.
-func (s *Store) readAll(ctx context.Context, pages chan<- []*mvccpb.KeyValue) (int64, error) {
-	var rev int64
+// readAll sends all keys below the prefix in pages, as they were at a revision.
+func (s *Store) readAll(ctx context.Context, rev int64, pages chan<- []*mvccpb.KeyValue) error {
 	for from := s.prefix; ; {
 		opts := []clientv3.OpOption{
 			clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.prefix)), clientv3.WithLimit(loadPage), clientv3.WithRev(rev),
 		}
 		resp, err := s.client.Get(ctx, from, opts...)
 		if err != nil {
-			return 0, fmt.Errorf("cannot list %s: %w", s.prefix, err)
-		}
-		if rev == 0 {
-			rev = resp.Header.Revision
+			return fmt.Errorf("cannot list %s: %w", s.prefix, err)
 		}
 		select {
 		case pages <- resp.Kvs:
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			return ctx.Err()
 		}
 		if !resp.More || len(resp.Kvs) == 0 {
-			return rev, nil
+			return nil
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
 	}
 }
 
-// follow applies what happens after the last revision that the caches have. It returns when the history is
-// compacted beyond that; other failures it resumes from.
-func (s *Store) follow(ctx context.Context) error {
+// follow applies what happens after from, the revision that the caches were filled at, and opens the store to
+// readers once they have come to now. It returns when the history that it needs is compacted; other failures it
+// resumes from.
+func (s *Store) follow(ctx context.Context, from, now int64) error {
+	s.readyAt = now
+	s.advance(from)
 	wait := retryFirst
 	for {
 		err := s.watchOnce(ctx, func() {
@@ -201,7 +221,7 @@ func (s *Store) watchOnce(ctx context.Context, alive func()) error {
 // applyResponse applies whole revisions: etcd does not split one between responses unless asked to.
 func (s *Store) applyResponse(resp *clientv3.WatchResponse) {
 	if resp.IsProgressNotify() {
-		s.progress.set(resp.Header.Revision)
+		s.advance(resp.Header.Revision)
 		return
 	}
 	if len(resp.Events) == 0 {
@@ -216,7 +236,20 @@ func (s *Store) applyResponse(resp *clientv3.WatchResponse) {
 	for c, updates := range byCache {
 		c.apply(updates)
 	}
-	s.progress.set(resp.Events[len(resp.Events)-1].Kv.ModRevision)
+	s.advance(resp.Events[len(resp.Events)-1].Kv.ModRevision)
+}
+
+// advance says that all caches are current up to a revision. Only the feed calls it.
+func (s *Store) advance(rev int64) {
+	s.progress.set(rev)
+	if rev < s.readyAt {
+		return
+	}
+	select {
+	case <-s.ready:
+	default:
+		close(s.ready)
+	}
 }
 
 // locate returns the cache of a key and the key within it; nil for keys that are not of objects of this store.

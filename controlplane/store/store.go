@@ -91,6 +91,7 @@ type Store struct {
 
 	running  atomic.Bool
 	failed   atomic.Pointer[error] // why the feed does not follow etcd; nil: it does
+	readyAt  int64                 // revision from which on the store is open to readers; the feed's own
 	ready    chan struct{}         // closed by Run after the first fill
 	done     chan struct{}         // closed by Run when it returns
 	starting sync.Mutex            // orders the start of a watch and the end of the store
