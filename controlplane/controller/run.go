@@ -57,6 +57,7 @@ func Run(ctx context.Context, c Config) error {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.APIServerAddresses = reachable(c.APIServerAddresses, c.Logger)
 	g, ctx := errgroup.WithContext(ctx)
 	if c.Recorder == nil {
 		c.Recorder = event.New(c.Client, "controller-manager", c.Logger)
@@ -64,6 +65,19 @@ func Run(ctx context.Context, c Config) error {
 	}
 	g.Go(func() error { return loop.Run(ctx, c.Client, c.Logger, controllers(c)...) })
 	return g.Wait()
+}
+
+// reachable leaves out addresses that mean another host to each pod, which endpoints may not have.
+func reachable(addresses []netip.AddrPort, log *slog.Logger) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, a := range addresses {
+		if ip := a.Addr(); !ip.Is4() || ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() {
+			log.Warn("pods can not reach the API server at this address: advertise another", "address", a.String())
+			continue
+		}
+		out = append(out, a)
+	}
+	return out
 }
 
 func controllers(c Config) []loop.Controller {

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// binders is how many bindings and conditions are written at once.
+	// binders is how many bindings are written at once.
 	binders = 32
 	// enoughNodes is how many nodes that fit are scored: more cost time and gain little. Below it all are.
 	enoughNodes = 100
@@ -53,6 +53,7 @@ type Scheduler struct {
 	cluster *cluster
 	queue   *queue
 	next    int // node to begin with, so that all get their turn
+	news    news
 
 	wake chan struct{} // capacity 1: something may be ready; never closed
 }
@@ -73,7 +74,7 @@ func New(c Config) *Scheduler {
 // leader only. An error says that a watch broke, and that Run may be called again.
 func (s *Scheduler) Run(ctx context.Context) error {
 	s.mu.Lock()
-	s.cluster, s.queue = newCluster(), newQueue()
+	s.cluster, s.queue, s.news = newCluster(), newQueue(), newNews()
 	s.mu.Unlock()
 
 	g, gctx := errgroup.WithContext(ctx)
@@ -108,6 +109,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		s.loop(gctx)
 		return nil
 	})
+	g.Go(func() error {
+		s.tell(gctx)
+		return nil
+	})
 	err := g.Wait()
 	if ctx.Err() != nil {
 		return nil
@@ -126,11 +131,13 @@ func (s *Scheduler) loop(ctx context.Context) {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		write, wait, ok := s.step()
-		if ok {
+		if write != nil {
 			writes.Go(func() error {
 				write(ctx)
 				return nil
 			})
+		}
+		if ok {
 			continue
 		}
 		timer.Reset(wait)
@@ -146,8 +153,8 @@ func (s *Scheduler) loop(ctx context.Context) {
 	}
 }
 
-// step decides about one pod and returns the write that follows from it; false means that none is ready, and
-// wait when one may be.
+// step decides about one pod and returns the write that follows from it, if any; false means that none is
+// ready, and wait when one may be.
 func (s *Scheduler) step() (write func(context.Context), wait time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,7 +170,8 @@ func (s *Scheduler) step() (write func(context.Context), wait time.Duration, ok 
 	node, refused := s.place(e.podInfo)
 	if node == "" {
 		s.queue.park(e, refused.causes)
-		return func(ctx context.Context) { s.refuse(ctx, pod, refused) }, 0, true
+		s.news.add(pod.UID, refused.message())
+		return nil, 0, true
 	}
 	s.cluster.setPod(e.podInfo, node)
 	return func(ctx context.Context) { s.bind(ctx, pod, node) }, 0, true

@@ -5,9 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/pods"
 )
 
 // bind makes an assumed place real, or gives it up.
@@ -35,21 +32,4 @@ func (s *Scheduler) bind(ctx context.Context, pod *corev1.Pod, node string) {
 		return
 	}
 	s.log.Warn("cannot bind pod, will try again", "pod", pod.Name, "namespace", pod.Namespace, "node", node, "error", err)
-}
-
-// refuse tells users why a pod has no node.
-func (s *Scheduler) refuse(ctx context.Context, pod *corev1.Pod, r refusals) {
-	message := r.message()
-	s.events.Warning(pod, "FailedScheduling", "%s", message)
-	next := pod.DeepCopy()
-	changed := pods.SetCondition(next, corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
-	}, s.now())
-	if !changed {
-		return
-	}
-	_, err := client.UpdateStatus(ctx, s.client, next)
-	if err != nil && ctx.Err() == nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		s.log.Warn("cannot write why pod has no node", "pod", pod.Name, "namespace", pod.Namespace, "error", err)
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,11 @@ const (
 	burst      = 25
 	refill     = 5 * time.Minute
 	maxMessage = 1024
+	// Events are written at this rate at most, after a burst: they must not take the place of what they tell of.
+	perSecond = 100
+	atOnce    = 200
+	// droppedEvery is how often it is logged that events were dropped.
+	droppedEvery = time.Minute
 	// stopTimeout is how long events that wait are still written after the end.
 	stopTimeout = 2 * time.Second
 )
@@ -154,45 +160,72 @@ func (q *pipe) allow(key string, now time.Time) bool {
 // Run writes events until ctx ends, and then what still waits, for at most two seconds.
 func (r *Recorder) Run(ctx context.Context) error {
 	q := r.queue
+	limit := rate.NewLimiter(perSecond, atOnce)
+	dropped := time.NewTicker(droppedEvery)
+	defer dropped.Stop()
+	for ctx.Err() == nil {
+		select {
+		case e := <-q.events:
+			if limit.Wait(ctx) != nil { // ctx has ended
+				q.writeRest(ctx, e)
+				return nil
+			}
+			q.write(ctx, e)
+		case <-dropped.C:
+			q.logDropped()
+		case <-ctx.Done():
+		}
+	}
+	q.writeRest(ctx)
+	return nil
+}
+
+// writeRest writes what waits when ctx has ended.
+func (q *pipe) writeRest(ctx context.Context, first ...*corev1.Event) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	for _, e := range first {
+		if !q.write(ctx, e) {
+			return
+		}
+	}
 	for {
 		select {
 		case e := <-q.events:
-			q.write(ctx, e)
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-			defer cancel()
-			for {
-				select {
-				case e := <-q.events:
-					q.write(last, e)
-				default:
-					return nil
-				}
+			if !q.write(ctx, e) { // the API is gone too
+				return
 			}
+		default:
+			return
 		}
 	}
 }
 
-func (q *pipe) write(ctx context.Context, e *corev1.Event) {
+func (q *pipe) logDropped() {
 	q.mu.Lock()
 	dropped := q.dropped
 	q.dropped = 0
 	q.mu.Unlock()
 	if dropped > 0 {
-		q.log.Warn("events were dropped: more than can be written", "count", dropped)
+		q.log.Warn("events were dropped: more than may be written", "count", dropped)
 	}
+}
+
+// write writes one event and says whether that succeeded.
+func (q *pipe) write(ctx context.Context, e *corev1.Event) bool {
 	key := strings.Join([]string{e.Source.Component, string(e.InvolvedObject.UID), e.InvolvedObject.Name, e.Type, e.Reason, e.Message}, "\x00")
 	stored, err := q.store(ctx, q.known[key], e)
 	if err != nil {
 		if ctx.Err() == nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			q.log.Warn("cannot write event", "object", e.InvolvedObject.Name, "namespace", e.Namespace, "reason", e.Reason, "message", e.Message, "error", err)
 		}
-		return
+		return false
 	}
 	if len(q.known) >= maxKnown {
 		q.known = map[string]*corev1.Event{}
 	}
 	q.known[key] = stored
+	return true
 }
 
 // store counts up the Event that is there already, or creates one.
