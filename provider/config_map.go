@@ -10,5 +10,6 @@ import (
 var newConfigMap = kube.Resource(kube.Descriptor{
 	Object:      &corev1.ConfigMap{},
 	Namespaced:  true,
+	Frozen:      []string{"immutable", "data", "binary_data"},
 	Description: "Configuration for pods to read, as environment variables or files.",
 })

@@ -186,3 +186,33 @@ func TestSecretIsNowhereInState(t *testing.T) {
 		resource.TestStep{ResourceName: "fairlead_secret.web", ImportState: true, ImportStateVerify: true},
 	)
 }
+
+func TestDeletionThatHangsSaysWhy(t *testing.T) {
+	config := startAPI(t)
+	app := `resource "fairlead_config_map" "app" {
+  metadata = { name = "app", finalizers = ["example.com/hold"] }
+  timeouts = { delete = "1s" }
+}`
+	other := `resource "fairlead_config_map" "other" { metadata = { name = "other" } }`
+	runSteps(t, config,
+		resource.TestStep{Config: app},
+		resource.TestStep{Config: other, ExpectError: regexp.MustCompile(`(?s)Cannot delete config map default/app in time.*finalizers: \[example.com/hold\]`)},
+		resource.TestStep{PreConfig: patch(t, config, configMapPath, "holder", `{"metadata":{"finalizers":null}}`), Config: other},
+	)
+}
+
+func TestImmutableIsReplaced(t *testing.T) {
+	config := startAPI(t)
+	frozen := func(value string) string {
+		return fmt.Sprintf(`resource "fairlead_config_map" "app" {
+  metadata  = { name = "app" }
+  data      = { a = "%s" }
+  immutable = true
+}`, value)
+	}
+	replace := []plancheck.PlanCheck{plancheck.ExpectResourceAction("fairlead_config_map.app", plancheck.ResourceActionDestroyBeforeCreate)}
+	runSteps(t, config,
+		resource.TestStep{Config: frozen("1")},
+		resource.TestStep{Config: frozen("2"), ConfigPlanChecks: resource.ConfigPlanChecks{PreApply: replace}},
+	)
+}

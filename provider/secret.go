@@ -14,5 +14,6 @@ var newSecret = kube.Resource(kube.Descriptor{
 		"Terraform 1.11 or later is needed.",
 	Omit:      []string{"string_data"}, // data_wo takes plain text
 	Immutable: []string{"type"},
+	Frozen:    []string{"immutable", "data_wo_version"},
 	WriteOnly: []kube.WriteOnly{{Field: "data", Text: "data_wo", Base64: "binary_data_wo", Version: "data_wo_version"}},
 })

@@ -31,6 +31,9 @@ type Descriptor struct {
 	Defaults []Default
 	// Immutable names paths whose change replaces the object; name and namespace always do.
 	Immutable []string
+	// Frozen names paths whose change replaces the object once it says of itself that it is immutable. Of write-only
+	// values the version is meant.
+	Frozen []string
 	// Sensitive names paths that are not shown.
 	Sensitive []string
 	// WriteOnly replaces maps of bytes at the top of the object by write-only attributes.

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -90,4 +91,30 @@ func TestOnlyConfiguredFieldsAreApplied(t *testing.T) {
 	if _, err := k.root.object(config, build(t, k.root.tf, `{"metadata": {"name": "<unknown>"}}`)); err == nil {
 		t.Error("an unknown value was encoded")
 	}
+}
+
+func FuzzRefresh(f *testing.F) {
+	for _, seed := range []string{
+		`{}`, `null`, `{"spec": {"ports": [{"port": 80, "nodePort": 1}], "clusterIP": ""}}`, `{"spec": []}`, `{"metadata": {"labels": {"a": 1}}}`, `{"spec": {"ports": [1, null]}}`,
+	} {
+		f.Add(seed)
+	}
+	k := testEngine(f, "Service")
+	prior := build(f, k.root.tf, `{"metadata": {"name": "web", "labels": {"a": "b"}, "finalizers": ["x"]}, "spec": {"selector": {"a": "b"}, "external_ips": ["1.2.3.4"],
+		"ports": [{"port": 80, "target_port": "8080"}], "session_affinity_config": {"client_ip": {"timeout_seconds": 1}}}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		var live any
+		if json.Unmarshal([]byte(text), &live) != nil {
+			return
+		}
+		live = integers(live)
+		state, err := k.root.refresh(prior, live, false)
+		if err != nil {
+			return // it says that the server's answer does not fit
+		}
+		again, err := k.root.refresh(state, live, false)
+		if err != nil || !again.Equal(state) {
+			t.Errorf("a second look differs: %v: %v, %v", err, plain(state), plain(again))
+		}
+	})
 }

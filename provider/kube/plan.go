@@ -21,6 +21,13 @@ func (p *planner) complete(root *node, plan tftypes.Value) tftypes.Value {
 	if !p.prior.Null() && !p.sameCluster(cluster, before) {
 		p.replace = append(p.replace, path.Root(attrCluster))
 	}
+	if p.prior.At("immutable").Bool() {
+		for _, name := range p.desc.Frozen {
+			if !ViewOf(plan).At(name).same(p.prior.At(name)) {
+				p.replace = append(p.replace, PathOf(name))
+			}
+		}
+	}
 	return withMember(plan, attrID, p.id(plan))
 }
 
@@ -164,8 +171,7 @@ func (p *planner) computed(f *field, planned, prior tftypes.Value, existed bool)
 // changed reports whether the configuration at one of the paths differs from the state.
 func (p *planner) changed(paths []string) bool {
 	for _, at := range paths {
-		now, before := p.config.At(at), p.prior.At(at)
-		if now.Null() != before.Null() || !now.Null() && !now.value.Equal(before.value) {
+		if !p.config.At(at).same(p.prior.At(at)) {
 			return true
 		}
 	}

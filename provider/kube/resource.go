@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -137,8 +138,13 @@ func (r *kubeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	resp.State.Raw = r.settle(ctx, c, req.Plan.Raw, live, &resp.Diagnostics)
 }
 
+// readTimeout is for connecting to a cluster, over SSH perhaps, and one request with its retries.
+const readTimeout = 2 * time.Minute
+
 // Read lays the live values over the state. Only an object that is known not to exist leaves the state.
 func (r *kubeResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
 	c, ok := r.begin(ctx, "read", req.State.Raw, &resp.Diagnostics)
 	if !ok {
 		if c.gone {

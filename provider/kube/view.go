@@ -83,3 +83,11 @@ func (v View) Elements() []View {
 	}
 	return views
 }
+
+// same reports whether two views have the same value, or both none.
+func (v View) same(o View) bool {
+	if v.Null() || o.Null() {
+		return v.Null() && o.Null()
+	}
+	return v.value.Equal(o.value)
+}
