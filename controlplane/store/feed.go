@@ -113,12 +113,10 @@ func (s *Store) span(ctx context.Context) (from, now int64, err error) {
 	}
 	now = resp.Header.Revision
 	for back := int64(replay); back > 0; back /= 2 {
-		if now-back < 1 {
-			continue
-		}
-		_, err := s.client.Get(ctx, everything, clientv3.WithCountOnly(), clientv3.WithRev(now-back))
+		from = max(1, now-back)
+		_, err := s.client.Get(ctx, everything, clientv3.WithCountOnly(), clientv3.WithRev(from))
 		if err == nil {
-			return now - back, now, nil
+			return from, now, nil
 		}
 		if !errors.Is(err, rpctypes.ErrCompacted) {
 			return 0, 0, fmt.Errorf("cannot look into the history: %w", err)
