@@ -231,7 +231,7 @@ func (s *Server) openEtcd(ctx context.Context) (*clientv3.Client, func(), error)
 	if len(e.Endpoints) > 0 {
 		return dialEtcd(e)
 	}
-	m, err := etcd.Start(ctx, etcd.Config{DataDir: filepath.Join(s.cfg.DataDir, etcdDir), Quota: e.QuotaBytes, Log: s.log})
+	m, err := etcd.Start(ctx, etcd.Config{DataDir: filepath.Join(s.cfg.DataDir, etcdDir), Name: "fairlead", Quota: e.QuotaBytes, Log: s.log})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -14,6 +15,14 @@ type hostRef struct {
 	Address string
 	Port    int
 	HostKey string
+}
+
+// canonical makes a key and its fingerprint the same reference, so that a host has one connection.
+func (r hostRef) canonical() hostRef {
+	if fp := fingerprint(r.HostKey); fp != "" && !strings.Contains(strings.TrimSpace(r.HostKey), "\n") {
+		r.HostKey = fp
+	}
+	return r
 }
 
 // hosts keeps one connection for each host for as long as the provider runs. It is safe for concurrent use.
@@ -57,6 +66,7 @@ func (h *hosts) config(ref hostRef) (ssh.Config, error) {
 
 // get returns a connection to the host, dialling when there is none. It belongs to hosts.
 func (h *hosts) get(ctx context.Context, ref hostRef) (ssh.Conn, error) {
+	ref = ref.canonical()
 	c, err := h.config(ref)
 	if err != nil {
 		return nil, err
@@ -83,6 +93,7 @@ func (h *hosts) get(ctx context.Context, ref hostRef) (ssh.Conn, error) {
 
 // drop closes a connection that broke, so that the next get dials anew. Another that took its place stays.
 func (h *hosts) drop(ref hostRef, broken ssh.Conn) {
+	ref = ref.canonical()
 	h.mu.Lock()
 	hc := h.conns[ref]
 	h.mu.Unlock()

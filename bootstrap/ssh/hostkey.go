@@ -2,9 +2,10 @@ package ssh
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,14 +68,12 @@ func pinnedVerifier(c *Config) (*verifier, error) {
 	v := &verifier{host: c.Address}
 	var want []string
 	for _, k := range keys {
-		v.algorithms = appendNew(v.algorithms, keyAlgorithms(k.Type())...)
-		want = append(want, describeKey(k, "host_key"))
+		v.algorithms = appendNew(v.algorithms, keyAlgorithms(k.typ)...)
+		want = append(want, fmt.Sprintf("%s %s (host_key)", k.typ, k.fingerprint))
 	}
 	v.check = func(_ string, _ net.Addr, got ssh.PublicKey) error {
-		for _, k := range keys {
-			if bytes.Equal(k.Marshal(), got.Marshal()) {
-				return nil
-			}
+		if slices.Contains(keys, pinnedKey{got.Type(), ssh.FingerprintSHA256(got)}) {
+			return nil
 		}
 		e := newHostKeyError(c.Address, got, "host_key")
 		e.Want = want
@@ -83,16 +82,30 @@ func pinnedVerifier(c *Config) (*verifier, error) {
 	return v, nil
 }
 
-// parseHostKeys takes keys one a line, in authorized_keys form.
-func parseHostKeys(s string) ([]ssh.PublicKey, error) {
-	var keys []ssh.PublicKey
-	for rest := []byte(strings.TrimSpace(s)); len(rest) > 0; {
-		key, _, _, more, err := ssh.ParseAuthorizedKey(rest)
+// pinnedKey is a host key as it is compared: its type and the SHA-256 fingerprint of the whole of it.
+type pinnedKey struct{ typ, fingerprint string }
+
+// parseHostKeys takes keys one a line, in authorized_keys form or as TYPE SHA256:FINGERPRINT.
+func parseHostKeys(s string) ([]pinnedKey, error) {
+	var keys []pinnedKey
+	for line := range strings.Lines(s) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if typ, fp, ok := strings.Cut(line, " SHA256:"); ok {
+			sum, err := base64.RawStdEncoding.DecodeString(fp)
+			if err != nil || len(sum) != sha256.Size || strings.Contains(typ, " ") {
+				return nil, fmt.Errorf("%q is not TYPE SHA256:FINGERPRINT", line)
+			}
+			keys = append(keys, pinnedKey{typ, "SHA256:" + fp})
+			continue
+		}
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		if err != nil {
 			return nil, fmt.Errorf("it is not a public key such as \"ssh-ed25519 AAAA…\": %w", err)
 		}
-		keys = append(keys, key)
-		rest = bytes.TrimSpace(more)
+		keys = append(keys, pinnedKey{key.Type(), ssh.FingerprintSHA256(key)})
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("it is empty")
