@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +20,9 @@ const (
 	setExternal  setName = "external-services"
 	setEndpoints setName = "endpoints"
 	setLocal     setName = "local-endpoints"
-	setMembers   setName = "affinity-members"
+	setChoices   setName = "affinity-choices"
+	setLocalCh   setName = "affinity-local-choices"
+	setMembers   setName = "affinity-endpoints"
 	setAffinity  setName = "affinity" // written by packets alone
 	setHairpin   setName = "hairpin"
 	setGuarded   setName = "guarded"
@@ -40,7 +44,7 @@ type element struct {
 const verdictDrop = "drop"
 
 // rejectChain refuses: TCP by reset, everything else by ICMP port unreachable.
-const rejectChain = "reject"
+const rejectChain = "refuse" // "reject" is a word of nft's language
 
 // pickKind says what a chain that chooses an endpoint does beside choosing.
 type pickKind string
@@ -106,23 +110,34 @@ func compile(f frontend, b backend) compiled {
 	add := func(set setName, k, value string) {
 		c.elements = append(c.elements, element{elementKey{set: set, key: k}, value})
 	}
-	choose := func(verdicts, targets setName, kind, sticky pickKind, pool []netip.AddrPort) {
-		p := picker{kind: kind, count: len(pool)}
-		if b.affinity > 0 {
-			p = picker{kind: sticky, count: len(pool), timeout: b.affinity}
+	ids := b.ids()
+	for target, id := range ids {
+		add(setMembers, key+id, targetBytes(target))
+	}
+	choose := func(pool []netip.AddrPort, local bool) {
+		p, verdicts, values := picker{kind: pickAny, count: len(pool)}, setServices, setEndpoints
+		if local {
+			p.kind, verdicts, values = pickLocal, setExternal, setLocal
+		}
+		switch {
+		case b.affinity > 0 && local:
+			p.kind, p.timeout, values = pickStickyLocal, b.affinity, setLocalCh
+		case b.affinity > 0:
+			p.kind, p.timeout, values = pickSticky, b.affinity, setChoices
 		}
 		c.pickers = append(c.pickers, p)
 		add(verdicts, key, p.name())
 		for i, target := range pool {
-			add(targets, key+string(binaryutil.NativeEndian.PutUint32(uint32(i))), targetBytes(target))
+			value := targetBytes(target)
 			if b.affinity > 0 {
-				add(setMembers, key+targetBytes(target), "")
+				value = ids[target]
 			}
+			add(values, key+string(binaryutil.NativeEndian.PutUint32(uint32(i))), value)
 		}
 	}
 	switch {
 	case len(b.pool) > 0:
-		choose(setServices, setEndpoints, pickAny, pickSticky, b.pool)
+		choose(b.pool, false)
 	case b.elsewhere:
 		add(setServices, key, verdictDrop)
 	default:
@@ -130,7 +145,7 @@ func compile(f frontend, b backend) compiled {
 	}
 	if b.split {
 		if len(b.external) > 0 {
-			choose(setExternal, setLocal, pickLocal, pickStickyLocal, b.external)
+			choose(b.external, true)
 		} else {
 			add(setExternal, key, verdictDrop)
 		}
@@ -147,6 +162,29 @@ func compile(f frontend, b backend) compiled {
 		}
 	}
 	return c
+}
+
+// ids numbers the endpoints of a frontend with affinity. A number is derived from the endpoint alone, so that clients stay where
+// they are when others come and go; only the second of two endpoints that hash alike depends on the first.
+func (b backend) ids() map[netip.AddrPort]string {
+	if b.affinity == 0 {
+		return nil
+	}
+	ids, taken := map[netip.AddrPort]string{}, map[uint32]bool{}
+	for _, target := range slices.Concat(b.pool, b.external) {
+		if _, ok := ids[target]; ok {
+			continue
+		}
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(targetBytes(target))) // never fails
+		id := h.Sum32()
+		for taken[id] {
+			id++
+		}
+		taken[id] = true
+		ids[target] = string(binaryutil.NativeEndian.PutUint32(id))
+	}
+	return ids
 }
 
 // bytes is ip . protocol . port as in the kernel: network order, each part padded to a register.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
@@ -34,7 +35,6 @@ const (
 	reg2
 	reg3
 	reg4
-	reg5
 )
 
 // layout is the static part of the table: README.md draws it.
@@ -63,14 +63,17 @@ func (l layout) sets() map[setName]*nftables.Set {
 		addr, proto, port, mark = nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeMark
 		key                     = nftables.MustConcatSetType
 		target                  = key(addr, port)
+		id                      = nftables.TypeClassID // of an endpoint: it has to fit "meta priority"
 	)
 	sets := map[setName]*nftables.Set{
 		setServices:  {IsMap: true, KeyType: key(addr, proto, port), DataType: nftables.TypeVerdict},
 		setExternal:  {IsMap: true, KeyType: key(addr, proto, port), DataType: nftables.TypeVerdict},
 		setEndpoints: {IsMap: true, KeyType: key(addr, proto, port, mark), DataType: target},
 		setLocal:     {IsMap: true, KeyType: key(addr, proto, port, mark), DataType: target},
-		setMembers:   {KeyType: key(addr, proto, port, addr, port)},
-		setAffinity: {IsMap: true, KeyType: key(addr, addr, proto, port), DataType: target,
+		setChoices:   {IsMap: true, KeyType: key(addr, proto, port, mark), DataType: id},
+		setLocalCh:   {IsMap: true, KeyType: key(addr, proto, port, mark), DataType: id},
+		setMembers:   {IsMap: true, KeyType: key(addr, proto, port, id), DataType: target},
+		setAffinity: {IsMap: true, KeyType: key(addr, addr, proto, port), DataType: id,
 			Dynamic: true, HasTimeout: true, Size: affinitySize},
 		setHairpin: {KeyType: key(addr, addr)},
 		setGuarded: {KeyType: key(addr, proto, port)},
@@ -126,34 +129,33 @@ func (l layout) buildPicker(conn *nftables.Conn, p picker) {
 
 func (l layout) pickerRules(p picker) [][]expr.Any {
 	var rules [][]expr.Any
-	targets := setLocal
+	targets, choices := setLocal, setLocalCh
 	if p.kind == pickAny || p.kind == pickSticky {
-		targets = setEndpoints
+		targets, choices = setEndpoints, setChoices
 		rules = append(rules, concat(l.fromOutside(), setMark(masqueradeMark)))
 	}
 	number := []expr.Any{&expr.Numgen{Register: reg3, Modulus: uint32(p.count), Type: unix.NFT_NG_RANDOM}}
-	if p.timeout > 0 {
-		rules = append(rules, l.affinityRules(p, targets)...)
+	if p.timeout == 0 {
+		return append(rules, concat(frontendKey(reg0), number, lookupInto(targets, reg0, reg0), translate(reg0)))
 	}
-	return append(rules, concat(frontendKey(reg0), number, lookupInto(targets, reg0, reg0), translate(reg0)))
-}
-
-// affinityRules keep a client with its endpoint, as long as that one is a member of the frontend. Registers: client in
-// 0, frontend in 1 to 3, endpoint in 4 and 5, so that both client . frontend and frontend . endpoint lie in a row.
-func (l layout) affinityRules(p picker, targets setName) [][]expr.Any {
+	// The endpoint's number passes from expression to expression in the packet's priority, which routing sets anew for what is
+	// forwarded. (Registers would do, but nft 1.0 crashes when it lists such a rule.)
 	client := concat(load(reg0, srcAddr), frontendKey(reg1))
-	remember := func(op uint32) []expr.Any {
-		return []expr.Any{&expr.Dynset{SrcRegKey: reg0, SrcRegData: reg4, SetName: string(setAffinity), Operation: op, Timeout: p.timeout}}
+	known := concat(client, lookupInto(setAffinity, reg0, reg0), setPriority(reg0))
+	remember := func(op uint32, timeout time.Duration) []expr.Any {
+		return concat(client, load(reg4, priority), []expr.Any{
+			&expr.Dynset{SrcRegKey: reg0, SrcRegData: reg4, SetName: string(setAffinity), Operation: op, Timeout: timeout}})
 	}
-	return [][]expr.Any{
-		// Known client whose endpoint is there: renew and go.
-		concat(client, lookupInto(setAffinity, reg0, reg4), lookup(setMembers, reg1), remember(unix.NFT_DYNSET_OP_UPDATE), translate(reg4)),
+	send := concat(frontendKey(reg0), load(reg3, priority), lookupInto(setMembers, reg0, reg0), translate(reg0))
+	return append(rules,
+		// Known client: renew, and go if the endpoint is there.
+		concat(known, remember(unix.NFT_DYNSET_OP_UPDATE, p.timeout), send),
 		// Known client whose endpoint is gone: forget.
-		concat(client, lookupInto(setAffinity, reg0, reg4), remember(dynsetDelete)),
-		// Choose and remember. When the map is full this rule ends early, and the next one chooses without it.
-		concat(frontendKey(reg1), []expr.Any{&expr.Numgen{Register: reg4, Modulus: uint32(p.count), Type: unix.NFT_NG_RANDOM}},
-			lookupInto(targets, reg1, reg4), load(reg0, srcAddr), remember(unix.NFT_DYNSET_OP_UPDATE), translate(reg4)),
-	}
+		concat(known, remember(dynsetDelete, 0)),
+		// Choose and remember. When the map is full this rule ends there, and the last one goes without.
+		concat(frontendKey(reg0), number, lookupInto(choices, reg0, reg0), setPriority(reg0), remember(unix.NFT_DYNSET_OP_UPDATE, p.timeout), send),
+		send,
+	)
 }
 
 const (
@@ -169,6 +171,7 @@ const (
 	dstAddr
 	dstPort // of TCP, UDP and SCTP alike
 	l4proto
+	priority
 )
 
 func load(reg uint32, f field) []expr.Any {
@@ -179,9 +182,15 @@ func load(reg uint32, f field) []expr.Any {
 		return []expr.Any{&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}}
 	case dstPort:
 		return []expr.Any{&expr.Payload{DestRegister: reg, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}}
+	case priority:
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: reg}}
 	default:
 		return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg}}
 	}
+}
+
+func setPriority(reg uint32) []expr.Any {
+	return []expr.Any{&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: reg, SourceRegister: true}}
 }
 
 // frontendKey loads destination . protocol . port into three registers.

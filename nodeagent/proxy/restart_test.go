@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"fmt"
+	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 
@@ -132,6 +134,28 @@ func TestDamageIsMended(t *testing.T) {
 			err = fmt.Errorf("answer from %s", name)
 		}
 		return err
+	})
+}
+
+// The nft of a distribution lists the table: not everything that the kernel takes can be shown.
+func TestTableCanBeListed(t *testing.T) {
+	c := newCluster(t)
+	c.proxy.SetService(service("web", "10.96.0.10", nodePort(30080), func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.SessionAffinity = corev1.ServiceTypeLoadBalancer, corev1.ServiceAffinityClientIP
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+		s.Spec.LoadBalancerSourceRanges = []string{"192.0.2.0/24"}
+		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "198.51.100.3"}}
+	}))
+	c.proxy.SetEndpointSlice(slice("web", epB, epC))
+	c.proxy.SetService(service("plain", "10.96.0.11"))
+	c.proxy.SetEndpointSlice(slice("plain", epB, epC))
+	c.sync()
+	c.one.Do(func() error {
+		out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "10.96.0.11 . tcp . 80 : goto pick-2") {
+			return fmt.Errorf("nft list ruleset: %w\n%s", err, out)
+		}
+		return nil
 	})
 }
 
