@@ -51,7 +51,7 @@ func TestFailedRolloutSaysWhy(t *testing.T) {
 func TestFailedCreateKeepsWhatExists(t *testing.T) {
 	config := startAPI(t)
 	runSteps(t, config,
-		resource.TestStep{Config: deploymentOf("crash:1"), ExpectError: regexp.MustCompile("CrashLoopBackOff")},
+		resource.TestStep{Config: deploymentOf("crash:1"), ExpectError: regexp.MustCompile(`(?s)CrashLoopBackOff.*tainted`)},
 		resource.TestStep{Config: deploymentOf("web:1"), Check: resource.TestCheckResourceAttr("fairlead_deployment.web", "wait_for_rollout", "true")},
 	)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"slices"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-log/tflog"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
@@ -207,16 +207,14 @@ func send(ctx context.Context, client *kube.Client, node string, img *ociimage.I
 }
 
 func nodeHas(ctx context.Context, client *kube.Client, node, ref string) (bool, error) {
-	var status int
-	err := client.Typed.CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes", node, "proxy", "images").
-		Param("name", ref).Do(ctx).StatusCode(&status).Error()
-	switch status {
-	case http.StatusOK:
-		return true, nil
-	case http.StatusNotFound:
+	err := client.Typed.CoreV1().RESTClient().Get().AbsPath("/api/v1/nodes", node, "proxy", "images").Param("name", ref).Do(ctx).Error()
+	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
-	return false, fmt.Errorf("cannot ask node %s for image %s: %w", node, ref, err)
+	if err != nil {
+		return false, fmt.Errorf("cannot ask node %s for image %s: %w", node, ref, err)
+	}
+	return true, nil
 }
 
 // imageNodes are the nodes that the configuration names, or all that are ready.

@@ -270,8 +270,22 @@ func (r *kubeResource) settle(ctx context.Context, c call, plan tftypes.Value, l
 		return state
 	}
 	if err := r.desc.Wait(ctx, c.client, live); err != nil {
-		r.report(diags, c.verb, c.id, plan, err)
+		r.report(diags, c.verb, c.id, plan, goesOn(c.verb, err))
 		return withMember(state, attrWait, tftypes.NewValue(tftypes.Bool, false))
 	}
 	return state
+}
+
+// goesOn adds to a failure of a wait what the next apply does about it. Terraform taints what a create failed for.
+func goesOn(verb string, err error) error {
+	var failure *Failure
+	if !errors.As(err, &failure) {
+		return err
+	}
+	next := "The object stays as it is, and the next apply waits for it again."
+	if verb == "create" {
+		next = "The object stays as it is. Terraform marks it as tainted and replaces it with the next apply; " +
+			"after terraform untaint it is kept, and the next apply waits for it again."
+	}
+	return &Failure{Summary: failure.Summary, Detail: failure.Detail + "\n\n" + next}
 }

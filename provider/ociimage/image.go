@@ -343,4 +343,3 @@ func header(path string, size int64) *tar.Header {
 }
 
 func blobPath(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
-

@@ -176,7 +176,7 @@ func (w *watch) failure(ctx context.Context, v verdict, why string) error {
 }
 
 func upToNow(v verdict) string {
-	return "So far " + v.progress + ". The deployment is kept as it is; the next apply goes on from there."
+	return "So far " + v.progress + "."
 }
 
 // outOfTime says how far a rollout came in the time that it had.
