@@ -23,3 +23,8 @@ func binaryAt(t *testing.T, path, version string) bootstrap.Binary {
 	sum := sha256.Sum256(data)
 	return bootstrap.Binary{Path: path, SHA256: hex.EncodeToString(sum[:]), Version: version, OS: runtime.GOOS, Arch: runtime.GOARCH}
 }
+
+func sha256Of(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -60,8 +60,16 @@ func (t *target) awaitHealth(ctx context.Context, service string, check func(con
 	tick := time.NewTicker(pollPause)
 	defer tick.Stop()
 	for n := 0; ; n++ {
-		if last = check(ctx); last == nil {
+		err := check(ctx)
+		if err == nil {
 			return nil
+		}
+		if last == nil || ctx.Err() == nil { // the end of ctx tells less than what was seen before
+			last = err
+		}
+		var lost *ssh.ConnError
+		if errors.As(err, &lost) {
+			return err // a connection does not come back
 		}
 		if n%statusEvery == 0 && ctx.Err() == nil {
 			if s, err := t.services.Status(ctx, service); err == nil {

@@ -105,11 +105,12 @@ func (r *removal) cleanUp() phase {
 	}
 }
 
-// stopContainerd stops what we started. Where systemd runs it and we installed it, it stays until purge.
+// stopContainerd stops what we started. Where there is no init our supervisor may run it without a record: the
+// installation may have ended between the two. What a package started stays until purge.
 func (r *removal) stopContainerd() phase {
 	return phase{
 		name: "stop containerd", timeout: host.StopTimeout + host.StartTimeout,
-		done: func(context.Context) (bool, error) { return !r.started, nil },
+		done: func(context.Context) (bool, error) { return !r.started && r.services.Kind() != host.InitNone, nil },
 		do: func(ctx context.Context) error {
 			var line string
 			switch r.services.Kind() {
