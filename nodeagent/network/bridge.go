@@ -34,7 +34,8 @@ type Bridge struct {
 	onLink  []netip.Prefix // what uplink reaches without a router
 
 	pods  keyedLock
-	peers sync.Mutex // held while the node's routes are compared and changed
+	peers sync.Mutex  // held while the node's routes are compared and changed
+	nodes []NodeRoute // of the last SetNodes; nil before the first; guarded by peers
 }
 
 var _ Network = (*Bridge)(nil)
@@ -83,7 +84,8 @@ func (b *Bridge) Close() {
 	}
 }
 
-// checkEvery is how often Run looks whether somebody else removed the rules.
+// checkEvery is how often Run looks whether somebody else removed rules or routes: a link that goes down, say, takes its
+// routes along.
 const checkEvery = 10 * time.Second
 
 // Run looks after what others on the host may remove, until the context ends. Attach and Detach work without it.
@@ -95,8 +97,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-check.C:
-			if err := b.rules.ensure(); err != nil {
-				b.cfg.Logger.Error("cannot look after the rules of pods", "error", err)
+			if err := errors.Join(b.rules.ensure(), b.restoreRoutes(ctx)); err != nil && ctx.Err() == nil {
+				b.cfg.Logger.Error("cannot look after the pod network", "error", err)
 			}
 		}
 	}

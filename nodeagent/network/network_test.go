@@ -140,6 +140,23 @@ func TestSetNodesAppliesDifferences(t *testing.T) {
 			t.Errorf("after %v the kernel has\n%v, want\n%v", nodes, have, want)
 		}
 	}
+	// A link that goes down takes its routes along, and they come back.
+	if err := n.bridge.SetNodes(t.Context(), []NodeRoute{peer(2)}); err != nil {
+		t.Fatal(err)
+	}
+	n.Do(func() error {
+		link, err := netlink.LinkByName(VXLANName)
+		if err != nil {
+			return err
+		}
+		return errors.Join(netlink.LinkSetDown(link), netlink.LinkSetUp(link))
+	})
+	if err := n.bridge.restoreRoutes(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if have, err := n.bridge.actualPeers(); err != nil || len(have.routes) != 1 || len(have.forwarding) != 1 || len(have.neighbours) != 1 {
+		t.Errorf("after a link went down and up: %+v, %v", have, err)
+	}
 	overlapping := peer(2)
 	overlapping.PodCIDR = n.cfg.NodePodCIDR
 	if err := n.bridge.SetNodes(t.Context(), []NodeRoute{overlapping, peer(5)}); err == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -65,10 +66,26 @@ type nextHop struct {
 func (b *Bridge) SetNodes(ctx context.Context, nodes []NodeRoute) error {
 	b.peers.Lock()
 	defer b.peers.Unlock()
+	b.nodes = slices.Clone(nodes)
+	return b.applyNodes(ctx)
+}
+
+// restoreRoutes applies the last SetNodes again.
+func (b *Bridge) restoreRoutes(ctx context.Context) error {
+	b.peers.Lock()
+	defer b.peers.Unlock()
+	if b.nodes == nil {
+		return nil // SetNodes was not called yet: routes of a former process stay
+	}
+	return errors.Join(b.ensureServiceRoute(), b.applyNodes(ctx))
+}
+
+// applyNodes brings the kernel to b.nodes. The caller holds the lock.
+func (b *Bridge) applyNodes(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	want, err := b.wantedPeers(nodes)
+	want, err := b.wantedPeers(b.nodes)
 	have, listErr := b.actualPeers()
 	if listErr != nil {
 		return listErr

@@ -1,7 +1,10 @@
 package network
 
 import (
+	"fmt"
 	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -33,6 +36,13 @@ func TestHostPorts(t *testing.T) {
 		}
 	}
 	check()
+	n.Do(func() error { // the nft of a distribution can show the table
+		out, err := exec.Command("nft", "list", "ruleset").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "tcp . 8080 : "+addr.String()+" . 80") {
+			return fmt.Errorf("nft list ruleset: %w\n%s", err, out)
+		}
+		return nil
+	})
 	n.bridge.Close()
 	n.start(t)
 	check()
