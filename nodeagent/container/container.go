@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"syscall"
 	"time"
@@ -241,6 +242,9 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 	}
 	if err := r.snapshots().Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
 		return fmt.Errorf("cannot remove root file system: %w", err)
+	}
+	if err := os.RemoveAll(r.ioDir(id)); err != nil {
+		return fmt.Errorf("cannot remove container streams: %w", err)
 	}
 	return nil
 }

@@ -294,6 +294,12 @@ func (m *Manager) claim(id string, w *worker) {
 	m.container[id] = w
 }
 
+func (m *Manager) claimed(id string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.container[id] != nil
+}
+
 func (m *Manager) release(id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -371,13 +377,14 @@ func (m *Manager) compareRuntime(ctx context.Context) {
 
 // compareAPI finds pods that vanished from the API while nobody watched.
 func (m *Manager) compareAPI() {
+	workers := m.all() // before the list: a pod that comes in between must not look gone
 	known := map[types.UID]bool{}
 	for _, o := range m.cfg.Informer.GetStore().List() {
 		if p, ok := o.(*corev1.Pod); ok {
 			known[p.UID] = true
 		}
 	}
-	for _, w := range m.all() {
+	for _, w := range workers {
 		if !known[w.uid] {
 			w.post(func() { w.vanish(nil) })
 		}

@@ -56,6 +56,9 @@ func (m *Manager) removeOrphans(ctx context.Context) {
 			m.cfg.Logger.Warn("cannot remove orphan", "container", c.ID, "error", err)
 		}
 	}
+	if err := m.cfg.Runtime.RemoveStaleRootFS(ctx, m.claimed); err != nil && ctx.Err() == nil {
+		m.cfg.Logger.Warn("cannot remove root file systems of containers that are gone", "error", err)
+	}
 	traces, err := m.traces()
 	if err != nil {
 		m.cfg.Logger.Warn("cannot look for orphans", "error", err)

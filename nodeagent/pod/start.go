@@ -154,7 +154,22 @@ func (s *starting) create(ctx context.Context, cfg *container.Config) error {
 		return s.fail("RunContainerError", errors.Join(err, rt.Remove(undo, s.id, s.pod.UID)))
 	}
 	s.at = s.w.now()
+	s.pruneLogs()
 	return nil
+}
+
+// pruneLogs removes the logs of instances before the previous one, which nobody can ask for any more.
+func (s *starting) pruneLogs() {
+	for n := s.attempt - 2; n >= 0; n-- {
+		path := s.w.logPath(s.spec.Name, n)
+		old, err := container.RotatedLogs(path)
+		if err != nil || os.Remove(path) != nil && len(old) == 0 {
+			return // the earlier ones are gone since earlier
+		}
+		for _, name := range old {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 func (s *starting) getImage(ctx context.Context) (*image.Image, error) {

@@ -186,8 +186,12 @@ func (w *worker) removeInstance(name string, l *live, id string) {
 }
 
 func (w *worker) terminated(rec *containerRecord, exit container.Exit, message string) *corev1.ContainerStateTerminated {
+	at := exit.At
+	if now := w.now(); at.After(now) { // a clock was set back: a delay counted from the future would never end
+		at = now
+	}
 	t := &corev1.ContainerStateTerminated{
-		ExitCode: exit.Code, FinishedAt: metav1.NewTime(exit.At.Truncate(time.Second)), ContainerID: statusID(rec.ID), Message: message,
+		ExitCode: exit.Code, FinishedAt: metav1.NewTime(at.Truncate(time.Second)), ContainerID: statusID(rec.ID), Message: message,
 	}
 	if rec.State.Running != nil {
 		t.StartedAt = rec.State.Running.StartedAt

@@ -146,8 +146,8 @@ func (w *worker) run(ctx context.Context) {
 		for name, l := range w.live {
 			w.stopProbes(name, l)
 		}
+		w.writer.stop() // first: an operation may be waiting for it
 		w.ops.Wait()
-		w.writer.stop()
 		<-writing
 		if w.dead {
 			w.m.drop(w)

@@ -154,7 +154,7 @@ func (s *statusWriter) write(ctx context.Context) error {
 	switch {
 	case err == nil:
 		s.api = result
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err): // another pod may have the name
+	case apierrors.IsNotFound(err):
 		s.gone = true
 	default:
 		return err
@@ -181,7 +181,7 @@ func (s *statusWriter) patch(ctx context.Context, from, to *corev1.PodStatus) (*
 		return nil, err
 	}
 	if pod.UID != s.uid {
-		return nil, apierrors.NewConflict(corev1.Resource("pods"), s.name, fmt.Errorf("it is another pod of the same name"))
+		return nil, apierrors.NewNotFound(corev1.Resource("pods"), s.name) // another one has its name
 	}
 	// What was sent counts, not the answer: fields that the server defaults or drops would be sent for ever.
 	out := to.DeepCopy()
