@@ -40,6 +40,7 @@ type nodeInfo struct {
 	node        *corev1.Node
 	allocatable resources
 	maxPods     int
+	silent      bool // it has never said whether it is ready; its taint may not be there yet
 	used        resources
 	cpu, mem    int64 // used, as scored
 	pods        map[types.UID]*podInfo
@@ -84,6 +85,8 @@ func (c *cluster) setNode(node *corev1.Node) bool {
 	n := c.info(node.Name)
 	old := n.node
 	n.node = node
+	wasSilent := n.silent
+	n.silent = !slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool { return c.Type == corev1.NodeReady })
 	if old == nil {
 		at, _ := slices.BinarySearchFunc(c.list, node.Name, func(n *nodeInfo, name string) int {
 			if n.name < name {
@@ -103,7 +106,7 @@ func (c *cluster) setNode(node *corev1.Node) bool {
 	if old == nil || !equality.Semantic.DeepEqual(old.Status.Images, node.Status.Images) {
 		c.setImages(n, node.Status.Images)
 	}
-	return old == nil ||
+	return old == nil || wasSilent != n.silent ||
 		!equality.Semantic.DeepEqual(old.Status.Allocatable, node.Status.Allocatable) ||
 		!equality.Semantic.DeepEqual(old.Spec.Taints, node.Spec.Taints) ||
 		old.Spec.Unschedulable != node.Spec.Unschedulable ||

@@ -46,8 +46,11 @@ func filter(p *podInfo, n *nodeInfo, t *topology, out []refusal) []refusal {
 	for i := range node.Spec.Taints {
 		taint := &node.Spec.Taints[i]
 		if taint.Effect != corev1.TaintEffectPreferNoSchedule && !tolerated(p.pod.Spec.Tolerations, taint) {
-			return append(out, refusal{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value), causeNode})
+			return append(out, refusedByTaint(taint))
 		}
+	}
+	if n.silent && !tolerated(p.pod.Spec.Tolerations, &notReadyTaint) {
+		return append(out, refusedByTaint(&notReadyTaint))
 	}
 	if p.constrained && !allowed(p, node) {
 		return append(out, refusedSelector)
@@ -62,7 +65,15 @@ func filter(p *podInfo, n *nodeInfo, t *topology, out []refusal) []refusal {
 	return t.filter(n, out)
 }
 
-var unschedulableTaint = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+// Taints that follow from a node's own fields, for the time until a controller has written them.
+var (
+	unschedulableTaint = corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+	notReadyTaint      = corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}
+)
+
+func refusedByTaint(t *corev1.Taint) refusal {
+	return refusal{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value), causeNode}
+}
 
 func allowed(p *podInfo, node *corev1.Node) bool {
 	ok, err := p.required.Match(node)

@@ -20,7 +20,7 @@ func testNode(name, zone string, edits ...edit[*corev1.Node]) *corev1.Node {
 		Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
 			corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"),
 			corev1.ResourceEphemeralStorage: resource.MustParse("10Gi"), corev1.ResourcePods: resource.MustParse("10"),
-		}},
+		}, Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
 	}
 	for _, e := range edits {
 		e(n)
@@ -170,6 +170,10 @@ func TestPlace(t *testing.T) {
 				p.Spec.Tolerations = []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpExists}}
 			}),
 			want: "a",
+		},
+		{
+			name: "a node that has not said that it is ready", nodes: []*corev1.Node{testNode("a", "1", func(n *corev1.Node) { n.Status.Conditions = nil })},
+			pod: testPod("p"), want: "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.",
 		},
 		{name: "node selector", pod: testPod("p", selects(corev1.LabelHostname, "b")), want: "b"},
 		{name: "node selector of no node", pod: testPod("p", selects("disk", "ssd")), want: "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."},
