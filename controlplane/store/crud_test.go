@@ -91,3 +91,20 @@ func TestEncoded(t *testing.T) {
 		t.Error("the encoding was made twice")
 	}
 }
+
+// TestEncodedUnstored is an item as a dry run makes it.
+func TestEncodedUnstored(t *testing.T) {
+	cm := configMap("default", "a", "1")
+	cm.Kind, cm.APIVersion = "ConfigMap", "v1"
+	item := &Item{Object: cm}
+	js, err := item.Encoded(JSON)
+	if want := `{"metadata":{"name":"a","namespace":"default","labels":{"app":"test"}},"data":{"value":"1"}}`; err != nil || string(js) != want {
+		t.Errorf("JSON = %s, %v; want %s", js, err, want)
+	}
+	if cm.Kind != "ConfigMap" {
+		t.Error("encoding has changed the object")
+	}
+	if _, err := item.Encoded(Protobuf); err != nil {
+		t.Error(err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -25,7 +26,8 @@ const (
 )
 
 // Item is one immutable version of an object with its shared encodings. The object's resourceVersion is set,
-// its TypeMeta is empty.
+// its TypeMeta is empty. Others may make an Item of an object that is not stored, as a dry run answers with; its
+// encodings are then its own.
 type Item struct {
 	Object   kind.Object
 	Revision int64
@@ -34,7 +36,7 @@ type Item struct {
 	lease clientv3.LeaseID // 0: does not expire
 	stale bool             // to be written anew at the next update
 
-	shared  *encodings
+	shared  *encodings // nil when not made by a store
 	mu      sync.Mutex
 	encoded [formats][]byte
 }
@@ -74,7 +76,9 @@ func (i *Item) Encoded(f Format) ([]byte, error) {
 		return nil, fmt.Errorf("cannot encode %T %s: %w", i.Object, i.key, err)
 	}
 	i.encoded[f] = b
-	i.shared.added(i, f, len(b))
+	if i.shared != nil {
+		i.shared.added(i, f, len(b))
+	}
 	return b, nil
 }
 
@@ -85,6 +89,10 @@ func encode(obj kind.Object, f Format) ([]byte, error) {
 			return nil, fmt.Errorf("the type has no protobuf form")
 		}
 		return m.Marshal()
+	}
+	if !obj.GetObjectKind().GroupVersionKind().Empty() {
+		obj = shallowCopy(obj)
+		obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	}
 	// As Kubernetes' serializer writes it: HTML characters escaped, no line end.
 	return json.Marshal(obj)
