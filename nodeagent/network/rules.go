@@ -53,20 +53,21 @@ const (
 
 var (
 	table = &nftables.Table{Name: TableName, Family: nftables.TableFamilyIPv4}
-	// anyPorts and ports map a host port to a pod: those of every local address, and those of one address.
+	// The sets have numbers of our own choice: the library would count in a variable that all its users in this process share
+	// unguarded. anyPorts and ports map a host port to a pod: those of every local address, and those of one address.
 	anyPorts = &nftables.Set{
-		Table: table, Name: "any-host-ports", IsMap: true, Concatenation: true,
+		Table: table, ID: 1, Name: "any-host-ports", IsMap: true, Concatenation: true,
 		KeyType:  nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService),
 		DataType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
 	}
 	ports = &nftables.Set{
-		Table: table, Name: "host-ports", IsMap: true, Concatenation: true,
+		Table: table, ID: 2, Name: "host-ports", IsMap: true, Concatenation: true,
 		KeyType:  nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService),
 		DataType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService),
 	}
 	// hairpin holds address . address of each pod with a host port.
 	hairpin = &nftables.Set{
-		Table: table, Name: "hairpin", Concatenation: true,
+		Table: table, ID: 3, Name: "hairpin", Concatenation: true,
 		KeyType: nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr),
 	}
 )
@@ -101,9 +102,8 @@ func (r *rules) rewrite() error {
 	r.conn.DelTable(table)
 	r.conn.AddTable(table)
 	for _, set := range []*nftables.Set{anyPorts, ports, hairpin} {
-		s := *set // AddSet writes an id into it
-		if err := r.conn.AddSet(&s, nil); err != nil {
-			return fmt.Errorf("cannot encode set %s: %w", s.Name, err)
+		if err := r.conn.AddSet(set, nil); err != nil {
+			return fmt.Errorf("cannot encode set %s: %w", set.Name, err)
 		}
 	}
 	r.addChains()

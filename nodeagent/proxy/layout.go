@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/nftables"
@@ -79,8 +81,10 @@ func (l layout) sets() map[setName]*nftables.Set {
 		setGuarded: {KeyType: key(addr, proto, port)},
 		setAllowed: {KeyType: key(addr, proto, port, addr), Interval: true},
 	}
-	for name, s := range sets {
-		s.Table, s.Name, s.Concatenation = l.table, string(name), true
+	// Numbers of our own choice: the library would count in a variable that all its users in this process share unguarded.
+	for i, name := range slices.Sorted(maps.Keys(sets)) {
+		s := sets[name]
+		s.Table, s.Name, s.Concatenation, s.ID = l.table, string(name), true, uint32(i+1)
 	}
 	return sets
 }
