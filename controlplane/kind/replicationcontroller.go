@@ -1,0 +1,109 @@
+package kind
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func replicationControllerKind() *Kind {
+	spec, status := corev1.ReplicationControllerSpec{}.SwaggerDoc(), corev1.ReplicationControllerStatus{}.SwaggerDoc()
+	return definition[*corev1.ReplicationController]{
+		gv: corev1.SchemeGroupVersion, kind: "ReplicationController", plural: "replicationcontrollers", singular: "replicationcontroller",
+		short: []string{"rc"}, categories: []string{"all"}, namespaced: true, generation: true,
+		new:           func() *corev1.ReplicationController { return &corev1.ReplicationController{} },
+		list:          func() runtime.Object { return &corev1.ReplicationControllerList{} },
+		defaults:      defaultReplicationController,
+		prepareCreate: func(r *corev1.ReplicationController) { r.Status = corev1.ReplicationControllerStatus{} },
+		prepareUpdate: func(r, old *corev1.ReplicationController) { r.Status = old.Status },
+		validate:      validateReplicationController,
+		status: &statusRules[*corev1.ReplicationController]{
+			prepareUpdate: func(r, old *corev1.ReplicationController) { r.Spec = old.Spec },
+			validate: func(r, _ *corev1.ReplicationController) field.ErrorList {
+				path := field.NewPath("status")
+				errs := nonNegative(r.Status.Replicas, path.Child("replicas"))
+				errs = append(errs, notMore(r.Status.ReadyReplicas, r.Status.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
+				return append(errs, notMore(r.Status.AvailableReplicas, r.Status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
+			},
+		},
+		scale: &scaleRules[*corev1.ReplicationController]{
+			get: func(r *corev1.ReplicationController) (int32, int32, string) {
+				return deref(r.Spec.Replicas, 1), r.Status.Replicas, labels.SelectorFromSet(r.Spec.Selector).String()
+			},
+			set: func(r *corev1.ReplicationController, n int32) { r.Spec.Replicas = &n },
+		},
+		fields: func(r *corev1.ReplicationController) fields.Set {
+			return fields.Set{"status.replicas": fmt.Sprint(r.Status.Replicas)}
+		},
+		columns: append([]metav1.TableColumnDefinition{
+			nameColumn(), column("Desired", "integer", spec["replicas"]), column("Current", "integer", status["replicas"]),
+			column("Ready", "integer", status["readyReplicas"]), ageColumn(),
+		}, templateColumns(spec["selector"])...),
+		row: func(r *corev1.ReplicationController, now time.Time) []any {
+			var names, images string
+			if r.Spec.Template != nil {
+				names, images = containerCells(r.Spec.Template.Spec.Containers)
+			}
+			return []any{
+				r.Name, int64(deref(r.Spec.Replicas, 1)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r, now),
+				names, images, formatLabels(r.Spec.Selector),
+			}
+		},
+	}.make()
+}
+
+func defaultReplicationController(r *corev1.ReplicationController) {
+	if t := r.Spec.Template; t != nil {
+		if t.Labels != nil && len(r.Spec.Selector) == 0 {
+			r.Spec.Selector = maps.Clone(t.Labels)
+		}
+		if t.Labels != nil && len(r.Labels) == 0 {
+			r.Labels = maps.Clone(t.Labels)
+		}
+		defaultTemplate(t)
+	}
+	setDefault(&r.Spec.Replicas, 1)
+}
+
+func validateReplicationController(r *corev1.ReplicationController) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := nonNegative(deref(r.Spec.Replicas, 0), path.Child("replicas"))
+	errs = append(errs, nonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
+	if len(r.Spec.Selector) == 0 {
+		errs = append(errs, field.Required(path.Child("selector"), ""))
+	}
+	if r.Spec.Template == nil {
+		return append(errs, field.Required(path.Child("template"), ""))
+	}
+	return append(errs, validateWorkloadTemplate(r.Spec.Template, &metav1.LabelSelector{MatchLabels: r.Spec.Selector}, path.Child("template"))...)
+}
+
+func podTemplateKind() *Kind {
+	return definition[*corev1.PodTemplate]{
+		gv: corev1.SchemeGroupVersion, kind: "PodTemplate", plural: "podtemplates", singular: "podtemplate", namespaced: true, generation: true,
+		new:      func() *corev1.PodTemplate { return &corev1.PodTemplate{} },
+		list:     func() runtime.Object { return &corev1.PodTemplateList{} },
+		defaults: func(p *corev1.PodTemplate) { defaultTemplate(&p.Template) },
+		validate: func(p *corev1.PodTemplate) field.ErrorList {
+			return validateTemplate(&p.Template, field.NewPath("template"))
+		},
+		warnings: func(p, _ *corev1.PodTemplate) []string {
+			return templateWarnings(&p.Template.Spec, field.NewPath("template", "spec"))
+		},
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("Containers", "string", "Names of each container in the template."),
+			column("Images", "string", "Images referenced by each container in the template."), column("Pod Labels", "string", "The labels for the pod template."),
+		},
+		row: func(p *corev1.PodTemplate, _ time.Time) []any {
+			names, images := containerCells(p.Template.Spec.Containers)
+			return []any{p.Name, names, images, formatLabels(p.Template.Labels)}
+		},
+	}.make()
+}

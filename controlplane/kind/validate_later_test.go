@@ -1,0 +1,113 @@
+package kind_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestValidationOfFurtherKinds(t *testing.T) {
+	selected := "selector: {matchLabels: {a: b}}, template: " + template
+	job := func(more string) string {
+		return "{metadata: {name: j, uid: u}, spec: {" + more + " template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}"
+	}
+	cron := func(more string) string {
+		return "{metadata: {name: j}, spec: {" + more + ", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}}}"
+	}
+	for _, c := range []struct {
+		kind, name, yaml string
+		want             []string
+	}{
+		{"DaemonSet", "good", "spec: {" + selected + "}", nil},
+		{"DaemonSet", "neither", "spec: {updateStrategy: {rollingUpdate: {maxUnavailable: 0}}, " + selected + "}", []string{"spec.updateStrategy.rollingUpdate.maxUnavailable: " + required}},
+		{"DaemonSet", "both", "spec: {updateStrategy: {rollingUpdate: {maxSurge: 1}}, " + selected + "}", []string{"spec.updateStrategy.rollingUpdate.maxSurge: " + invalid}},
+		{"StatefulSet", "claims are volumes", "spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}]}]}}, volumeClaimTemplates: [{metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]}", nil},
+		{"StatefulSet", "policies", "spec: {podManagementPolicy: Wild, updateStrategy: {type: OnDelete, rollingUpdate: {partition: -1}}, " + selected + "}", []string{
+			"spec.podManagementPolicy: " + notSupported, "spec.updateStrategy.rollingUpdate: " + invalid, "spec.updateStrategy.rollingUpdate.partition: " + invalid}},
+		{"Job", "good", job(""), nil},
+		{"Job", "restarts always", "{metadata: {name: j, uid: u}, spec: {template: {spec: {containers: [{name: c, image: x}]}}}}", []string{"spec.template.spec.restartPolicy: " + required}},
+		{"Job", "negative", job("parallelism: -1, completions: -1,"), []string{"spec.parallelism: " + invalid, "spec.completions: " + invalid}},
+		{"Job", "indexed", job("completionMode: Indexed, parallelism: 1,"), []string{"spec.completions: " + required}},
+		{"CronJob", "good", cron("schedule: '*/5 0-3,9 * jan-mar mon', timeZone: Europe/Berlin"), nil},
+		{"CronJob", "schedule", cron("schedule: '61 * * * *', timeZone: Moon/Sea"), []string{"spec.schedule: " + invalid, "spec.timeZone: " + invalid}},
+		{"CronJob", "no schedule", cron("concurrencyPolicy: Maybe"), []string{"spec.schedule: " + required, "spec.concurrencyPolicy: " + notSupported}},
+		{"ReplicationController", "no template", "spec: {}", []string{"spec.selector: " + required, "spec.template: " + required}},
+		{"ReplicationController", "good", "spec: {replicas: 3, template: " + template + "}", nil},
+		{"PodTemplate", "empty", "{}", []string{"template.spec.containers: " + required}},
+		{"ResourceQuota", "scopes", "spec: {hard: {'a b': 1}, scopes: [BestEffort, NotBestEffort, Odd]}", []string{"spec.hard[a b]: " + invalid, "spec.scopes: " + invalid, "spec.scopes[2]: " + invalid}},
+		{"Ingress", "empty", "{}", []string{"spec: " + invalid}},
+		{"Ingress", "paths", "spec: {rules: [{host: 1.2.3.4, http: {paths: [{path: a, pathType: Exact, backend: {service: {name: s, port: {number: 80}}}}, {path: /, backend: {}}]}}]}", []string{
+			"spec.rules[0].host: " + invalid, "spec.rules[0].http.paths[0].path: " + invalid, "spec.rules[0].http.paths[1].pathType: " + required}},
+		{"Ingress", "backend", "spec: {defaultBackend: {service: {name: s}}}", []string{"spec.defaultBackend: " + required}},
+		{"IngressClass", "controller", "spec: {controller: x}", []string{"spec.controller: " + invalid}},
+		{"NetworkPolicy", "peers", "spec: {podSelector: {}, ingress: [{from: [{}, {ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/9]}, podSelector: {}}, {ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/9]}}], ports: [{endPort: 3}, {port: 5, endPort: 3}]}]}", []string{
+			"spec.ingress[0].from[0]: " + required, "spec.ingress[0].from[1]: " + forbidden, "spec.ingress[0].from[2].ipBlock.except[0]: " + invalid,
+			"spec.ingress[0].ports[0].port: " + required, "spec.ingress[0].ports[1].endPort: " + invalid}},
+		{"PersistentVolume", "empty", "{}", []string{"spec.accessModes: " + required, "spec.capacity: " + required, "spec: " + required}},
+		{"PersistentVolume", "local", "spec: {accessModes: [ReadWriteOnce], capacity: {storage: 1Gi}, local: {path: /x}}", []string{"spec.nodeAffinity: " + required}},
+		{"PersistentVolumeClaim", "modes", "spec: {accessModes: [ReadWriteOncePod, ReadOnlyMany]}", []string{"spec.accessModes: " + forbidden, "spec.resources[storage]: " + required}},
+		{"StorageClass", "no provisioner", "{}", []string{"provisioner: " + required}},
+		{"RuntimeClass", "handler", "handler: A", []string{"handler: " + invalid}},
+		{"HorizontalPodAutoscaler", "bounds", "spec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {kind: Deployment}}", []string{"spec.maxReplicas: " + invalid, "spec.scaleTargetRef.name: " + required}},
+		{"HorizontalPodAutoscaler", "metric", "spec: {maxReplicas: 2, scaleTargetRef: {kind: D, name: d}, metrics: [{type: Pods}, {type: Odd}]}", []string{"spec.metrics[0].pods: " + required, "spec.metrics[1].type: " + notSupported}},
+	} {
+		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
+			k := byName(t, c.kind)
+			expect(t, short(k.Validate(created(t, k, c.yaml))), c.want)
+		})
+	}
+}
+
+func TestUpdatesOfFurtherKinds(t *testing.T) {
+	stateful := func(more string) string {
+		return "spec: {" + more + " selector: {matchLabels: {a: b}}, template: " + template + "}"
+	}
+	for _, c := range []struct {
+		kind, name, old, now string
+		want                 []string
+	}{
+		{"StatefulSet", "replicas", stateful("replicas: 1,"), stateful("replicas: 2,"), nil},
+		{"StatefulSet", "service", stateful("serviceName: a,"), stateful("serviceName: b,"), []string{"spec: " + forbidden}},
+		{"IngressClass", "controller", "spec: {controller: a.b/c}", "spec: {controller: a.b/d}", []string{"spec.controller: " + invalid}},
+		{"StorageClass", "parameters", "{provisioner: a/b, parameters: {a: b}}", "{provisioner: a/b, parameters: {a: c}}", []string{"parameters: " + forbidden}},
+		{"RuntimeClass", "handler", "handler: a", "handler: b", []string{"handler: " + invalid}},
+		{"PersistentVolumeClaim", "bound", "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}", "spec: {accessModes: [ReadWriteOnce], volumeName: v, resources: {requests: {storage: 1Gi}}}", nil},
+		{"PersistentVolumeClaim", "mode", "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}", "spec: {accessModes: [ReadOnlyMany], resources: {requests: {storage: 1Gi}}}", []string{"spec: " + forbidden}},
+	} {
+		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
+			k := byName(t, c.kind)
+			old, now := created(t, k, c.old), created(t, k, c.now)
+			if k.PrepareUpdate != nil {
+				k.PrepareUpdate(now, old)
+			}
+			expect(t, short(k.ValidateUpdate(now, old)), c.want)
+		})
+	}
+}
+
+func TestColumnsOfFurtherKinds(t *testing.T) {
+	for _, c := range []struct{ kind, yaml, want string }{
+		{"Job", "metadata: {name: j}\nspec: {completions: 3}\nstatus: {succeeded: 1, startTime: '2026-05-01T11:59:00Z'}", "j|Running|1/3|60s|<unknown>|||<none>"},
+		{"Job", "metadata: {name: j}\nspec: {completions: 1}\nstatus: {succeeded: 1, startTime: '2026-05-01T11:00:00Z', completionTime: '2026-05-01T11:00:09Z', conditions: [{type: Complete, status: 'True'}]}", "j|Complete|1/1|9s|<unknown>|||<none>"},
+		{"CronJob", "metadata: {name: c}\nspec: {schedule: '@daily', suspend: true}\nstatus: {lastScheduleTime: '2026-05-01T11:59:00Z'}", "c|@daily|<none>|true|0|60s|<unknown>|||<none>"},
+		{"StatefulSet", "metadata: {name: s}\nspec: {replicas: 2}\nstatus: {readyReplicas: 1}", "s|1/2|<unknown>||"},
+		{"DaemonSet", "metadata: {name: d}\nstatus: {desiredNumberScheduled: 3, currentNumberScheduled: 2, numberReady: 1}", "d|3|2|1|0|0|<none>|<unknown>|||<none>"},
+		{"Ingress", "metadata: {name: i}\nspec: {ingressClassName: c, tls: [{}], rules: [{host: a}, {host: b}]}\nstatus: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}", "i|c|a,b|10.0.0.1|80, 443|<unknown>"},
+		{"ResourceQuota", "metadata: {name: q}\nstatus: {hard: {pods: 5, cpu: 2, limits.cpu: 4}, used: {pods: 1}}", "q|cpu: 0/2, pods: 1/5|limits.cpu: 0/4|<unknown>"},
+		{"PersistentVolumeClaim", "metadata: {name: c}\nspec: {volumeName: v, storageClassName: s}\nstatus: {phase: Bound, capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce, ReadOnlyMany]}", "c|Bound|v|1Gi|RWO,ROX|s|<unset>|<unknown>|<unset>"},
+		{"HorizontalPodAutoscaler", "metadata: {name: h}\nspec: {maxReplicas: 3, minReplicas: 1, scaleTargetRef: {kind: Deployment, name: d}, metrics: [{resource: {name: cpu, target: {averageUtilization: 80}}}]}\nstatus: {currentReplicas: 2}", "h|Deployment/d|cpu: <unknown>/80%|1|3|2|<unknown>"},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			k := byName(t, c.kind)
+			obj := k.New()
+			unmarshal(t, c.yaml, obj)
+			var cells []string
+			for _, cell := range k.Row(obj, now) {
+				cells = append(cells, fmt.Sprint(cell))
+			}
+			if got := strings.Join(cells, "|"); got != c.want {
+				t.Errorf("row is\n%s, want\n%s", got, c.want)
+			}
+		})
+	}
+}
