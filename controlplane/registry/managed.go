@@ -30,6 +30,7 @@ type fieldManagers struct {
 
 	mu       sync.Mutex
 	managers map[managerKey]*managedfields.FieldManager
+	empty    sync.Map // *kind.Kind -> *typed.TypedValue of an empty object
 	types    sync.Map // schema.GroupVersionKind -> typed.ParseableType
 }
 
@@ -134,15 +135,7 @@ func managerName(name string) string {
 // create and does by one walk what the general manager does by comparing with nothing.
 func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, now time.Time) error {
 	obj.SetManagedFields(nil)
-	t, err := m.typeOf(k.GroupVersionKind)
-	if err != nil {
-		return apierrors.NewInternalError(err)
-	}
-	tv, err := t.FromStructured(obj, typed.AllowDuplicates)
-	if err != nil {
-		return apierrors.NewInternalError(fmt.Errorf("cannot type object: %w", err))
-	}
-	set, err := tv.ToFieldSet()
+	set, err := m.added(k, obj)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("cannot list fields of object: %w", err))
 	}
@@ -163,6 +156,31 @@ func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, no
 		Time: &at, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
 	}})
 	return nil
+}
+
+// added returns all fields that obj has beyond an empty object of its kind.
+func (m *fieldManagers) added(k *kind.Kind, obj kind.Object) (*fieldpath.Set, error) {
+	t, err := m.typeOf(k.GroupVersionKind)
+	if err != nil {
+		return nil, err
+	}
+	made, err := t.FromStructured(obj, typed.AllowDuplicates)
+	if err != nil {
+		return nil, err
+	}
+	empty, ok := m.empty.Load(k)
+	if !ok {
+		tv, err := t.FromStructured(k.New())
+		if err != nil {
+			return nil, err
+		}
+		empty, _ = m.empty.LoadOrStore(k, tv)
+	}
+	diff, err := empty.(*typed.TypedValue).Compare(made)
+	if err != nil {
+		return nil, err
+	}
+	return diff.Added.Union(diff.Modified), nil
 }
 
 // update sets the managedFields of a changed object: the manager takes what it changed. An object that did not

@@ -1,0 +1,165 @@
+package api_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/certs"
+)
+
+// agent is a stand-in for a node's agent: it answers with the path it was asked for, and echoes upgraded
+// connections.
+func agent(t *testing.T, e *apitest.Env, node string) *httptest.Server {
+	t.Helper()
+	cert, clients := e.AgentIdentity(node)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS.PeerCertificates[0].Subject.CommonName != certs.AgentClientName {
+			http.Error(w, "not the API server", http.StatusForbidden)
+			return
+		}
+		if r.Header.Get("Authorization") != "" {
+			http.Error(w, "a credential was passed on", http.StatusInternalServerError)
+			return
+		}
+		if r.Header.Get("Upgrade") == "" {
+			_, _ = fmt.Fprint(w, r.URL.String())
+			return
+		}
+		conn, buf, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\nX-Path: %s\r\n\r\n", r.Header.Get("Upgrade"), r.URL)
+		line, _ := buf.ReadString('\n')
+		_, _ = fmt.Fprint(conn, strings.ToUpper(line))
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// startWithNode runs a server with the node n1, whose agent has a certificate of the name certName, and a pod
+// on it.
+func startWithNode(t *testing.T, certName string) *apitest.Env {
+	t.Helper()
+	var agentTLS tls.Config
+	e := apitest.Start(t, apitest.Options{Change: func(c *api.Config) { c.AgentTLS = &agentTLS }})
+	agentTLS.RootCAs = e.Keys.Authority.Pool()
+	agentTLS.GetClientCertificate = pki.NewKeyPair(e.Keys.Authority, pki.Subject{CommonName: certs.AgentClientName, Client: true, Life: 3600e9}).GetClientCertificate
+	host, port, err := net.SplitHostPort(agent(t, e, certName).Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := e.Kube(e.Admin()).CoreV1()
+	node, err := c.Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: host}}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = int32(n)
+	if _, err := c.Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "c", Image: "registry.example/a:1"}, {Name: "d", Image: "registry.example/a:1"}}}}
+	if _, err := c.Pods("default").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func TestLogsAndNodeProxy(t *testing.T) {
+	e := startWithNode(t, "n1")
+	c := e.Kube(e.Admin()).CoreV1()
+	lines := int64(5)
+	data, err := c.Pods("default").GetLogs("p", &corev1.PodLogOptions{Container: "d", TailLines: &lines}).DoRaw(t.Context())
+	if err != nil || string(data) != "/containerLogs/default/p/d?tailLines=5" {
+		t.Fatalf("logs: %q, %v", data, err)
+	}
+	if _, err := c.Pods("default").GetLogs("p", &corev1.PodLogOptions{}).Stream(t.Context()); !apierrors.IsBadRequest(err) ||
+		!strings.Contains(err.Error(), "a container name must be specified for pod p, choose one of: [c d]") {
+		t.Fatalf("logs of no container: %v", err)
+	}
+	if _, err := c.Pods("default").GetLogs("p", &corev1.PodLogOptions{Container: "x"}).DoRaw(t.Context()); !apierrors.IsBadRequest(err) {
+		t.Fatalf("logs of another container: %v", err)
+	}
+	data, err = c.RESTClient().Get().Resource("nodes").Name("n1").SubResource("proxy").Suffix("stats/summary").DoRaw(t.Context())
+	if err != nil || string(data) != "/stats/summary" {
+		t.Fatalf("node proxy: %q, %v", data, err)
+	}
+}
+
+// TestAgentsAreVerified holds the server to the node's name in the agent's certificate.
+func TestAgentsAreVerified(t *testing.T) {
+	e := startWithNode(t, "another")
+	_, err := e.Kube(e.Admin()).CoreV1().Pods("default").GetLogs("p", &corev1.PodLogOptions{Container: "c"}).DoRaw(t.Context())
+	if !apierrors.IsServiceUnavailable(err) {
+		t.Fatalf("logs from an agent with another node's certificate: %v", err)
+	}
+}
+
+func TestStreamsAreUpgraded(t *testing.T) {
+	e := startWithNode(t, "n1")
+	admin := e.Admin()
+	pair, err := tls.X509KeyPair(admin.CertData, admin.KeyData)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(admin.CAData)
+	for path, want := range map[string]string{
+		"exec?container=c&command=ls&command=-l&stdout=true&tty=false": "/exec/default/p/c?command=ls&command=-l&output=1",
+		"attach?container=d&stdin=true":                                "/attach/default/p/d?input=1",
+		"portforward?ports=8080":                                       "/portForward/default/p?ports=8080",
+	} {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(e.Address, "https://"), &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots, NextProtos: []string{"http/1.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := fmt.Fprintf(conn, "POST /api/v1/namespaces/default/pods/p/%s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n", path); err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(conn)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Header.Get("X-Path"); resp.StatusCode != http.StatusSwitchingProtocols || got != want {
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
+			t.Fatalf("%s: %d %q %s", path, resp.StatusCode, got, body)
+		}
+		if _, err := fmt.Fprint(conn, "hello\n"); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := r.ReadString('\n'); line != "HELLO\n" {
+			t.Fatalf("%s: echo %q, %v", path, line, err)
+		}
+	}
+	code, _, data := do(t, e.HTTP(), "POST", e.Address+"/api/v1/namespaces/default/pods/p/exec?container=c&command=ls", "", "", "")
+	if code != http.StatusBadRequest {
+		t.Fatalf("exec without an upgrade: %d %s", code, data)
+	}
+}
