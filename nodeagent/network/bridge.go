@@ -70,6 +70,7 @@ func New(cfg Config) (_ *Bridge, err error) {
 	if b.rules, err = openRules(cfg, b.records.all()); err != nil {
 		return nil, err
 	}
+	b.warnOfFirewalls()
 	return b, nil
 }
 

@@ -78,12 +78,20 @@ func readRecord(path string) (record, error) {
 	if err != nil {
 		return record{}, fmt.Errorf("cannot read record: %w", err)
 	}
+	rec, err := parseRecord(data)
+	if err != nil {
+		return record{}, fmt.Errorf("cannot use record %s: %w", path, err)
+	}
+	return rec, nil
+}
+
+func parseRecord(data []byte) (record, error) {
 	var rec record
 	if err := json.Unmarshal(data, &rec); err != nil {
-		return record{}, fmt.Errorf("cannot parse record %s: %w", path, err)
+		return record{}, err
 	}
 	if rec.UID == "" || !rec.Address.Is4() {
-		return record{}, fmt.Errorf("cannot use record %s: uid %q, address %q", path, rec.UID, rec.Address)
+		return record{}, fmt.Errorf("uid %q, address %q", rec.UID, rec.Address)
 	}
 	return rec, nil
 }

@@ -75,6 +75,24 @@ func TestHostPorts(t *testing.T) {
 	}
 }
 
+func TestDroppingChains(t *testing.T) {
+	host := netlab.Namespace(t)
+	host.Do(func() error {
+		rules := "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; chain INPUT { type filter hook input priority 0; policy drop; }; }\n" +
+			"table inet own { chain f { type filter hook forward priority 0; policy accept; }; }\n"
+		nft := exec.Command("nft", "-f", "-")
+		nft.Stdin = strings.NewReader(rules)
+		if out, err := nft.CombinedOutput(); err != nil {
+			return fmt.Errorf("nft: %w: %s", err, out)
+		}
+		got, err := DroppingChains()
+		if fmt.Sprint(got) != "[ip filter FORWARD]" {
+			t.Errorf("dropping chains %v, want ip filter FORWARD", got)
+		}
+		return err
+	})
+}
+
 // Somebody flushes the ruleset: the next look mends it, and so does a change before that.
 func TestRemovedRulesAreMended(t *testing.T) {
 	lab := netlab.New(t)
