@@ -68,6 +68,9 @@ func (w *worker) stepActive() {
 		w.stepStopping()
 		return
 	}
+	if !w.prep.done && len(w.rec.Containers) > 0 {
+		return // whether what ran before still counts is known once it is clear whether the sandbox is the same
+	}
 	if w.stepInit() {
 		for i := range w.pod.Spec.Containers {
 			w.ensureRunning(&w.pod.Spec.Containers[i])

@@ -177,6 +177,9 @@ func (w *worker) sleep(ctx context.Context) {
 		t := w.m.cfg.Clock.NewTimer(max(0, w.nextRun.Sub(w.now())))
 		defer t.Stop()
 		due = t.C()
+		if !w.now().Before(w.nextRun) { // the clock went on before the timer was there
+			return
+		}
 	}
 	select {
 	case <-ctx.Done():
