@@ -25,12 +25,12 @@ import (
 func start(t *testing.T) client.Client {
 	t.Helper()
 	c := plane.Start(t)
-	make1(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
-	make1(t, c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}})
+	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	create(t, c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "default"}})
 	return c
 }
 
-func make1[T kind.Object](t *testing.T, c client.Client, obj T) T {
+func create[T kind.Object](t *testing.T, c client.Client, obj T) T {
 	t.Helper()
 	got, err := client.Create(t.Context(), c, obj)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestNamespaceLifecycle(t *testing.T) {
 	_, err := client.Create(ctx, c, lost)
 	refused(t, err, apierrors.IsNotFound, `namespaces "nowhere" not found`)
 
-	make1(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "going"}})
+	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "going"}})
 	if err := client.Delete[*corev1.Namespace](ctx, c, "", "going", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestNamespaceLifecycle(t *testing.T) {
 
 func TestServiceAccount(t *testing.T) {
 	c := start(t)
-	make1(t, c, &corev1.ServiceAccount{
+	create(t, c, &corev1.ServiceAccount{
 		ObjectMeta:       metav1.ObjectMeta{Namespace: "default", Name: "puller"},
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
 	})
@@ -111,7 +111,7 @@ func TestServiceAccount(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			p := aPod(tc.name)
 			tc.change(p)
-			got := make1(t, c, p)
+			got := create(t, c, p)
 			if len(got.Spec.Volumes) != tc.volumes || len(got.Spec.Containers[0].VolumeMounts) != tc.mounts {
 				t.Errorf("volumes %v, mounts %v", got.Spec.Volumes, got.Spec.Containers[0].VolumeMounts)
 			}
@@ -132,7 +132,7 @@ func TestServiceAccount(t *testing.T) {
 // TestDefaultAccountIsAwaited makes a pod in a namespace whose account comes a moment later.
 func TestDefaultAccountIsAwaited(t *testing.T) {
 	c := start(t)
-	make1(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}})
+	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "new"}})
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
@@ -156,7 +156,7 @@ func TestTolerations(t *testing.T) {
 	p := aPod("p")
 	own := int64(5)
 	p.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeNotReady, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &own}}
-	got := make1(t, c, p)
+	got := create(t, c, p)
 	seconds := map[string]int64{}
 	for _, tol := range got.Spec.Tolerations {
 		seconds[tol.Key] = *tol.TolerationSeconds
@@ -166,23 +166,23 @@ func TestTolerations(t *testing.T) {
 	}
 	all := aPod("all")
 	all.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
-	if got := make1(t, c, all); len(got.Spec.Tolerations) != 1 {
+	if got := create(t, c, all); len(got.Spec.Tolerations) != 1 {
 		t.Errorf("a pod that tolerates everything got %v", got.Spec.Tolerations)
 	}
 }
 
 func TestPriority(t *testing.T) {
 	c := start(t)
-	if got := make1(t, c, aPod("none")); *got.Spec.Priority != 0 || *got.Spec.PreemptionPolicy != corev1.PreemptLowerPriority {
+	if got := create(t, c, aPod("none")); *got.Spec.Priority != 0 || *got.Spec.PreemptionPolicy != corev1.PreemptLowerPriority {
 		t.Errorf("priority %d, preemption %s", *got.Spec.Priority, *got.Spec.PreemptionPolicy)
 	}
 	never := corev1.PreemptNever
-	make1(t, c, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 100, PreemptionPolicy: &never})
-	make1(t, c, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "usual"}, Value: 7, GlobalDefault: true})
+	create(t, c, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "high"}, Value: 100, PreemptionPolicy: &never})
+	create(t, c, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "usual"}, Value: 7, GlobalDefault: true})
 	for class, want := range map[string]int32{"high": 100, "": 7, "system-node-critical": 2000001000} {
 		p := aPod("p" + class)
 		p.Spec.PriorityClassName = class
-		if got := make1(t, c, p); *got.Spec.Priority != want {
+		if got := create(t, c, p); *got.Spec.Priority != want {
 			t.Errorf("class %q is %d, want %d", class, *got.Spec.Priority, want)
 		}
 	}
@@ -208,7 +208,7 @@ var web = []corev1.ServicePort{{Port: 80}}
 func TestServiceAllocation(t *testing.T) {
 	c := start(t)
 	ctx := t.Context()
-	got := make1(t, c, service("plain", corev1.ServiceSpec{Ports: web}))
+	got := create(t, c, service("plain", corev1.ServiceSpec{Ports: web}))
 	ip, err := netip.ParseAddr(got.Spec.ClusterIP)
 	if err != nil || !plane.Services.Contains(ip) || !slices.Equal(got.Spec.ClusterIPs, []string{got.Spec.ClusterIP}) {
 		t.Errorf("cluster IP is %q, %v", got.Spec.ClusterIP, got.Spec.ClusterIPs)
@@ -219,16 +219,16 @@ func TestServiceAllocation(t *testing.T) {
 	if low := netip.MustParseAddr("10.96.1.0"); ip.Less(low) {
 		t.Errorf("%s was drawn from what is left to those who choose", ip)
 	}
-	make1(t, c, service("chosen", corev1.ServiceSpec{Ports: web, ClusterIP: "10.96.0.10"}))
+	create(t, c, service("chosen", corev1.ServiceSpec{Ports: web, ClusterIP: "10.96.0.10"}))
 	_, err = client.Create(ctx, c, service("again", corev1.ServiceSpec{Ports: web, ClusterIP: "10.96.0.10"}))
 	refused(t, err, apierrors.IsInvalid, `spec.clusterIPs: Invalid value: ["10.96.0.10"]: failed to allocate IP 10.96.0.10: provided IP is already allocated`)
 	_, err = client.Create(ctx, c, service("outside", corev1.ServiceSpec{Ports: web, ClusterIP: "10.1.0.1"}))
 	refused(t, err, apierrors.IsInvalid, "the provided IP (10.1.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16")
 
-	if got := make1(t, c, service("headless", corev1.ServiceSpec{ClusterIP: "None", Selector: map[string]string{"a": "b"}})); got.Spec.ClusterIP != "None" || !slices.Equal(got.Spec.ClusterIPs, []string{"None"}) {
+	if got := create(t, c, service("headless", corev1.ServiceSpec{ClusterIP: "None", Selector: map[string]string{"a": "b"}})); got.Spec.ClusterIP != "None" || !slices.Equal(got.Spec.ClusterIPs, []string{"None"}) {
 		t.Errorf("a headless service has %q %v", got.Spec.ClusterIP, got.Spec.ClusterIPs)
 	}
-	if got := make1(t, c, service("outer", corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "a.b"})); got.Spec.ClusterIP != "" || got.Spec.IPFamilyPolicy != nil {
+	if got := create(t, c, service("outer", corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "a.b"})); got.Spec.ClusterIP != "" || got.Spec.IPFamilyPolicy != nil {
 		t.Errorf("an external name has %q %v", got.Spec.ClusterIP, got.Spec.IPFamilyPolicy)
 	}
 	both := corev1.IPFamilyPolicyRequireDualStack
@@ -241,7 +241,7 @@ func TestServiceAllocation(t *testing.T) {
 func TestNodePorts(t *testing.T) {
 	c := start(t)
 	ctx := t.Context()
-	got := make1(t, c, service("dns", corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{
+	got := create(t, c, service("dns", corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{
 		{Name: "udp", Port: 53, Protocol: corev1.ProtocolUDP}, {Name: "tcp", Port: 53}, {Name: "web", Port: 80},
 	}}))
 	p := got.Spec.Ports
@@ -254,7 +254,7 @@ func TestNodePorts(t *testing.T) {
 	_, err = client.Create(ctx, c, service("range", corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80, NodePort: 80}}}))
 	refused(t, err, apierrors.IsInvalid, "provided port is not in the valid range. The range of valid ports is 30000-32767")
 
-	lb := make1(t, c, service("lb", corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, Ports: web}))
+	lb := create(t, c, service("lb", corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal, Ports: web}))
 	if lb.Spec.HealthCheckNodePort == 0 || lb.Spec.HealthCheckNodePort == lb.Spec.Ports[0].NodePort {
 		t.Errorf("health check port %d, node port %d", lb.Spec.HealthCheckNodePort, lb.Spec.Ports[0].NodePort)
 	}
@@ -269,7 +269,7 @@ func TestNodePorts(t *testing.T) {
 	if freed, err = client.Update(ctx, c, freed); err != nil || freed.Spec.Ports[0].NodePort != 0 || freed.Spec.ExternalTrafficPolicy != "" {
 		t.Fatalf("after the change of type %v, %v", freed, err)
 	}
-	make1(t, c, service("now-free", corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: taken}))
+	create(t, c, service("now-free", corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: taken}))
 }
 
 // TestAllocationUnderRace makes services at once and expects that no two share an address or a port.
@@ -307,15 +307,15 @@ func TestAllocationUnderRace(t *testing.T) {
 
 func TestNodeRestriction(t *testing.T) {
 	c := start(t)
-	make1(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
+	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
 	as := kind.WithUser(t.Context(), &kind.User{Name: "system:node:a", Groups: []string{"system:nodes"}})
 	mine, err := client.Create(as, c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{corev1.LabelHostname: "a", "zone": "z"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := make1(t, c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}})
+	other := create(t, c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}})
 	bound := func(name, node string) *corev1.Pod {
-		p := make1(t, c, aPod(name))
+		p := create(t, c, aPod(name))
 		if err := c.Bind(t.Context(), "default", name, p.UID, node); err != nil {
 			t.Fatal(err)
 		}
@@ -391,13 +391,13 @@ func TestNodeRestriction(t *testing.T) {
 
 func TestLimitRanges(t *testing.T) {
 	c := start(t)
-	make1(t, c, parse[*corev1.LimitRange](t, `
+	create(t, c, parse[*corev1.LimitRange](t, `
 metadata: {name: bounds}
 spec:
   limits:
   - {type: Container, min: {cpu: 100m}, max: {cpu: "2"}, default: {cpu: "1"}, defaultRequest: {cpu: 200m}, maxLimitRequestRatio: {cpu: "10"}}
   - {type: Pod, max: {cpu: "3"}}`))
-	got := make1(t, c, aPod("plain"))
+	got := create(t, c, aPod("plain"))
 	if r := got.Spec.Containers[0].Resources; r.Limits.Cpu().String() != "1" || r.Requests.Cpu().String() != "200m" {
 		t.Errorf("resources are %v", r)
 	}
@@ -419,27 +419,27 @@ spec:
 
 func TestPodSecurity(t *testing.T) {
 	c := start(t)
-	make1(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "strict", Labels: map[string]string{
+	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "strict", Labels: map[string]string{
 		"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted",
 	}}})
-	make1(t, c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "strict", Name: "default"}})
+	create(t, c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "strict", Name: "default"}})
 	p := aPod("p")
 	p.Namespace = "strict"
-	make1(t, c, p)
+	create(t, c, p)
 	yes := true
 	p.Name = "q"
 	p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
 	_, err := client.Create(t.Context(), c, p)
 	refused(t, err, apierrors.IsForbidden, `violates PodSecurity "baseline:latest": privileged`)
 	p.Namespace = "default"
-	make1(t, c, p)
+	create(t, c, p)
 	_, err = client.Create(t.Context(), c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "typo", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "strictest"}}})
 	refused(t, err, apierrors.IsInvalid, "must be one of privileged, baseline, restricted")
 }
 
 func TestWarningsOfPodSecurity(t *testing.T) {
 	c := start(t)
-	make1(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "warned", Labels: map[string]string{"pod-security.kubernetes.io/warn": "baseline"}}})
+	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "warned", Labels: map[string]string{"pod-security.kubernetes.io/warn": "baseline"}}})
 	plugins, err := admission.Default(func() client.Client { return c }, admission.Options{ServiceCIDR: plane.Services})
 	if err != nil {
 		t.Fatal(err)

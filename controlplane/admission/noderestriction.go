@@ -203,3 +203,19 @@ func mirrorPod(r *Request, node string) error {
 	}
 	return nil
 }
+
+// NodeToken says why a user may not have a service account's token that is bound to pod (nil: to no pod). The
+// agent of a node gets tokens for the pods on its node only; for all other users it is nil. It is for the
+// token subresource of service accounts, which writes no object and so passes no plug-in.
+func NodeToken(u *kind.User, pod *corev1.Pod) error {
+	node, ok := nodeOf(u)
+	switch {
+	case !ok:
+		return nil
+	case pod == nil:
+		return errors.New("node requested token not bound to a pod")
+	case pod.Spec.NodeName != node:
+		return errors.New("node requested token bound to a pod scheduled on a different node")
+	}
+	return nil
+}

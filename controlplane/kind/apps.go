@@ -56,7 +56,7 @@ func deploymentKind() *Kind {
 				int64(d.Status.AvailableReplicas), age(d, now), names, images, formatSelector(d.Spec.Selector),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultDeployment(d *appsv1.Deployment) {
@@ -255,7 +255,7 @@ func replicaSetKind() *Kind {
 				names, images, formatSelector(r.Spec.Selector),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {
@@ -298,7 +298,7 @@ func controllerRevisionKind() *Kind {
 			}
 			return []any{r.Name, controller, r.Revision, age(r, now)}
 		},
-	}.make()
+	}.build()
 }
 
 // controllerText names an owner as kubectl does: kind.group/name.

@@ -63,7 +63,7 @@ func autoscalerKind() *Kind {
 				int64(a.Spec.MaxReplicas), int64(a.Status.CurrentReplicas), age(a, now),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultAutoscaler(a *autoscalingv2.HorizontalPodAutoscaler) {

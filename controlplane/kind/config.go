@@ -30,7 +30,7 @@ func configMapKind() *Kind {
 		row: func(cm *corev1.ConfigMap, now time.Time) []any {
 			return []any{cm.Name, int64(len(cm.Data) + len(cm.BinaryData)), age(cm, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func validateConfigMap(cm *corev1.ConfigMap) field.ErrorList {
@@ -89,7 +89,7 @@ func secretKind() *Kind {
 		row: func(s *corev1.Secret, now time.Time) []any {
 			return []any{s.Name, string(s.Type), int64(len(s.Data)), age(s, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultSecret(s *corev1.Secret) {
@@ -199,7 +199,7 @@ func serviceAccountKind() *Kind {
 		row: func(sa *corev1.ServiceAccount, now time.Time) []any {
 			return []any{sa.Name, int64(len(sa.Secrets)), age(sa, now)}
 		},
-	}.make()
+	}.build()
 }
 
 // invalidEach makes an error of each message about one value.

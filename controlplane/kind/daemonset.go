@@ -66,7 +66,7 @@ func daemonSetKind() *Kind {
 				int64(s.NumberAvailable), formatLabels(d.Spec.Template.Spec.NodeSelector), age(d, now), names, images, formatSelector(d.Spec.Selector),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {

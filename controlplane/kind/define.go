@@ -13,7 +13,7 @@ import (
 // OwnerIndex is the index that every kind has: objects by the uid of each of their owners.
 const OwnerIndex = "owner"
 
-// definition is a Kind in terms of its own Go type. Its fields mean what those of Kind mean; make erases the
+// definition is a Kind in terms of its own Go type. Its fields mean what those of Kind mean; build erases the
 // type and adds what all kinds have.
 type definition[T Object] struct {
 	gv         schema.GroupVersion
@@ -37,7 +37,6 @@ type definition[T Object] struct {
 	warnings       func(obj, old T) []string
 
 	status *statusRules[T]
-	parts  map[string]*statusRules[T]
 	scale  *scaleRules[T]
 
 	fields  func(T) fields.Set
@@ -61,8 +60,8 @@ type scaleRules[T Object] struct {
 	set func(T, int32)
 }
 
-// make returns the kind. A field of the definition that is nil stays nil.
-func (d definition[T]) make() *Kind {
+// build returns the kind. A field of the definition that is nil stays nil.
+func (d definition[T]) build() *Kind {
 	k := &Kind{
 		GroupVersionKind: d.gv.WithKind(d.kind),
 		Plural:           d.plural,
@@ -100,12 +99,6 @@ func (d definition[T]) make() *Kind {
 	}
 	if d.status != nil {
 		k.Status = &Status{PrepareUpdate: two(d.status.prepareUpdate), Validate: twoTo(d.status.validate)}
-	}
-	for name, rules := range d.parts {
-		if k.Parts == nil {
-			k.Parts = map[string]*Status{}
-		}
-		k.Parts[name] = &Status{PrepareUpdate: two(rules.prepareUpdate), Validate: twoTo(rules.validate)}
 	}
 	if d.scale != nil {
 		k.Scale = &Scale{

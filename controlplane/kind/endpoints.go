@@ -50,7 +50,7 @@ func endpointsKind() *Kind {
 		row: func(e *corev1.Endpoints, now time.Time) []any {
 			return []any{e.Name, formatEndpoints(e), age(e, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func validateEndpoints(e *corev1.Endpoints) field.ErrorList {
@@ -159,7 +159,7 @@ func endpointSliceKind() *Kind {
 		row: func(s *discoveryv1.EndpointSlice, now time.Time) []any {
 			return []any{s.Name, string(s.AddressType), slicePortsText(s.Ports), sliceEndpointsText(s.Endpoints), age(s, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {

@@ -44,7 +44,7 @@ func eventKind() *Kind {
 			{Name: "Name", Type: "string", Format: "name", Priority: 1, Description: metaDocs["name"]},
 		},
 		row: eventRow,
-	}.make()
+	}.build()
 }
 
 func validateEvent(e *corev1.Event) field.ErrorList {

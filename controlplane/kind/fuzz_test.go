@@ -55,10 +55,6 @@ func runAll(t testing.TB, k *kind.Kind, obj, old kind.Object) {
 	if k.Status != nil && k.Status.Validate != nil {
 		k.Status.Validate(obj, old)
 	}
-	for _, part := range k.Parts {
-		part.PrepareUpdate(obj, old)
-		part.Validate(obj, old)
-	}
 	if k.Fields != nil {
 		k.Fields(obj)
 	}

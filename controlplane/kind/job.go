@@ -59,7 +59,7 @@ func jobKind() *Kind {
 			column("Duration", "string", "Time required to complete the job."), ageColumn(),
 		}, templateColumns(spec["selector"])...),
 		row: jobRow,
-	}.make()
+	}.build()
 }
 
 func defaultJob(j *batchv1.Job) {
@@ -282,7 +282,7 @@ func cronJobKind() *Kind {
 				age(c, now), names, images, formatSelector(c.Spec.JobTemplate.Spec.Selector),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 // maxCronJobName leaves room for what the names of its jobs have after it.

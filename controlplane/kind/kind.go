@@ -63,9 +63,6 @@ type Kind struct {
 
 	// Status is set when the kind has a status subresource.
 	Status *Status
-	// Parts holds the rules of other subresources that write a part of the object, by name: of pods
-	// "ephemeralcontainers". An update of one takes these rules instead of PrepareUpdate, Validate and ValidateUpdate.
-	Parts map[string]*Status
 	// Scale is set when the kind has a scale subresource.
 	Scale *Scale
 

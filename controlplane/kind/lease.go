@@ -20,7 +20,7 @@ func leaseKind() *Kind {
 		row: func(l *coordinationv1.Lease, now time.Time) []any {
 			return []any{l.Name, deref(l.Spec.HolderIdentity, ""), age(l, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func validateLease(l *coordinationv1.Lease) field.ErrorList {

@@ -23,7 +23,7 @@ func limitRangeKind() *Kind {
 		validate: validateLimitRange,
 		columns:  []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
 		row:      func(l *corev1.LimitRange, _ time.Time) []any { return []any{l.Name, createdAt(l)} },
-	}.make()
+	}.build()
 }
 
 func defaultLimitRangeItem(item *corev1.LimitRangeItem) {

@@ -66,5 +66,5 @@ func namespaceKind() *Kind {
 		row: func(ns *corev1.Namespace, now time.Time) []any {
 			return []any{ns.Name, string(ns.Status.Phase), age(ns, now)}
 		},
-	}.make()
+	}.build()
 }

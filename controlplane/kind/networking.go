@@ -33,7 +33,7 @@ func ingressKind() *Kind {
 			column("Ports", "string", "Ports of TLS configurations that open"), ageColumn(),
 		},
 		row: ingressRow,
-	}.make()
+	}.build()
 }
 
 func ingressRow(i *networkingv1.Ingress, now time.Time) []any {
@@ -197,7 +197,7 @@ func ingressClassKind() *Kind {
 			}
 			return []any{c.Name, c.Spec.Controller, parameters, age(c, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func networkPolicyKind() *Kind {
@@ -213,7 +213,7 @@ func networkPolicyKind() *Kind {
 		row: func(p *networkingv1.NetworkPolicy, now time.Time) []any {
 			return []any{p.Name, formatSelector(&p.Spec.PodSelector), age(p, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {

@@ -44,7 +44,7 @@ func nodeKind() *Kind {
 			wide("Container-Runtime", "string", info["containerRuntimeVersion"]),
 		},
 		row: nodeRow,
-	}.make()
+	}.build()
 }
 
 func defaultNode(n *corev1.Node) {

@@ -27,10 +27,7 @@ func podKind() *Kind {
 		validateUpdate: validatePodUpdate,
 		warnings:       func(p, _ *corev1.Pod) []string { return templateWarnings(&p.Spec, field.NewPath("spec")) },
 		status:         &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
-		parts: map[string]*statusRules[*corev1.Pod]{
-			"ephemeralcontainers": {prepareUpdate: prepareEphemeralUpdate, validate: validateEphemeralUpdate},
-		},
-		fields: podFields,
+		fields:         podFields,
 		indexes: map[string]func(*corev1.Pod) []string{
 			NodeNameIndex: func(p *corev1.Pod) []string {
 				if p.Spec.NodeName == "" {
@@ -52,7 +49,7 @@ func podKind() *Kind {
 			wide("Readiness Gates", "string", spec["readinessGates"]),
 		},
 		row: podRow,
-	}.make()
+	}.build()
 }
 
 func preparePodCreate(p *corev1.Pod) {

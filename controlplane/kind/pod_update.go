@@ -99,29 +99,6 @@ func validateDeadlineUpdate(p, old *corev1.Pod, path *field.Path) field.ErrorLis
 	return nil
 }
 
-// validateEphemeralUpdate allows pods/ephemeralcontainers to add ephemeral containers and nothing else.
-func validateEphemeralUpdate(p, old *corev1.Pod) field.ErrorList {
-	errs := validatePodSpec(&p.Spec, field.NewPath("spec"))
-	path := field.NewPath("spec", "ephemeralContainers")
-	for _, was := range old.Spec.EphemeralContainers {
-		at := slices.IndexFunc(p.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == was.Name })
-		if at < 0 {
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
-		} else if !apiequality.Semantic.DeepEqual(p.Spec.EphemeralContainers[at], was) {
-			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n", was.Name)))
-		}
-	}
-	return errs
-}
-
-// prepareEphemeralUpdate takes the ephemeral containers of the update and all else from the pod.
-func prepareEphemeralUpdate(p, old *corev1.Pod) {
-	added := p.Spec.EphemeralContainers
-	p.Status = old.Status
-	old.Spec.DeepCopyInto(&p.Spec)
-	p.Spec.EphemeralContainers = added
-}
-
 func validatePodStatusUpdate(p, old *corev1.Pod) field.ErrorList {
 	path := field.NewPath("status")
 	var errs field.ErrorList

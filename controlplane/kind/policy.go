@@ -55,7 +55,7 @@ func podDisruptionBudgetKind() *Kind {
 		row: func(b *policyv1.PodDisruptionBudget, now time.Time) []any {
 			return []any{b.Name, orNA(b.Spec.MinAvailable), orNA(b.Spec.MaxUnavailable), int64(b.Status.DisruptionsAllowed), age(b, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func orNA(v *intstr.IntOrString) string {
@@ -141,7 +141,7 @@ func priorityClassKind() *Kind {
 		row: func(p *schedulingv1.PriorityClass, now time.Time) []any {
 			return []any{p.Name, int64(p.Value), p.GlobalDefault, age(p, now), string(deref(p.PreemptionPolicy, ""))}
 		},
-	}.make()
+	}.build()
 }
 
 func validatePriorityClass(p *schedulingv1.PriorityClass) field.ErrorList {

@@ -59,7 +59,7 @@ func resourceQuotaKind() *Kind {
 			}
 			return []any{q.Name, strings.Join(requests, ", "), strings.Join(limits, ", "), age(q, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func sameScopes(a, b []corev1.ResourceQuotaScope) bool {

@@ -23,7 +23,7 @@ func roleKind() *Kind {
 		validate:  func(r *rbacv1.Role) field.ErrorList { return validateRules(r.Rules, true, field.NewPath("rules")) },
 		columns:   []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
 		row:       func(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} },
-	}.make()
+	}.build()
 }
 
 func clusterRoleKind() *Kind {
@@ -49,7 +49,7 @@ func clusterRoleKind() *Kind {
 		},
 		columns: []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
 		row:     func(r *rbacv1.ClusterRole, _ time.Time) []any { return []any{r.Name, createdAt(r)} },
-	}.make()
+	}.build()
 }
 
 func roleBindingKind() *Kind {
@@ -71,7 +71,7 @@ func roleBindingKind() *Kind {
 		row: func(b *rbacv1.RoleBinding, now time.Time) []any {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
-	}.make()
+	}.build()
 }
 
 func clusterRoleBindingKind() *Kind {
@@ -93,7 +93,7 @@ func clusterRoleBindingKind() *Kind {
 		row: func(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
-	}.make()
+	}.build()
 }
 
 // pathSegmentName is the rule for RBAC names: what can be one segment of a URL, such as "system:node".

@@ -56,7 +56,7 @@ func replicationControllerKind() *Kind {
 				names, images, formatLabels(r.Spec.Selector),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultReplicationController(r *corev1.ReplicationController) {
@@ -105,5 +105,5 @@ func podTemplateKind() *Kind {
 			names, images := containerCells(p.Template.Spec.Containers)
 			return []any{p.Name, names, images, formatLabels(p.Template.Labels)}
 		},
-	}.make()
+	}.build()
 }

@@ -66,7 +66,7 @@ func serviceKind() *Kind {
 				formatLabels(s.Spec.Selector),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultService(s *corev1.Service) {

@@ -55,7 +55,7 @@ func statefulSetKind() *Kind {
 			names, images := containerCells(s.Spec.Template.Spec.Containers)
 			return []any{s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, deref(s.Spec.Replicas, 1)), age(s, now), names, images}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultStatefulSet(s *appsv1.StatefulSet) {

@@ -71,7 +71,7 @@ func persistentVolumeKind() *Kind {
 				v.Spec.StorageClassName, orUnset(deref(v.Spec.VolumeAttributesClassName, "")), v.Status.Reason, age(v, now), modeText(v.Spec.VolumeMode),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func quantityText(list corev1.ResourceList) string {
@@ -192,7 +192,7 @@ func persistentVolumeClaimKind() *Kind {
 				orUnset(deref(c.Spec.VolumeAttributesClassName, "")), age(c, now), modeText(c.Spec.VolumeMode),
 			}
 		},
-	}.make()
+	}.build()
 }
 
 func defaultClaim(c *corev1.PersistentVolumeClaim) {
@@ -296,7 +296,7 @@ func storageClassKind() *Kind {
 			return []any{name, c.Provisioner, string(deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
 				string(deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)), expands, age(c, now)}
 		},
-	}.make()
+	}.build()
 }
 
 func runtimeClassKind() *Kind {
@@ -316,5 +316,5 @@ func runtimeClassKind() *Kind {
 		},
 		columns: []metav1.TableColumnDefinition{nameColumn(), column("Handler", "string", docs["handler"]), ageColumn()},
 		row:     func(r *nodev1.RuntimeClass, now time.Time) []any { return []any{r.Name, r.Handler, age(r, now)} },
-	}.make()
+	}.build()
 }

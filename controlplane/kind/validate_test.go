@@ -230,23 +230,3 @@ func TestValidationOfUpdates(t *testing.T) {
 		})
 	}
 }
-
-func TestEphemeralContainers(t *testing.T) {
-	k := byName(t, "Pod")
-	rules := k.Parts["ephemeralcontainers"]
-	old := created(t, k, pod("ephemeralContainers: [{name: e, image: x}]"))
-	for name, c := range map[string]struct {
-		now  string
-		want []string
-	}{
-		"added":   {pod("nodeName: ignored, ephemeralContainers: [{name: e, image: x}, {name: f, image: x}]"), nil},
-		"removed": {pod(""), []string{"spec.ephemeralContainers: " + forbidden}},
-		"changed": {pod("ephemeralContainers: [{name: e, image: z}]"), []string{"spec.ephemeralContainers: " + forbidden}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			now := created(t, k, c.now)
-			rules.PrepareUpdate(now, old)
-			expect(t, short(rules.Validate(now, old)), c.want)
-		})
-	}
-}
