@@ -23,6 +23,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
@@ -159,13 +161,18 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return handler.Serve(ctx, s.listener) })
 	g.Go(func() error {
+		if handler.AwaitReady(ctx) == nil {
+			close(s.ready)
+			s.log.Info("ready", "url", s.URL())
+		}
+		return nil
+	})
+	g.Go(func() error {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-st.Ready():
 		}
-		close(s.ready)
-		s.log.Info("ready", "url", s.URL())
 		id, err := identity(filepath.Join(s.cfg.DataDir, identityFile))
 		if err != nil {
 			return err
@@ -224,6 +231,17 @@ func (s *Server) newAPI(reg *registry.Registry) (*api.Server, error) {
 		},
 		Logger: s.log,
 	})
+}
+
+// hasSystemNamespaces keeps a new cluster from being called ready before its first leader has made what clients
+// and nodes count on.
+func (s *Server) hasSystemNamespaces() error {
+	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, corev1.NamespaceNodeLease} {
+		if _, err := client.Get[*corev1.Namespace](context.Background(), s.client, "", name); err != nil {
+			return fmt.Errorf("namespace %s is not there yet", name)
+		}
+	}
+	return nil
 }
 
 func (s *Server) openEtcd(ctx context.Context) (*clientv3.Client, func(), error) {
