@@ -437,3 +437,35 @@ func lineCount(t *testing.T, path string) int {
 	}
 	return bytes.Count(data, []byte("\n")) + 1000*len(old)
 }
+
+// TestSharedShim lets the container that the pod's shim was started with go, and expects those that share it to stay, also when
+// containerd is started anew.
+func TestSharedShim(t *testing.T) {
+	g := newRig(t)
+	first, second := g.config("exec sleep 1000"), g.config("exec sleep 1000")
+	g.start(first)
+	g.start(second)
+	if n := daemon.Shims(); n != 1 {
+		t.Errorf("%d shims for one pod", n)
+	}
+	g.must(g.r.Signal(t.Context(), first.ID, syscall.SIGKILL))
+	g.wait(first)
+	third := g.config("exec sleep 1000")
+	g.start(third)
+	daemon.Kill()
+	g.must(daemon.Restart())
+	g.eventually("containerd back", func() bool { _, err := g.r.Inspect(t.Context(), third.ID); return err == nil })
+	for _, id := range []string{second.ID, third.ID} {
+		if code, _, err := g.r.ExecSync(t.Context(), id, []string{"true"}); err != nil || code != 0 {
+			t.Errorf("exec: %d %v", code, err)
+		}
+	}
+	g.run(g.config("true"))
+	if n := daemon.Shims(); n != 1 {
+		t.Errorf("%d shims for one pod after the restarts", n)
+	}
+	other := g.config("readlink /proc/self/ns/pid; ps | grep -c '[s]leep'", func(c *container.Config) { c.JoinPID = second.ID })
+	if _, out := g.run(other); !strings.HasSuffix(out, "\n1\n") {
+		t.Errorf("in the process namespace of another: %q", out)
+	}
+}

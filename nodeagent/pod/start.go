@@ -33,6 +33,8 @@ type starting struct {
 	log    string
 	image  *image.Image
 	at     time.Time
+	steps  []any // how long each step took, for the log
+	last   time.Time
 	err    error
 	reason string // of err, as the container's state shows it
 	ran    bool   // err came when the container was being created, with everything there
@@ -93,11 +95,20 @@ func (s *starting) fail(reason string, err error) error {
 	return err
 }
 
+// step notes that a part of the start is done.
+func (s *starting) step(name string) {
+	now := time.Now()
+	s.steps = append(s.steps, name, now.Sub(s.last))
+	s.last = now
+}
+
 // run does all there is to a start. What it made is gone again when it fails.
 func (s *starting) run(ctx context.Context) (err error) {
+	s.last = time.Now()
 	if s.image, err = s.getImage(ctx); err != nil {
 		return err
 	}
+	s.step("image")
 	rt := s.w.m.cfg.Runtime
 	cfg := &container.Config{
 		ID: s.id, Attempt: s.attempt, PodUID: s.pod.UID, PodNamespace: s.pod.Namespace, PodName: s.pod.Name,
@@ -120,11 +131,13 @@ func (s *starting) run(ctx context.Context) (err error) {
 			err = errors.Join(err, rt.Remove(undo, s.id, s.pod.UID))
 		}
 	}()
+	s.step("rootfs")
 	select {
 	case <-s.prep.ready:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	s.step("sandbox")
 	cfg.Sandbox = s.prep.box
 	if err = s.configure(ctx, cfg); err != nil {
 		return s.fail("CreateContainerConfigError", err)
@@ -133,6 +146,7 @@ func (s *starting) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer s.w.m.start.Release(1)
+	s.step("turn")
 	return s.create(ctx, cfg)
 }
 
@@ -147,6 +161,7 @@ func (s *starting) create(ctx context.Context, cfg *container.Config) error {
 		}
 		return s.fail("RunContainerError", err)
 	}
+	s.step("create")
 	s.w.eventFor(s.pod, s.spec, corev1.EventTypeNormal, "Created", "Container created")
 	if err := rt.Start(ctx, s.id); err != nil {
 		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -154,6 +169,8 @@ func (s *starting) create(ctx context.Context, cfg *container.Config) error {
 		return s.fail("RunContainerError", errors.Join(err, rt.Remove(undo, s.id, s.pod.UID)))
 	}
 	s.at = s.w.now()
+	s.step("start")
+	s.w.log.Debug("container started", append([]any{"container", s.spec.Name, "attempt", s.attempt}, s.steps...)...)
 	s.pruneLogs()
 	return nil
 }

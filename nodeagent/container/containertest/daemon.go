@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -104,26 +105,34 @@ func (d *Daemon) Stop() error {
 	return errors.Join(append(errs, os.RemoveAll(d.Dir))...)
 }
 
-// killShims kills the shims that belong to the socket, and the containers' processes, their children.
-func killShims(socket string) {
+// Shims counts the shims that belong to this containerd.
+func (d *Daemon) Shims() int { return len(shims(d.Socket)) }
+
+func shims(socket string) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return
+		return nil
 	}
+	var pids []int
 	for _, e := range entries {
 		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
 		if err != nil || !strings.Contains(string(cmdline), "containerd-shim") || !strings.Contains(string(cmdline), socket) {
 			continue
 		}
-		var pid int
-		if _, err := fmt.Sscan(e.Name(), &pid); err != nil {
-			continue
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
 		}
+	}
+	return pids
+}
+
+// killShims kills the shims that belong to the socket, and the containers' processes, their children.
+func killShims(socket string) {
+	for _, pid := range shims(socket) {
 		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 		for _, c := range strings.Fields(string(children)) {
-			var child int
-			if _, err := fmt.Sscan(c, &child); err == nil {
+			if child, err := strconv.Atoi(c); err == nil {
 				_ = syscall.Kill(child, syscall.SIGKILL)
 			}
 		}
