@@ -42,7 +42,8 @@ type Config struct {
 	// is used if there is one, and so are the key files that ssh(1) looks for.
 	UseAgent bool
 
-	// HostKey is one key, or one a line, in authorized_keys form or as "TYPE SHA256:FINGERPRINT"; known_hosts is not looked at then.
+	// HostKey is one key, or one a line, in authorized_keys form or as "TYPE SHA256:FINGERPRINT"; known_hosts is
+	// not looked at then.
 	HostKey string
 	// KnownHostsFile is read instead of ~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts; it must exist.
 	KnownHostsFile string

@@ -60,6 +60,8 @@ func TestHostKeys(t *testing.T) {
 		"given":                        {server: both, hostKey: ed.Authorized, proves: ed},
 		"given, the host's second":     {server: both, hostKey: ecdsa.Authorized, proves: ecdsa},
 		"given, several":               {server: onlyECDSA, hostKey: ed.Authorized + "\n" + ecdsa.Authorized, proves: ecdsa},
+		"fingerprint":                  {server: both, hostKey: "ssh-ed25519 " + xssh.FingerprintSHA256(ed.Signer.PublicKey()), proves: ed},
+		"fingerprint, another":         {server: both, hostKey: "ssh-ed25519 " + xssh.FingerprintSHA256(other.Signer.PublicKey()), message: "installed anew"},
 		"given, another":               {server: both, hostKey: other.Authorized, message: xssh.FingerprintSHA256(other.Signer.PublicKey())},
 		"given, of another type":       {server: onlyECDSA, hostKey: ed.Authorized, message: "no key of the types that host_key knows"},
 		"given wins over accept-new":   {server: both, hostKey: other.Authorized, policy: "accept-new", message: "installed anew"},
