@@ -324,6 +324,7 @@ func (a *agent) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.id.Run(ctx) })
 	g.Go(func() error { return api.Serve(ctx, l) })
+	g.Go(func() error { return a.network.Run(ctx) })
 	g.Go(func() error { return a.proxy.Run(ctx) })
 	g.Go(func() error { return a.dns.Run(ctx) })
 	g.Go(func() error { return a.watches.run(ctx) })

@@ -16,7 +16,7 @@ const (
 	DefaultServiceCIDR = "10.96.0.0/16"
 	DefaultDomain      = "cluster.local"
 	DefaultNodePorts   = "30000-32767"
-	// DefaultDNSAddress is where each node answers DNS for its pods: a link-local address on a dummy link of its
+	// DefaultDNSAddress is where each node answers DNS for its pods: a link-local address on a link of its
 	// own, so that a query needs no translation.
 	DefaultDNSAddress   = "169.254.20.10"
 	DefaultAPIPort      = 6443
