@@ -24,7 +24,8 @@ type cluster struct {
 	namespaces map[string]map[string]string // labels
 	images     map[string]int               // how many nodes have it
 	services   map[string][]service         // by namespace
-	clock      uint64                       // counts uses of counters
+	budgets    map[types.NamespacedName]budget
+	clock      uint64 // counts uses of counters
 }
 
 // placed is a pod on a node.
@@ -67,7 +68,7 @@ func newCluster() *cluster {
 	return &cluster{
 		nodes: map[string]*nodeInfo{}, pods: map[types.UID]placed{}, owners: map[types.UID]map[string]int{},
 		counters: map[string]*counter{}, forbidden: map[string]*forbidden{}, namespaces: map[string]map[string]string{},
-		images: map[string]int{}, services: map[string][]service{},
+		images: map[string]int{}, services: map[string][]service{}, budgets: map[types.NamespacedName]budget{},
 	}
 }
 
@@ -160,15 +161,26 @@ func (c *cluster) setPod(p *podInfo, node string) {
 	}
 	c.pods[uid] = placed{p, node, staying}
 	n := c.info(node)
-	n.pods[uid] = p
-	n.used.add(&p.request, 1)
-	n.cpu += p.cpu
-	n.mem += p.mem
-	for _, h := range p.ports {
-		n.ports[h]++
-	}
+	n.change(p, 1)
 	if staying {
 		c.count(p, node, 1)
+	}
+}
+
+// change adds a pod to what n holds, or takes it off.
+func (n *nodeInfo) change(p *podInfo, sign int) {
+	if sign > 0 {
+		n.pods[p.pod.UID] = p
+	} else {
+		delete(n.pods, p.pod.UID)
+	}
+	n.used.add(&p.request, int64(sign))
+	n.cpu += int64(sign) * p.cpu
+	n.mem += int64(sign) * p.mem
+	for _, h := range p.ports {
+		if n.ports[h] += sign; n.ports[h] == 0 {
+			delete(n.ports, h)
+		}
 	}
 }
 
@@ -184,15 +196,7 @@ func (c *cluster) removePod(uid types.UID) bool {
 	}
 	delete(c.pods, uid)
 	n := c.nodes[p.node]
-	delete(n.pods, uid)
-	n.used.add(&p.request, -1)
-	n.cpu -= p.cpu
-	n.mem -= p.mem
-	for _, h := range p.ports {
-		if n.ports[h]--; n.ports[h] == 0 {
-			delete(n.ports, h)
-		}
-	}
+	n.change(p.podInfo, -1)
 	if p.counted {
 		c.count(p.podInfo, p.node, -1)
 	}

@@ -28,6 +28,8 @@ type entry struct {
 	place    place
 	at       int // in its heap
 	until    time.Time
+	// nominated is the node that pods are leaving for this one; what it needs is kept free for it there.
+	nominated string
 }
 
 type place int

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/event"
@@ -86,6 +87,8 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		kind.Of[*corev1.Node]():      s.nodeChanged,
 		kind.Of[*corev1.Service]():   s.serviceChanged,
 		kind.Of[*corev1.Namespace](): s.namespaceChanged,
+
+		kind.Of[*policyv1.PodDisruptionBudget](): s.budgetChanged,
 	}
 	var synced []chan struct{}
 	for k, handle := range watches {
@@ -167,14 +170,39 @@ func (s *Scheduler) step() (write func(context.Context), wait time.Duration, ok 
 		return nil, time.Hour, false
 	}
 	pod := e.pod
+	if e.nominated != "" {
+		s.cluster.removePod(pod.UID)
+	}
 	node, refused := s.place(e.podInfo)
 	if node == "" {
 		s.queue.park(e, refused.causes)
 		s.news.add(pod.UID, refused.message())
-		return nil, 0, true
+		return s.makeRoom(e, refused), 0, true
 	}
+	e.nominated = ""
 	s.cluster.setPod(e.podInfo, node)
 	return func(ctx context.Context) { s.bind(ctx, pod, node) }, 0, true
+}
+
+// makeRoom returns the write that takes less important pods away for one that fits nowhere, if that helps, and
+// keeps for it the room that it makes.
+func (s *Scheduler) makeRoom(e *entry, refused refusals) func(context.Context) {
+	if e.nominated != "" && s.cluster.leaving(e.nominated, e.podInfo) {
+		s.cluster.setPod(e.podInfo, e.nominated)
+		return nil
+	}
+	e.nominated = ""
+	if refused.causes&causeResources == 0 {
+		return nil
+	}
+	cost, ok := s.cluster.preempt(e.podInfo)
+	if !ok {
+		return nil
+	}
+	e.nominated = cost.node.name
+	s.cluster.setPod(e.podInfo, e.nominated)
+	pod := e.pod
+	return func(ctx context.Context) { s.evictFor(ctx, pod, cost) }
 }
 
 // place returns the node that suits p best, or why there is none.

@@ -9,6 +9,8 @@ import (
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -125,15 +127,7 @@ func TestAFailedBindingGivesItsPlaceBack(t *testing.T) {
 }
 
 func TestManyPodsFillTheRealClusterExactly(t *testing.T) {
-	c := plane.Start(t)
-	for _, obj := range []string{"ns"} {
-		if _, err := client.Create(t.Context(), c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: obj}}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := client.Create(t.Context(), c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: obj}}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	c := realCluster(t)
 	for i := range 5 {
 		plane.AddNode(t, c, plane.Node(fmt.Sprint("n", i)))
 	}
@@ -167,4 +161,40 @@ func TestManyPodsFillTheRealClusterExactly(t *testing.T) {
 		}
 		return total == 40 && refused == 5
 	})
+}
+
+func TestImportantPodTakesTheRoomOfOthers(t *testing.T) {
+	c := realCluster(t)
+	class := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "important"}, Value: 1000}
+	if _, err := client.Create(t.Context(), c, class); err != nil {
+		t.Fatal(err)
+	}
+	plane.AddNode(t, c, plane.Node("n"))
+	plane.Go(t, scheduler.New(scheduler.Config{Client: c}).Run)
+	plane.Go(t, plane.Agents(c, nil))
+	create(t, c, newPod("ordinary", "6"))
+	plane.Eventually(t, soon, "ordinary is bound", bound(t, c, "ordinary"))
+	important := newPod("important", "6")
+	important.Spec.PriorityClassName = class.Name
+	create(t, c, important)
+	plane.Eventually(t, soon, "important is bound", bound(t, c, "important"))
+	if got := get(t, c, "important").Status.NominatedNodeName; got != "n" {
+		t.Errorf("nominated node was %q", got)
+	}
+	if _, err := client.Get[*corev1.Pod](t.Context(), c, "ns", "ordinary"); !apierrors.IsNotFound(err) {
+		t.Errorf("ordinary: %v", err)
+	}
+}
+
+// realCluster has a namespace "ns" with its service account.
+func realCluster(t *testing.T) client.Client {
+	t.Helper()
+	c := plane.Start(t)
+	if _, err := client.Create(t.Context(), c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Create(t.Context(), c, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: "ns"}}); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -73,12 +73,11 @@ func (s *Scheduler) tell(ctx context.Context) {
 		}
 		s.mu.Lock()
 		var pod *corev1.Pod
-		if e := s.queue.pods[uid]; e != nil {
+		if e := s.queue.pods[uid]; e != nil && e.place != inWork {
 			pod = e.pod
 		}
-		_, bound := s.cluster.pods[uid]
 		s.mu.Unlock()
-		if pod != nil && !bound {
+		if pod != nil {
 			s.refuse(ctx, pod, message)
 		}
 	}

@@ -38,6 +38,7 @@ func (s *Scheduler) podChanged(e client.Event) {
 		s.queue.set(newPodInfo(pod), now)
 	default:
 		s.queue.remove(pod.UID)
+		s.cluster.removePod(pod.UID) // what was kept free for it
 	}
 	s.poke()
 }
