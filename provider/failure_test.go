@@ -115,6 +115,16 @@ func TestUnreachableIsNotGone(t *testing.T) {
 	)
 }
 
+func TestObjectsGoWithTheirCluster(t *testing.T) {
+	config := startAPI(t)
+	target := &switched{config: config}
+	app := `resource "fairlead_config_map" "app" { metadata = { name = "app" } }`
+	runStepsWith(t, target,
+		resource.TestStep{Config: app},
+		resource.TestStep{PreConfig: func() { target.set(nil) }, RefreshState: true, ExpectNonEmptyPlan: true},
+	)
+}
+
 func TestUnknownClusterIsNotDialled(t *testing.T) {
 	config := startAPI(t)
 	runSteps(t, config, resource.TestStep{

@@ -25,7 +25,7 @@ type workloadProvider struct {
 	clients *kube.Clients
 }
 
-// switched is a Connector that knows one server at a time, for every cluster.
+// switched is a Connector that knows one server at a time, for every cluster; without one, the cluster is gone.
 type switched struct {
 	mu     sync.Mutex
 	config *rest.Config
@@ -34,6 +34,9 @@ type switched struct {
 func (s *switched) Connect(context.Context, string) (*rest.Config, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.config == nil {
+		return nil, kube.ErrClusterGone
+	}
 	return s.config, nil
 }
 

@@ -10,7 +10,7 @@ func TestSnake(t *testing.T) {
 		"gcePersistentDisk": "gce_persistent_disk", "httpGet": "http_get", "tcpSocket": "tcp_socket", "scaleIO": "scale_io",
 		"seLinuxOptions": "se_linux_options", "fsType": "fs_type", "datasetUUID": "dataset_uuid", "ConfigMap": "config_map",
 		"HTTPRoute": "http_route", "JSONPath": "json_path", "CSIDriver": "csi_driver", "IPsToUse": "ips_to_use", "downwardAPI": "downward_api",
-		"podCIDRs": "pod_cidrs", "x-kind": "x_kind",
+		"podCIDRs": "pod_cidrs", "openAPIV3Schema": "open_api_v3_schema", "x-kind": "x_kind",
 	} {
 		if got := snake(name); got != want {
 			t.Errorf("snake(%q) = %q, want %q", name, got, want)
