@@ -28,6 +28,7 @@ func agentCommand() *cobra.Command {
 			if err := nodeagent.Complete(&cfg); err != nil {
 				return err
 			}
+			tuneMemory()
 			// The unit counts as started once the agent runs; whether its node is ready the cluster says.
 			if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 				log.Warn("cannot notify service manager", "err", err)

@@ -71,6 +71,7 @@ func runServer(ctx context.Context, cfg config.Server) error {
 	if err != nil {
 		return err
 	}
+	tuneMemory()
 	s, err := controlplane.New(cfg, log)
 	if err != nil {
 		return err

@@ -65,6 +65,8 @@ type Server struct {
 	keys     *pki.Cluster
 	client   *registry.Client
 	ready    chan struct{}
+	// etcdHealth is the embedded member's; nil with an external etcd.
+	etcdHealth func() error
 }
 
 // New checks the configuration, opens the keys and the listening socket, and writes the administrator's
@@ -154,7 +156,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 	}
 	reg := registry.New(registry.Config{Store: st, Kinds: kind.Builtin(), Admission: plugins, Logger: s.log})
 	s.client = registry.NewClient(reg, "fairlead")
-	handler, err := s.newAPI(reg)
+	handler, err := s.newAPI(reg, st)
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
@@ -202,7 +204,7 @@ func (s *Server) lead(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (s *Server) newAPI(reg *registry.Registry) (*api.Server, error) {
+func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, error) {
 	names := append([]string{s.cfg.Advertise, serviceAddress(s.cfg.ServiceCIDR).String()}, s.cfg.CertificateNames...)
 	if host, err := os.Hostname(); err == nil {
 		names = append(names, host)
@@ -233,6 +235,19 @@ func (s *Server) newAPI(reg *registry.Registry) (*api.Server, error) {
 	})
 }
 
+// healthy says what keeps the server from being called ready, beside its own caches.
+func (s *Server) healthy(st *store.Store) error {
+	if s.etcdHealth != nil {
+		if err := s.etcdHealth(); err != nil {
+			return err
+		}
+	}
+	if err := st.Health(); err != nil {
+		return err
+	}
+	return s.hasSystemNamespaces()
+}
+
 // hasSystemNamespaces keeps a new cluster from being called ready before its first leader has made what clients
 // and nodes count on.
 func (s *Server) hasSystemNamespaces() error {
@@ -253,6 +268,7 @@ func (s *Server) openEtcd(ctx context.Context) (*clientv3.Client, func(), error)
 	if err != nil {
 		return nil, nil, err
 	}
+	s.etcdHealth = m.Health
 	return m.Client, func() {
 		if err := m.Close(); err != nil {
 			s.log.Error("cannot close etcd", "err", err)
