@@ -22,7 +22,7 @@ import (
 )
 
 // start returns a control plane with the namespace "default" and its service account.
-func start(t *testing.T) client.Client {
+func start(t testing.TB) client.Client {
 	t.Helper()
 	c := plane.Start(t)
 	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
@@ -30,7 +30,7 @@ func start(t *testing.T) client.Client {
 	return c
 }
 
-func create[T kind.Object](t *testing.T, c client.Client, obj T) T {
+func create[T kind.Object](t testing.TB, c client.Client, obj T) T {
 	t.Helper()
 	got, err := client.Create(t.Context(), c, obj)
 	if err != nil {

@@ -118,23 +118,28 @@ func validatePodStatusUpdate(p, old *corev1.Pod) field.ErrorList {
 		seen[ip.IP] = true
 	}
 	if p.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, stayTerminated(p.Status.ContainerStatuses, old.Status.ContainerStatuses, p.Spec.RestartPolicy, path.Child("containerStatuses"))...)
+		errs = append(errs, stayTerminated(p, old, path.Child("containerStatuses"))...)
 	}
 	return errs
 }
 
 // stayTerminated refuses to revive, in the status, a container that is not to run again.
-func stayTerminated(now, was []corev1.ContainerStatus, policy corev1.RestartPolicy, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, old := range was {
-		t := old.State.Terminated
-		if t == nil || t.ExitCode != 0 && policy == corev1.RestartPolicyOnFailure {
-			continue
+func stayTerminated(p, old *corev1.Pod, path *field.Path) field.ErrorList {
+	final := map[string]bool{}
+	for _, was := range old.Status.ContainerStatuses {
+		if t := was.State.Terminated; t != nil && (t.ExitCode == 0 || p.Spec.RestartPolicy == corev1.RestartPolicyNever) {
+			final[was.Name] = true
 		}
-		for i, c := range now {
-			if c.Name == old.Name && c.State.Terminated == nil {
-				errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
-			}
+	}
+	for _, c := range p.Spec.Containers {
+		if c.RestartPolicy != nil { // its own policy decides, not the pod's
+			delete(final, c.Name)
+		}
+	}
+	var errs field.ErrorList
+	for i, c := range p.Status.ContainerStatuses {
+		if final[c.Name] && c.State.Terminated == nil {
+			errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
 		}
 	}
 	return errs

@@ -230,3 +230,34 @@ func TestValidationOfUpdates(t *testing.T) {
 		})
 	}
 }
+
+func TestValidationOfStatus(t *testing.T) {
+	ended := "\nstatus: {phase: Running, containerStatuses: [{name: c, state: {terminated: {exitCode: 0}}}]}"
+	runs := "\nstatus: {phase: Running, podIPs: [{ip: nowhere}], containerStatuses: [{name: c, state: {running: {}}}]}"
+	for _, c := range []struct {
+		kind, name, old, now string
+		want                 []string
+	}{
+		{"Pod", "revived", pod("restartPolicy: Never") + ended, pod("restartPolicy: Never") + runs, []string{
+			"status.containerStatuses[0].state: " + forbidden, "status.podIPs[0]: " + invalid}},
+		{"Pod", "restarted", pod("restartPolicy: Always") + ended, pod("") + runs, []string{"status.podIPs[0]: " + invalid}},
+		{"Pod", "restarted by its own policy", "spec: {restartPolicy: Never, containers: [{name: c, image: x, restartPolicy: Always}]}" + ended, "spec: {}" + runs, []string{"status.podIPs[0]: " + invalid}},
+		{"Deployment", "counts", "{}", "status: {replicas: 1, readyReplicas: 2, availableReplicas: -1}", []string{
+			"status.readyReplicas: " + invalid, "status.availableReplicas: " + invalid}},
+		{"Deployment", "collisions", "status: {collisionCount: 3}", "status: {collisionCount: 2}", []string{"status.collisionCount: " + invalid}},
+		{"ReplicaSet", "counts", "{}", "status: {replicas: 1, fullyLabeledReplicas: 2}", []string{"status.fullyLabeledReplicas: " + invalid}},
+		{"Namespace", "phase", "{}", "status: {phase: Terminating}", []string{"status.Phase: " + invalid}},
+		{"Node", "address twice", "{}", "status: {addresses: [{type: InternalIP, address: a}, {type: InternalIP, address: a}]}", []string{"status.addresses[1]: " + duplicate}},
+		{"Service", "ingress", "{}", "status: {loadBalancer: {ingress: [{ip: x}, {hostname: 1.2.3.4}]}}", []string{
+			"status.loadBalancer.ingress[0].ip: " + invalid, "status.loadBalancer.ingress[1].hostname: " + invalid}},
+	} {
+		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
+			k := byName(t, c.kind)
+			old, now := k.New(), k.New()
+			unmarshal(t, c.old, old)
+			unmarshal(t, c.now, now)
+			k.Status.PrepareUpdate(now, old)
+			expect(t, short(k.Status.Validate(now, old)), c.want)
+		})
+	}
+}
