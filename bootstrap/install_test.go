@@ -180,6 +180,10 @@ func TestJoinRefusals(t *testing.T) {
 			h.SetFile("/etc/fairlead/agent.yaml", "nodeName: worker\n", 0o600)
 			h.SetFile("/etc/fairlead/cluster", "elsewhere\n", 0o644)
 		}},
+		"a name that cannot be": {control: control, cluster: testCluster, node: bootstrap.Node{Name: "my_node"}, message: `"my_node" cannot be a node's name`},
+		"a node of another name": {control: control, cluster: testCluster, node: bootstrap.Node{Name: "new"}, message: `it is node "worker" and would become "new"`, prepare: func(h *fakeHost) {
+			h.SetFile("/etc/fairlead/agent.yaml", "nodeName: worker\n", 0o600)
+		}},
 		"a server": {control: control, cluster: testCluster, message: "control-plane host of this cluster already", prepare: func(h *fakeHost) {
 			h.SetFile("/etc/fairlead/server.yaml", "clusterName: test\n", 0o600)
 		}},

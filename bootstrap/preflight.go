@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -67,7 +68,7 @@ func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Targe
 			failures = append(failures, host.Failure{Host: t.Conn.Host(), Check: "connection", Found: errs[i].Error(), Fix: "mend the connection"})
 			continue
 		}
-		failures = append(failures, looked[i].check(cluster, bin, t.Role)...)
+		failures = append(failures, looked[i].check(cluster, bin, t.Role, t.Node)...)
 		name := nodeName(t.Node, looked[i].facts)
 		if other, taken := names[name]; taken {
 			failures = append(failures, duplicateName(t.Conn.Host(), name, "it is "+other+"'s too"))
@@ -81,7 +82,7 @@ func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Targe
 }
 
 // check is what can be said about one host alone.
-func (t *target) check(cluster Cluster, bin Binary, role string) []host.Failure {
+func (t *target) check(cluster Cluster, bin Binary, role string, n Node) []host.Failure {
 	ports := agentPorts
 	if role == RoleServer {
 		ports = allPorts
@@ -90,6 +91,11 @@ func (t *target) check(cluster Cluster, bin Binary, role string) []host.Failure 
 	was := t.installed
 	fail := func(check, found, fix string) {
 		failures = append(failures, host.Failure{Host: t.conn.Host(), Check: check, Found: found, Fix: fix})
+	}
+	if name := nodeName(n, t.facts); len(validation.IsDNS1123Subdomain(name)) > 0 {
+		fail("node name", fmt.Sprintf("%q cannot be a node's name", name), "set a name of lower-case letters, digits, hyphens and dots in the resource")
+	} else if was.Present && was.NodeName != "" && was.NodeName != name {
+		fail("node name", fmt.Sprintf("it is node %q and would become %q", was.NodeName, name), "remove the node first, or keep its name")
 	}
 	switch {
 	case !was.Present:
@@ -114,12 +120,12 @@ func duplicateName(host_, name, found string) host.Failure {
 }
 
 // preflight is Preflight as the first phase of one host.
-func (t *target) preflight(cluster Cluster, bin Binary, role string) phase {
+func (t *target) preflight(cluster Cluster, bin Binary, role string, n Node) phase {
 	return phase{name: "check the host", timeout: checkTimeout, do: func(ctx context.Context) error {
 		if err := t.look(ctx); err != nil {
 			return err
 		}
-		if failures := t.check(cluster, bin, role); len(failures) > 0 {
+		if failures := t.check(cluster, bin, role, n); len(failures) > 0 {
 			return &PreflightError{failures}
 		}
 		return nil

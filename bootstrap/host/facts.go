@@ -204,7 +204,9 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 	case "packages":
 		f.PackageManager = value
 	case "disk":
-		f.DiskFree[first], err = kib(rest)
+		if rest != "" {
+			f.DiskFree[first], err = kib(rest)
+		}
 	case "address":
 		if p, perr := netip.ParsePrefix(rest); perr == nil {
 			f.Addresses = append(f.Addresses, p)

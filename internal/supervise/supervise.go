@@ -197,6 +197,10 @@ func lockPIDFile(path string) (*pidFile, error) {
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 	}
+	if !sameFile(f, path) { // the one before removed it between our opening and its unlocking
+		_ = f.Close()
+		return lockPIDFile(path)
+	}
 	if err = f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
@@ -205,6 +209,15 @@ func lockPIDFile(path string) (*pidFile, error) {
 		return nil, err
 	}
 	return &pidFile{f}, nil
+}
+
+func sameFile(f *os.File, path string) bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(ours, there)
 }
 
 // release removes the file before the lock goes, so that no other supervisor's file is removed.
