@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -23,6 +24,9 @@ import (
 
 // maxExecOutput bounds what ExecSync returns; the rest is read and dropped.
 const maxExecOutput = 16 << 10
+
+// execStartTimeout bounds the start of a command: runc's two runs on a host that is busy with other things.
+const execStartTimeout = 30 * time.Second
 
 // ExecSync runs a command and returns its exit code with its output, stdout and stderr together, at most 16 KiB. The
 // command is killed when ctx ends.
@@ -49,7 +53,10 @@ func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.St
 		_ = eio.Close()
 	}()
 	cfg := eio.Config()
-	if _, err := r.tasks().Exec(ctx, &tasks.ExecProcessRequest{
+	// Not cut short by ctx: of a process that starts all the same nobody would know.
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execStartTimeout)
+	defer cancel()
+	if _, err := r.tasks().Exec(sctx, &tasks.ExecProcessRequest{
 		ContainerID: id, ExecID: execID, Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
 		Terminal: s.TTY, Spec: proc,
 	}); err != nil {
@@ -63,7 +70,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.St
 			err = fmt.Errorf("cannot delete exec process: %w", derr)
 		}
 	}()
-	if _, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
+	if _, err := r.tasks().Start(sctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
 		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
 	}
 	if s.TTY && s.Resize != nil {

@@ -97,12 +97,10 @@ const compareInterval = time.Minute
 type Manager struct {
 	cfg   Config
 	start *semaphore.Weighted // containers being created
-	own   bool                // the informer is ours to run
 
 	mu        sync.Mutex
 	workers   map[types.UID]*worker
 	container map[string]*worker // by container id
-	listed    bool               // the API's list has been seen once
 	running   sync.WaitGroup     // workers
 	ctx       context.Context    // Run's; workers live within it
 }
@@ -114,15 +112,15 @@ func New(cfg Config) *Manager {
 		cfg: cfg, start: semaphore.NewWeighted(int64(cfg.Parallel)),
 		workers: map[types.UID]*worker{}, container: map[string]*worker{},
 	}
-	if cfg.Informer == nil {
-		m.own = true
-		factory := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0,
-			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-				o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
-			}))
-		m.cfg.Informer = factory.Core().V1().Pods().Informer()
-	}
 	return m
+}
+
+func newInformer(cfg *Config) cache.SharedIndexInformer {
+	factory := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0,
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+			o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
+		}))
+	return factory.Core().V1().Pods().Informer()
 }
 
 func (m *Manager) podsDir() string { return filepath.Join(m.cfg.DataDir, "pods") }
@@ -137,6 +135,10 @@ func (m *Manager) Run(ctx context.Context) error {
 		wg.Wait()
 	}()
 	m.ctx = ctx
+	own := m.cfg.Informer == nil
+	if own {
+		m.cfg.Informer = newInformer(&m.cfg)
+	}
 	if err := m.restore(ctx); err != nil {
 		return err
 	}
@@ -157,13 +159,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	wg.Go(func() { m.dispatchEvents(ctx) })
 	wg.Go(func() { m.dispatchProbes(ctx) })
 	wg.Go(func() { m.cfg.Images.Run(ctx, m.imagesInUse) })
-	if m.own {
+	if own {
 		wg.Go(func() { m.cfg.Informer.Run(ctx.Done()) })
 	}
 	if cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
-		m.mu.Lock()
-		m.listed = true
-		m.mu.Unlock()
 		m.compareAPI()
 		m.removeOrphans(ctx)
 		m.compareForever(ctx)
@@ -431,8 +430,8 @@ func (m *Manager) byName(namespace, name string) *worker {
 	return found
 }
 
-// Cleanup removes everything that pods have on this host: containers, namespaces, addresses, volumes, cgroups, logs and
-// checkpoints. Run must not be running.
+// Cleanup removes everything that pods have on this host: containers, namespaces, addresses, volumes, cgroups, logs,
+// checkpoints, and at last the images. It needs Runtime, Network, Volumes and DataDir alone, and Run must not be running.
 func (m *Manager) Cleanup(ctx context.Context) error {
 	var errs []error
 	list, err := m.cfg.Runtime.List(ctx)
@@ -466,6 +465,9 @@ func (m *Manager) Cleanup(ctx context.Context) error {
 	for uid := range uids {
 		errs = append(errs, m.releaseAll(ctx, uid))
 	}
-	errs = append(errs, m.cfg.Runtime.RemoveStaleRootFS(ctx, func(string) bool { return false }), m.cfg.Runtime.RemoveAllResources())
-	return errors.Join(errs...)
+	errs = append(errs, m.cfg.Runtime.RemoveStaleRootFS(ctx, func(string) bool { return false }))
+	if err := errors.Join(errs...); err != nil {
+		return err // what is in use is not pulled from under its users
+	}
+	return m.cfg.Runtime.Purge(ctx)
 }

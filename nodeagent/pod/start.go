@@ -425,6 +425,9 @@ func (w *worker) startProbes(c *corev1.Container, rec *containerRecord, l *live)
 	}
 	l.probing = true
 	t := probe.Target{Pod: w.pod, Container: *c, ContainerID: rec.ID}
+	if rec.Started {
+		t.Container.StartupProbe = nil // it has passed, for an earlier process
+	}
 	if ips := w.addresses(); len(ips) > 0 {
 		t.Address = ips[0]
 	}

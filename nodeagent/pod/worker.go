@@ -362,7 +362,7 @@ func (w *worker) compare(states map[string]container.State) {
 	}
 }
 
-// probed takes a probe's verdict.
+// probed takes a probe's verdict. The attempts that led to it are the prober's to report.
 func (w *worker) probed(r probe.Result) {
 	name, c := w.byID(r.ContainerID)
 	if c == nil || !c.running() || w.rec.Stage != stageActive {
@@ -371,9 +371,6 @@ func (w *worker) probed(r probe.Result) {
 	spec := findContainer(&w.pod.Spec, name)
 	if spec == nil {
 		return
-	}
-	if !r.OK {
-		w.event(spec, corev1.EventTypeWarning, "Unhealthy", "%s probe failed: %s", probeTitle(r.Kind), r.Message)
 	}
 	switch r.Kind {
 	case probe.Readiness:
@@ -392,17 +389,6 @@ func (w *worker) probed(r probe.Result) {
 		if !r.OK {
 			w.restartContainer(spec, "Container %s failed liveness probe, will be restarted", spec.LivenessProbe)
 		}
-	}
-}
-
-func probeTitle(k probe.Kind) string {
-	switch k {
-	case probe.Liveness:
-		return "Liveness"
-	case probe.Readiness:
-		return "Readiness"
-	default:
-		return "Startup"
 	}
 }
 

@@ -1,0 +1,39 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/errdefs"
+)
+
+// Purge removes what is left once all pods are gone: images, containerd's namespace, the cgroup of all pods, the state
+// directory's folders. It fails while anything is in use, and is idempotent.
+func (r *Runtime) Purge(ctx context.Context) error {
+	all, err := r.client.ImageService().List(ctx)
+	if err != nil {
+		return fmt.Errorf("cannot list images: %w", err)
+	}
+	for i, img := range all {
+		var opts []images.DeleteOpt
+		if i == len(all)-1 { // the last one waits until content and snapshots are collected
+			opts = append(opts, images.SynchronousDelete())
+		}
+		if err := r.client.ImageService().Delete(ctx, img.Name, opts...); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("cannot remove image %s: %w", img.Name, err)
+		}
+	}
+	err = r.client.NamespaceService().Delete(ctx, r.opt.Namespace)
+	if errdefs.IsNotFound(err) {
+		err = nil
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot remove containerd's namespace %s: %w", r.opt.Namespace, err)
+	}
+	return errors.Join(err, r.RemoveAllResources(),
+		os.RemoveAll(filepath.Join(r.opt.StateDir, "io")), removeTree(filepath.Join(r.opt.StateDir, "ns")))
+}
