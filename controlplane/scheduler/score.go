@@ -105,17 +105,17 @@ func withTag(image string) string {
 // scoreTaints prefers nodes with fewer taints that would rather not have the pod.
 func scoreTaints(p *podInfo, nodes []*nodeInfo, total []int64) {
 	raw := make([]int64, len(nodes))
-	any := false
+	found := false
 	for i, n := range nodes {
 		for j := range n.node.Spec.Taints {
 			t := &n.node.Spec.Taints[j]
 			if t.Effect == corev1.TaintEffectPreferNoSchedule && !tolerated(p.pod.Spec.Tolerations, t) {
 				raw[i]++
-				any = true
+				found = true
 			}
 		}
 	}
-	if any {
+	if found {
 		addNormal(total, raw, weightTaints, true)
 	}
 }

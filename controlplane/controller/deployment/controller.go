@@ -199,8 +199,8 @@ func (r *controller) create(ctx context.Context, d *appsv1.Deployment, p *plan) 
 	return errors.Join(fmt.Errorf("cannot create replica set %s/%s: %w", p.create.Namespace, p.create.Name, err), r.updateStatus(ctx, d, status))
 }
 
-func (r *controller) collided(ctx context.Context, d *appsv1.Deployment, wanted *appsv1.ReplicaSet) error {
-	there, err := client.Get[*appsv1.ReplicaSet](ctx, r.client, wanted.Namespace, wanted.Name)
+func (r *controller) collided(ctx context.Context, d *appsv1.Deployment, want *appsv1.ReplicaSet) error {
+	there, err := client.Get[*appsv1.ReplicaSet](ctx, r.client, want.Namespace, want.Name)
 	if err != nil {
 		return err
 	}
@@ -216,7 +216,7 @@ func (r *controller) collided(ctx context.Context, d *appsv1.Deployment, wanted 
 	if err := r.updateStatus(ctx, d, status); err != nil {
 		return err
 	}
-	return fmt.Errorf("cannot create replica set %s/%s: its name is taken, %d so far", wanted.Namespace, wanted.Name, n)
+	return fmt.Errorf("cannot create replica set %s/%s: its name is taken, %d so far", want.Namespace, want.Name, n)
 }
 
 // annotate gives d its revision.
