@@ -145,11 +145,13 @@ func defaultPodSpec(s *corev1.PodSpec) {
 	}
 }
 
-// defaultResources rounds quantities up to thousandths, the finest that the API keeps.
+// defaultResources rounds quantities up to thousandths, the finest that the API keeps. It writes only what
+// changes: the list may be shared with a stored object, whose quantities are round already.
 func defaultResources(list corev1.ResourceList) {
 	for name, quantity := range list {
-		quantity.RoundUp(resource.Milli)
-		list[name] = quantity
+		if !quantity.RoundUp(resource.Milli) {
+			list[name] = quantity
+		}
 	}
 }
 
