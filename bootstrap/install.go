@@ -40,7 +40,9 @@ func InstallServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary,
 		{clusterFile, cp.Cluster.Name + "\n", 0o644},
 		{config.ServerFile, string(text), 0o600},
 	}}
-	err = t.run(ctx, w.recordFolders(), w.packages(), w.binary(), w.containerd(cp.Pods), w.configuration(), w.service(), w.serverHealth(apiAddress(cfg.Listen)))
+	if err = w.provide(ctx); err == nil {
+		err = t.run(ctx, w.containerd(cp.Pods), w.configuration(), w.service(), w.serverHealth(apiAddress(cfg.Listen)))
+	}
 	if err == nil && cp.Pods {
 		err = w.nodeHealth(ctx, c, cfg.Node.NodeName)
 	}
@@ -118,6 +120,14 @@ type work struct {
 	restarted bool
 	// heartbeat of the node before the work; zero without.
 	heartbeat time.Time
+}
+
+// provide brings programs to the host, by the package manager and from here at once.
+func (w *work) provide(ctx context.Context) error {
+	if err := w.run(ctx, w.recordFolders()); err != nil {
+		return err
+	}
+	return w.runTogether(ctx, w.packages(), w.binary())
 }
 
 func (w *work) packages() phase {

@@ -30,7 +30,10 @@ func JoinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n No
 		return t.installed, err
 	}
 	defer j.api.close()
-	err := t.run(ctx, j.recordFolders(), j.packages(), j.binary(), j.containerd(true), j.configuration(), j.token(), j.service())
+	err := j.provide(ctx)
+	if err == nil {
+		err = t.run(ctx, j.containerd(true), j.configuration(), j.token(), j.service())
+	}
 	if err == nil {
 		err = j.nodeHealth(ctx, control, j.name)
 	}

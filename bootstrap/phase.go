@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host"
@@ -46,7 +47,7 @@ func (e *PhaseError) Error() string {
 }
 func (e *PhaseError) Unwrap() error { return e.Err }
 
-// target is a host that is worked on. It is used by one goroutine.
+// target is a host that is worked on. It is used by one goroutine, besides what runTogether runs.
 type target struct {
 	conn      ssh.Conn
 	progress  Progress
@@ -70,6 +71,18 @@ func (t *target) run(ctx context.Context, phases ...phase) error {
 		}
 	}
 	return nil
+}
+
+// runTogether runs phases that do not touch the same things, at once. One that fails does not cut off the others:
+// a package manager had better come to its end.
+func (t *target) runTogether(ctx context.Context, phases ...phase) error {
+	errs := make([]error, len(phases))
+	var wg sync.WaitGroup
+	for i, p := range phases {
+		wg.Go(func() { errs[i] = t.run(ctx, p) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 func (t *target) runOne(ctx context.Context, p phase) error {
