@@ -5,6 +5,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent"
@@ -28,12 +29,14 @@ func agentCommand() *cobra.Command {
 			if err := nodeagent.Complete(&cfg); err != nil {
 				return err
 			}
-			tuneMemory()
 			// The unit counts as started once the agent runs; whether its node is ready the cluster says.
 			if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 				log.Warn("cannot notify service manager", "err", err)
 			}
-			return nodeagent.Run(c.Context(), cfg, log)
+			g, ctx := errgroup.WithContext(c.Context())
+			g.Go(func() error { return nodeagent.Run(ctx, cfg, log) })
+			g.Go(func() error { tuneMemory(ctx, log); return nil })
+			return g.Wait()
 		},
 	}
 	c.Flags().StringVar(&file, "config", config.AgentFile, "read the configuration from this `FILE`")

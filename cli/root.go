@@ -11,9 +11,12 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/residency"
 )
 
 // Main runs the command line and returns the exit status: 0, 1 for a failure, 2 for a wrong call.
@@ -62,9 +65,22 @@ func newRoot() *cobra.Command {
 // slowly, so that a heap of twice its size would be mostly air. GOGC overrides it.
 const gcPercent = 50
 
-func tuneMemory() {
+// settleAfter is when a process has done what it does once: its caches are filled and its connections open.
+const settleAfter = 20 * time.Second
+
+// tuneMemory is for processes that stay. It returns when ctx ends.
+func tuneMemory(ctx context.Context, log *slog.Logger) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(settleAfter):
+	}
+	debug.FreeOSMemory()
+	if err := residency.Release(); err != nil {
+		log.Warn("cannot release memory of the start", "err", err)
 	}
 }
 

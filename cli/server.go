@@ -71,13 +71,13 @@ func runServer(ctx context.Context, cfg config.Server) error {
 	if err != nil {
 		return err
 	}
-	tuneMemory()
 	s, err := controlplane.New(cfg, log)
 	if err != nil {
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
+	g.Go(func() error { tuneMemory(ctx, log); return nil })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

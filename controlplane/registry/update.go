@@ -129,7 +129,8 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		k.Default(obj)
 	}
 	rules.prepare(obj, old)
-	if !w.applied {
+	// A binding is the scheduler's word to the server, not a field that anybody manages.
+	if !w.applied && subresource != "binding" {
 		if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
 			return nil, err
 		}

@@ -29,7 +29,7 @@ func (n *Node) reportStatus(ctx context.Context) error {
 	var writtenAt time.Time
 	for {
 		status := n.status(ctx, written)
-		if written == nil || !sameStatus(written, status) || time.Since(writtenAt) > writeEvery {
+		if written == nil || !sameStatus(written, status) || time.Since(writtenAt) > writeEvery || n.overruled(ctx, status) {
 			err := n.writeStatus(ctx, status)
 			switch {
 			case err == nil:
@@ -53,6 +53,24 @@ func (n *Node) reportStatus(ctx context.Context) error {
 		case <-n.kick:
 		}
 	}
+}
+
+// overruled says whether the control plane has another opinion of the node than its last report: after a
+// silence it sets conditions to Unknown, and only a report takes that back. The read is from the server's cache.
+func (n *Node) overruled(ctx context.Context, status *corev1.NodeStatus) bool {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	live, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{ResourceVersion: "0"})
+	if err != nil {
+		return apierrors.IsNotFound(err)
+	}
+	for i := range status.Conditions {
+		c := condition(&live.Status, status.Conditions[i].Type)
+		if c == nil || c.Status != status.Conditions[i].Status {
+			return true
+		}
+	}
+	return false
 }
 
 // kickLater tries again before the next tick without spinning on a server that is away.
