@@ -57,7 +57,9 @@ type Installed struct {
 	SHA256   string // of the binary
 	Cluster  string
 	NodeName string
-	Healthy  bool
+	// Healthy says that a server's /readyz is content, or that an agent's process runs: whether its node is ready
+	// the cluster knows, not the host.
+	Healthy bool
 	// Pods says that the host runs pods.
 	Pods bool
 	// CA is the cluster's certificate authority in PEM, from a control-plane host.

@@ -180,12 +180,12 @@ func TestLifeOnMachines(t *testing.T) {
 }
 
 // bareScript runs an sshd in namespaces where no init is to be seen, as in a container.
-const bareScript = `cat >/root/bare.sh <<'END'
+const bareScript = `cat >/var/tmp/bare.sh <<'END'
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
 exec /usr/sbin/sshd -D -p 2222
 END
-setsid unshare --mount --pid --fork --mount-proc sh /root/bare.sh </dev/null >/dev/null 2>&1 &
+setsid unshare --mount --pid --fork --mount-proc sh /var/tmp/bare.sh </dev/null >/dev/null 2>&1 &
 for i in $(seq 100); do ss -Hltn | grep -q :2222 && exit 0; sleep 0.1; done
 exit 1`
 

@@ -62,8 +62,10 @@ systemctl is-enabled -q %[1]s || systemctl enable -q %[1]s`, s.Name)
 	return revision, runQuietly(ctx, m.c, StartTimeout, line)
 }
 
+// Restart does not wait for what the unit comes after at boot: containerd runs already, and the network is there
+// since we came over it, though network-online.target may take its time to agree.
 func (m *systemd) Restart(ctx context.Context, name string) error {
-	return runQuietly(ctx, m.c, StopTimeout+StartTimeout, "systemctl reset-failed "+name+" 2>/dev/null; systemctl restart "+name)
+	return runQuietly(ctx, m.c, StopTimeout+StartTimeout, "systemctl reset-failed "+name+" 2>/dev/null; systemctl restart --job-mode=ignore-dependencies "+name)
 }
 
 func (m *systemd) Stop(ctx context.Context, name string) error {
