@@ -120,18 +120,31 @@ func mountShm(path string) error {
 	return nil
 }
 
-// pinNamespaces makes the namespaces on a thread of its own and binds them to files. The thread is never given back
-// to the scheduler: it ends with the goroutine, since it can not return to the host's namespaces.
+// pinNamespaces makes the namespaces on a thread of its own and binds them to files.
 func pinNamespaces(dir string, flags int, pins []string, cfg SandboxConfig) error {
 	if flags == 0 {
 		return nil
 	}
-	done := make(chan error, 1) // one send, read once
+	var err error
+	OnThread(func() { err = pinThread(dir, flags, pins, cfg) })
+	return err
+}
+
+// OnThread runs f on a thread that ends with it, so that f may take the thread into other namespaces, and waits for it. It is
+// never the process's first thread: that one can not end, and its namespaces are what the host sees as the process's.
+func OnThread(f func()) {
+	done := make(chan struct{}) // closed when f has returned
 	go func() {
+		defer close(done)
 		runtime.LockOSThread()
-		done <- pinThread(dir, flags, pins, cfg)
+		if unix.Gettid() != os.Getpid() {
+			f()
+			return // locked: the thread is not used again
+		}
+		defer runtime.UnlockOSThread()
+		OnThread(f) // elsewhere, since this thread is held meanwhile
 	}()
-	return <-done
+	<-done
 }
 
 func pinThread(dir string, flags int, pins []string, cfg SandboxConfig) error {

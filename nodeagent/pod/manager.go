@@ -7,14 +7,12 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
@@ -89,9 +87,6 @@ func (c *Config) setDefaults() {
 		c.DNS.Domain = config.DefaultDomain
 	}
 }
-
-// compareInterval is how often everything is compared with containerd and the API, for what an event missed.
-const compareInterval = time.Minute
 
 // Manager runs the pods of a node. It implements stream.Runtime.
 type Manager struct {
@@ -305,91 +300,6 @@ func (m *Manager) release(id string) {
 	delete(m.container, id)
 }
 
-func (m *Manager) dispatchEvents(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-m.cfg.Runtime.Events():
-			if e.ContainerID == "" {
-				m.compareRuntime(ctx)
-				continue
-			}
-			m.mu.Lock()
-			w := m.container[e.ContainerID]
-			m.mu.Unlock()
-			if w != nil && !e.OOM { // an OOM kill is read from the cgroup when the container ends
-				w.post(func() { w.exited(e.ContainerID) })
-			}
-		}
-	}
-}
-
-func (m *Manager) dispatchProbes(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case r, ok := <-m.cfg.Prober.Results():
-			if !ok {
-				return
-			}
-			if w := m.worker(r.Pod); w != nil {
-				w.post(func() { w.probed(r) })
-			}
-		}
-	}
-}
-
-func (m *Manager) compareForever(ctx context.Context) {
-	t := m.cfg.Clock.NewTicker(compareInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C():
-			m.compareRuntime(ctx)
-			m.compareAPI()
-			m.removeOrphans(ctx)
-		}
-	}
-}
-
-// compareRuntime finds exits of which no event came.
-func (m *Manager) compareRuntime(ctx context.Context) {
-	list, err := m.cfg.Runtime.List(ctx)
-	if err != nil {
-		if ctx.Err() == nil {
-			m.cfg.Logger.Warn("cannot compare containers", "error", err)
-		}
-		return
-	}
-	states := make(map[string]container.State, len(list))
-	for _, c := range list {
-		states[c.ID] = c.State
-	}
-	for _, w := range m.all() {
-		w.post(func() { w.compare(states) })
-	}
-}
-
-// compareAPI finds pods that vanished from the API while nobody watched.
-func (m *Manager) compareAPI() {
-	workers := m.all() // before the list: a pod that comes in between must not look gone
-	known := map[types.UID]bool{}
-	for _, o := range m.cfg.Informer.GetStore().List() {
-		if p, ok := o.(*corev1.Pod); ok {
-			known[p.UID] = true
-		}
-	}
-	for _, w := range workers {
-		if !known[w.uid] {
-			w.post(func() { w.vanish(nil) })
-		}
-	}
-}
-
 func (m *Manager) imagesInUse() []string {
 	var names []string
 	for _, w := range m.all() {
@@ -428,46 +338,4 @@ func (m *Manager) byName(namespace, name string) *worker {
 		}
 	}
 	return found
-}
-
-// Cleanup removes everything that pods have on this host: containers, namespaces, addresses, volumes, cgroups, logs,
-// checkpoints, and at last the images. It needs Runtime, Network, Volumes and DataDir alone, and Run must not be running.
-func (m *Manager) Cleanup(ctx context.Context) error {
-	var errs []error
-	list, err := m.cfg.Runtime.List(ctx)
-	if err != nil {
-		return err
-	}
-	uids := map[types.UID]bool{}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	slots := semaphore.NewWeighted(int64(m.cfg.Parallel))
-	for _, c := range list {
-		uids[c.PodUID] = true
-		if err := slots.Acquire(ctx, 1); err != nil {
-			return err
-		}
-		wg.Go(func() {
-			defer slots.Release(1)
-			if err := m.cfg.Runtime.Remove(ctx, c.ID, c.PodUID); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				errs = append(errs, err)
-			}
-		})
-	}
-	wg.Wait()
-	more, err := m.traces()
-	errs = append(errs, err)
-	for _, uid := range more {
-		uids[uid] = true
-	}
-	for uid := range uids {
-		errs = append(errs, m.releaseAll(ctx, uid))
-	}
-	errs = append(errs, m.cfg.Runtime.RemoveStaleRootFS(ctx, func(string) bool { return false }))
-	if err := errors.Join(errs...); err != nil {
-		return err // what is in use is not pulled from under its users
-	}
-	return m.cfg.Runtime.Purge(ctx)
 }

@@ -9,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -128,4 +130,46 @@ func removeUnmounted(dir string) error {
 		return fmt.Errorf("cannot remove %s: %w", dir, err)
 	}
 	return nil
+}
+
+// Cleanup removes everything that pods have on this host: containers, namespaces, addresses, volumes, cgroups, logs,
+// checkpoints, and at last the images. It needs Runtime, Network, Volumes and DataDir alone, and Run must not be running.
+func (m *Manager) Cleanup(ctx context.Context) error {
+	var errs []error
+	list, err := m.cfg.Runtime.List(ctx)
+	if err != nil {
+		return err
+	}
+	uids := map[types.UID]bool{}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	slots := semaphore.NewWeighted(int64(m.cfg.Parallel))
+	for _, c := range list {
+		uids[c.PodUID] = true
+		if err := slots.Acquire(ctx, 1); err != nil {
+			return err
+		}
+		wg.Go(func() {
+			defer slots.Release(1)
+			if err := m.cfg.Runtime.Remove(ctx, c.ID, c.PodUID); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	wg.Wait()
+	more, err := m.traces()
+	errs = append(errs, err)
+	for _, uid := range more {
+		uids[uid] = true
+	}
+	for uid := range uids {
+		errs = append(errs, m.releaseAll(ctx, uid))
+	}
+	errs = append(errs, m.cfg.Runtime.RemoveStaleRootFS(ctx, func(string) bool { return false }))
+	if err := errors.Join(errs...); err != nil {
+		return err // what is in use is not pulled from under its users
+	}
+	return m.cfg.Runtime.Purge(ctx)
 }

@@ -136,7 +136,7 @@ func (w *worker) pastInit(i int) bool {
 // the delay that its failures earned it.
 func (w *worker) ensureRunning(c *corev1.Container) {
 	l, rec := w.liveOf(c.Name), w.rec.Containers[c.Name]
-	if l.op != opNone || l.kill != nil {
+	if l.op != opNone || l.kill != nil || !rec.running() && w.awaitsSharedPID(c) {
 		return
 	}
 	switch {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -15,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/stream"
 )
 
@@ -64,8 +64,8 @@ func (t target) runningID() (string, error) {
 }
 
 // Exec implements stream.Runtime.
-func (m *Manager) Exec(ctx context.Context, namespace, pod, container string, cmd []string, s stream.Streams) (int, error) {
-	t, err := m.target(namespace, pod, container)
+func (m *Manager) Exec(ctx context.Context, namespace, pod, name string, cmd []string, s stream.Streams) (int, error) {
+	t, err := m.target(namespace, pod, name)
 	if err != nil {
 		return 0, err
 	}
@@ -77,8 +77,8 @@ func (m *Manager) Exec(ctx context.Context, namespace, pod, container string, cm
 }
 
 // Attach implements stream.Runtime.
-func (m *Manager) Attach(ctx context.Context, namespace, pod, container string, s stream.Streams) error {
-	t, err := m.target(namespace, pod, container)
+func (m *Manager) Attach(ctx context.Context, namespace, pod, name string, s stream.Streams) error {
+	t, err := m.target(namespace, pod, name)
 	if err != nil {
 		return err
 	}
@@ -112,35 +112,24 @@ func (m *Manager) PortForward(ctx context.Context, namespace, pod string, port u
 // dialTimeout bounds a connection to a port inside the pod.
 const dialTimeout = 10 * time.Second
 
-// dialIn connects to localhost inside a network namespace. The socket is made on a thread that is inside; afterwards it
-// belongs to that namespace wherever it is used.
-func dialIn(ctx context.Context, netns string, port uint16) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result, 1) // one send, read once
-	go func() {
+// dialIn connects to localhost inside a network namespace, or the host's for "". The socket is made on a thread that is
+// inside; afterwards it belongs to that namespace wherever it is used.
+func dialIn(ctx context.Context, netns string, port uint16) (conn net.Conn, err error) {
+	container.OnThread(func() {
 		if netns != "" {
-			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-			if err := enter(netns); err != nil {
-				done <- result{err: err}
+			if err = enter(netns); err != nil {
 				return
 			}
 		}
 		d := net.Dialer{Timeout: dialTimeout}
-		var err error
-		var conn net.Conn
 		// One literal address at a time, so that the dialer makes the socket on this very thread.
 		for _, host := range []string{"127.0.0.1", "::1"} {
 			if conn, err = d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(int(port)))); err == nil {
-				break
+				return
 			}
 		}
-		done <- result{conn, err}
-	}()
-	r := <-done
-	return r.conn, r.err
+	})
+	return conn, err
 }
 
 func enter(netns string) error {
