@@ -3,211 +3,20 @@ package container_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
-	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container/containertest"
-	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/image"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/stream"
 )
-
-var daemon *containertest.Daemon
-
-func TestMain(m *testing.M) {
-	d, err := containertest.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	daemon = d
-	code := m.Run()
-	if err := d.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-// rig is a runtime with the test image, its events read, and the containers of one pod.
-type rig struct {
-	t   *testing.T
-	r   *container.Runtime
-	img *image.Image
-	uid types.UID
-	box *container.Sandbox
-	dir string
-
-	mu    sync.Mutex
-	exits map[string]bool
-	stop  func()
-}
-
-func newRig(t *testing.T) *rig {
-	g := &rig{t: t, uid: types.UID(container.NewID()[:12]), dir: t.TempDir()}
-	g.connect()
-	t.Cleanup(func() { g.cleanup() })
-	images := image.New(image.Options{Client: g.r.Client(), Snapshotter: g.r.Snapshotter()})
-	img, err := containertest.Busybox(nil)
-	g.must(err)
-	archive, err := containertest.Archive("localhost/bb:1", img)
-	g.must(err)
-	_, err = images.Import(t.Context(), archive)
-	g.must(err)
-	g.img, err = images.Lookup(t.Context(), "localhost/bb:1")
-	g.must(err)
-	g.box, err = g.r.EnsureSandbox(t.Context(), container.SandboxConfig{UID: g.uid, Hostname: "pod-1", Sysctls: map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"}})
-	g.must(err)
-	g.must(g.r.SetPodResources(g.uid, container.PodResources{CPUMillis: 100, MemoryLimit: 256 << 20}))
-	return g
-}
-
-// connect starts a runtime as an agent does when it starts.
-func (g *rig) connect() {
-	r, err := container.New(g.t.Context(), container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: "/fairlead-test", LogMaxBytes: 4096, LogMaxFiles: 3})
-	g.must(err)
-	g.r, g.exits = r, map[string]bool{}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = r.Run(ctx) })
-	wg.Go(func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case e := <-r.Events():
-				g.mu.Lock()
-				if !e.OOM {
-					g.exits[e.ContainerID] = true
-				}
-				g.mu.Unlock()
-			}
-		}
-	})
-	g.stop = sync.OnceFunc(func() {
-		cancel()
-		wg.Wait()
-		g.must(r.Close())
-	})
-}
-
-func (g *rig) cleanup() {
-	ctx := context.Background()
-	list, err := g.r.List(ctx)
-	g.must(err)
-	for _, c := range list {
-		if c.PodUID == g.uid {
-			g.must(g.r.Remove(ctx, c.ID, g.uid))
-		}
-	}
-	g.must(g.r.RemoveSandbox(ctx, g.uid))
-	g.must(g.r.RemovePodResources(g.uid))
-	g.must(g.r.RemoveAllResources())
-	g.stop()
-}
-
-func (g *rig) must(err error) {
-	g.t.Helper()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-}
-
-func (g *rig) eventually(what string, cond func() bool) {
-	g.t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline:
-			g.t.Fatalf("never: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
-func (g *rig) config(script string, change ...func(*container.Config)) *container.Config {
-	id := container.NewID()
-	c := &container.Config{
-		ID: id, PodUID: g.uid, PodNamespace: "default", PodName: "p", Sandbox: g.box, Hostname: "pod-1",
-		Container: &corev1.Container{Name: "c"}, Command: []string{"/bin/sh", "-c", script},
-		Image:   container.Image{Name: g.img.Name, ChainID: g.img.ChainID, Config: g.img.Config},
-		LogPath: filepath.Join(g.dir, id+".log"), ScratchDir: g.dir, OOMScoreAdj: -997,
-	}
-	for _, f := range change {
-		f(c)
-	}
-	return c
-}
-
-func (g *rig) start(c *container.Config) string {
-	g.t.Helper()
-	var err error
-	c.RootFS, err = g.r.PrepareRootFS(g.t.Context(), c.ID, g.uid, c.Image.ChainID)
-	g.must(err)
-	g.must(g.r.Create(g.t.Context(), c))
-	g.must(g.r.Start(g.t.Context(), c.ID))
-	return c.ID
-}
-
-// run starts a container, waits for its end by containerd's event and returns how it ended with its output.
-func (g *rig) run(c *container.Config) (container.Exit, string) {
-	g.t.Helper()
-	g.start(c)
-	return g.wait(c)
-}
-
-func (g *rig) wait(c *container.Config) (container.Exit, string) {
-	g.t.Helper()
-	g.eventually("exit event", func() bool {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return g.exits[c.ID]
-	})
-	exit, err := g.r.Reap(g.t.Context(), c.ID, g.uid)
-	g.must(err)
-	g.must(g.r.Remove(g.t.Context(), c.ID, g.uid))
-	return exit, g.log(c)
-}
-
-// log is the text of a log file without its framing.
-func (g *rig) log(c *container.Config) string {
-	g.t.Helper()
-	data, err := os.ReadFile(c.LogPath)
-	g.must(err)
-	var out strings.Builder
-	for line := range strings.Lines(string(data)) {
-		f := strings.SplitN(line, " ", 4)
-		if len(f) != 4 {
-			g.t.Fatalf("bad log line %q", line)
-		}
-		if f[2] == "P" {
-			f[3] = strings.TrimSuffix(f[3], "\n")
-		}
-		out.WriteString(f[3])
-	}
-	return out.String()
-}
-
-func ptr[T any](v T) *T { return &v }
 
 func TestContainer(t *testing.T) {
 	g := newRig(t)
@@ -260,7 +69,7 @@ func TestContainer(t *testing.T) {
 		{name: "masked", script: "head -c1 /proc/keys; echo ok", want: "ok\n"},
 		{name: "terminal", script: "test -t 1 && echo tty", want: "tty\r\n", change: func(c *container.Config) { c.Container.TTY = true }},
 		{name: "memory limit", script: "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true", want: "33554432\n", change: func(c *container.Config) {
-			c.Container.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resourceMustParse("32Mi")}
+			c.Container.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("32Mi")}
 		}},
 		{name: "signal", script: "kill -9 $$; kill -TERM 1; exec sleep 0.01", code: 0, want: ""},
 	} {
@@ -316,7 +125,7 @@ func TestNonRootPolicy(t *testing.T) {
 func TestOOMKilled(t *testing.T) {
 	g := newRig(t)
 	c := g.config("exec tail /dev/zero")
-	c.Container.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resourceMustParse("8Mi")}
+	c.Container.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("8Mi")}
 	if exit, _ := g.run(c); !exit.OOMKilled || exit.Code != 137 {
 		t.Fatalf("exit %+v", exit)
 	}
@@ -387,85 +196,5 @@ func TestLogRotation(t *testing.T) {
 	}
 	if out := g.log(c); !strings.HasSuffix(out, "line 1000\n") {
 		t.Fatalf("last log ends %q", out[max(0, len(out)-30):])
-	}
-}
-
-// TestRestarts kills what stands around a container, one after the other, and expects it to go on untouched.
-func TestRestarts(t *testing.T) {
-	g := newRig(t)
-	c := g.config("i=0; while [ $i -lt 100000 ]; do i=$((i+1)); echo $i; sleep 0.01; done")
-	c.LogPath = filepath.Join(g.dir, "long.log")
-	g.start(c)
-	before, err := g.r.Inspect(t.Context(), c.ID)
-	g.must(err)
-	grows := func(what string) {
-		t.Helper()
-		start := lineCount(t, c.LogPath)
-		g.eventually(what, func() bool { return lineCount(t, c.LogPath) > start+3 })
-	}
-	grows("output")
-	g.stop() // the agent dies
-	g.connect()
-	g.must(g.r.Adopt(t.Context(), c.ID))
-	grows("output after the agent's restart")
-	daemon.Kill()
-	grows("output while containerd is gone")
-	g.must(daemon.Restart())
-	g.eventually("containerd back", func() bool { _, err := g.r.Inspect(t.Context(), c.ID); return err == nil })
-	after, err := g.r.Inspect(t.Context(), c.ID)
-	g.must(err)
-	if after.Status != container.Running || after.PID != before.PID {
-		t.Fatalf("before %+v, after %+v", before, after)
-	}
-	g.eventually("events back", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.exits[""] })
-	g.must(g.r.Signal(t.Context(), c.ID, syscall.SIGKILL))
-	if exit, _ := g.wait(c); exit.Code != 137 {
-		t.Fatalf("exit %+v", exit)
-	}
-}
-
-// lineCount counts in all files of a log, as it may be rotated meanwhile.
-func lineCount(t *testing.T, path string) int {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := container.RotatedLogs(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return bytes.Count(data, []byte("\n")) + 1000*len(old)
-}
-
-// TestSharedShim lets the container that the pod's shim was started with go, and expects those that share it to stay, also when
-// containerd is started anew.
-func TestSharedShim(t *testing.T) {
-	g := newRig(t)
-	first, second := g.config("exec sleep 1000"), g.config("exec sleep 1000")
-	g.start(first)
-	g.start(second)
-	if n := daemon.Shims(); n != 1 {
-		t.Errorf("%d shims for one pod", n)
-	}
-	g.must(g.r.Signal(t.Context(), first.ID, syscall.SIGKILL))
-	g.wait(first)
-	third := g.config("exec sleep 1000")
-	g.start(third)
-	daemon.Kill()
-	g.must(daemon.Restart())
-	g.eventually("containerd back", func() bool { _, err := g.r.Inspect(t.Context(), third.ID); return err == nil })
-	for _, id := range []string{second.ID, third.ID} {
-		if code, _, err := g.r.ExecSync(t.Context(), id, []string{"true"}); err != nil || code != 0 {
-			t.Errorf("exec: %d %v", code, err)
-		}
-	}
-	g.run(g.config("true"))
-	if n := daemon.Shims(); n != 1 {
-		t.Errorf("%d shims for one pod after the restarts", n)
-	}
-	other := g.config("readlink /proc/self/ns/pid; ps | grep -c '[s]leep'", func(c *container.Config) { c.JoinPID = second.ID })
-	if _, out := g.run(other); !strings.HasSuffix(out, "\n1\n") {
-		t.Errorf("in the process namespace of another: %q", out)
 	}
 }

@@ -1,0 +1,159 @@
+package pod_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/network"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
+)
+
+// fakeNetwork gives out addresses and connects nothing: loopback inside a pod is enough for these tests.
+type fakeNetwork struct {
+	mu   sync.Mutex
+	pods map[types.UID][]netip.Addr
+	next byte
+}
+
+func (f *fakeNetwork) Attach(_ context.Context, p network.Pod, _ string) ([]netip.Addr, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.pods[p.UID] == nil {
+		f.next++
+		f.pods[p.UID] = []netip.Addr{netip.AddrFrom4([4]byte{10, 99, 0, f.next})}
+	}
+	return f.pods[p.UID], nil
+}
+
+func (f *fakeNetwork) Detach(_ context.Context, uid types.UID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.pods, uid)
+	return nil
+}
+
+func (f *fakeNetwork) Attached() map[types.UID][]netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	out := map[types.UID][]netip.Addr{}
+	for k, v := range f.pods {
+		out[k] = v
+	}
+	return out
+}
+
+// fakeVolumes makes a directory for each volume.
+type fakeVolumes struct{ dir string }
+
+func (f *fakeVolumes) Setup(_ context.Context, p *corev1.Pod) (map[string]volume.Mounted, error) {
+	out := map[string]volume.Mounted{}
+	for _, v := range p.Spec.Volumes {
+		path := filepath.Join(f.dir, string(p.UID), v.Name)
+		if err := os.MkdirAll(path, 0o777); err != nil {
+			return nil, err
+		}
+		out[v.Name] = volume.Mounted{HostPath: path}
+	}
+	return out, nil
+}
+
+func (f *fakeVolumes) Teardown(_ context.Context, uid types.UID) error {
+	return os.RemoveAll(filepath.Join(f.dir, string(uid)))
+}
+
+func (f *fakeVolumes) Pods() ([]types.UID, error) {
+	entries, err := os.ReadDir(f.dir)
+	var out []types.UID
+	for _, e := range entries {
+		out = append(out, types.UID(e.Name()))
+	}
+	return out, err
+}
+
+// fakeProber gives the verdicts that a test sends.
+type fakeProber struct {
+	results chan probe.Result
+	mu      sync.Mutex
+	targets map[string]probe.Target
+}
+
+func (f *fakeProber) Start(t probe.Target) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.targets[t.ContainerID] = t
+}
+
+func (f *fakeProber) Stop(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.targets, id)
+}
+
+func (f *fakeProber) Results() <-chan probe.Result { return f.results }
+
+// fakeObjects holds config maps and secrets by name.
+type fakeObjects struct {
+	mu   sync.Mutex
+	maps map[string]*corev1.ConfigMap
+}
+
+func (f *fakeObjects) ConfigMap(_ context.Context, _, name string) (*corev1.ConfigMap, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if cm := f.maps[name]; cm != nil {
+		return cm, nil
+	}
+	return nil, apierrors.NewNotFound(corev1.Resource("configmaps"), name)
+}
+
+func (f *fakeObjects) Secret(_ context.Context, _, name string) (*corev1.Secret, error) {
+	return nil, apierrors.NewNotFound(corev1.Resource("secrets"), name)
+}
+
+func (f *fakeObjects) Token(context.Context, *corev1.Pod, string, int64) (string, error) {
+	return "", apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "")
+}
+
+func (f *fakeObjects) Changed(func(namespace, name string)) {}
+
+// recorder keeps events as REASON MESSAGE.
+type recorder struct {
+	mu     sync.Mutex
+	events []string
+}
+
+func (r *recorder) Event(_ runtime.Object, _, reason, message string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, reason+" "+message)
+}
+
+func (r *recorder) Eventf(o runtime.Object, kind, reason, format string, args ...any) {
+	r.Event(o, kind, reason, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) AnnotatedEventf(o runtime.Object, _ map[string]string, kind, reason, format string, args ...any) {
+	r.Eventf(o, kind, reason, format, args...)
+}
+
+func (r *recorder) has(prefix string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.events {
+		if strings.HasPrefix(e, prefix) {
+			return true
+		}
+	}
+	return false
+}
