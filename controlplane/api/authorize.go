@@ -1,6 +1,8 @@
 package api
 
 import (
+	"k8s.io/apimachinery/pkg/fields"
+
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -22,8 +24,15 @@ func (r *request) attributes(u *kind.User) authz.Attributes {
 	if !r.resource {
 		return authz.Attributes{User: u, Verb: r.verb, Path: r.URL.Path}
 	}
+	name := r.name
+	if name == "" && (r.verb == "list" || r.verb == "watch") {
+		// a list of one named object is allowed to whom roles let read that name
+		if sel, err := fields.ParseSelector(r.query.Get("fieldSelector")); err == nil {
+			name, _ = sel.RequiresExactMatch("metadata.name")
+		}
+	}
 	return authz.Attributes{User: u, Verb: r.verb, Group: r.group, Version: r.version, Resource: r.plural, Subresource: r.subresource,
-		Namespace: r.namespace, Name: r.name, Labels: r.query.Get("labelSelector"), Fields: r.query.Get("fieldSelector"), IsResource: true}
+		Namespace: r.namespace, Name: name, Labels: r.query.Get("labelSelector"), Fields: r.query.Get("fieldSelector"), IsResource: true}
 }
 
 // mayImpersonate asks for each thing that is impersonated.

@@ -199,3 +199,27 @@ func TestNode(t *testing.T) {
 		return apierrors.IsForbidden(err)
 	})
 }
+
+// TestRoleOfOneName holds a role with resourceNames to lists and watches of that name alone.
+func TestRoleOfOneName(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	admin := e.Kube(e.Admin())
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: "one"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"list", "watch"}, APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{"one"}}}}
+	if _, err := admin.RbacV1().Roles("default").Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.RbacV1().RoleBindings("default").Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "one"},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "one"}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "jane"}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	maps := e.Kube(e.As("jane")).CoreV1().ConfigMaps("default")
+	e.Eventually("jane may list the one name", func() bool {
+		_, err := maps.List(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=one"})
+		return err == nil
+	})
+	for _, selector := range []string{"", "metadata.name=two", "metadata.name!=one"} {
+		if _, err := maps.List(t.Context(), metav1.ListOptions{FieldSelector: selector}); !apierrors.IsForbidden(err) {
+			t.Errorf("list by %q: %v", selector, err)
+		}
+	}
+}

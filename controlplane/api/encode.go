@@ -233,10 +233,6 @@ func (s *Server) writeItem(w http.ResponseWriter, r *request, code int, k *kind.
 		s.writeObject(w, r, code, m, partialOf(item.Object, m.version))
 		return
 	}
-	if r.dry {
-		s.writeObject(w, r, code, m, typedCopy(k, item.Object))
-		return
-	}
 	enc := m.encoding
 	if enc == asYAML {
 		enc = asJSON

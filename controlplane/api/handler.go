@@ -65,7 +65,7 @@ func (s *Server) handle(w http.ResponseWriter, r *request) error {
 	ctx := kind.WithUser(r.Context(), r.user)
 	if !r.long() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		ctx, cancel = context.WithTimeout(ctx, r.deadline())
 		defer cancel()
 	}
 	r.Request = r.WithContext(ctx)

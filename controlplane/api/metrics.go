@@ -48,6 +48,10 @@ func newMetrics() *metrics {
 	return m
 }
 
+// countedVerbs are the verbs of resources and the methods of other paths that have series of their own.
+var countedVerbs = map[string]bool{"get": true, "list": true, "watch": true, "create": true, "update": true, "patch": true,
+	"delete": true, "deletecollection": true, "post": true, "put": true, "head": true}
+
 // observe counts one finished request.
 func (m *metrics) observe(r *request, code int, took time.Duration) {
 	key := seriesKey{r.verb, "", code}
@@ -57,11 +61,8 @@ func (m *metrics) observe(r *request, code int, took time.Duration) {
 			key.resource = r.kind.Plural + "/" + r.subresource
 		}
 	}
-	if !r.resource {
-		key.verb = r.Method
-		if len(key.verb) > len("DELETE") {
-			key.verb = "OTHER"
-		}
+	if !countedVerbs[key.verb] {
+		key.verb = "other" // a client may make up methods; series must not grow by that
 	}
 	v, ok := m.series.Load(key)
 	if !ok {

@@ -217,6 +217,14 @@ func (s *Server) podStream(w http.ResponseWriter, r *request) error {
 	if !upgrade(r.Request) {
 		return apierrors.NewBadRequest("Upgrade request required")
 	}
+	// a WebSocket is opened by a GET, which must not give to readers what a POST gives to writers
+	if a := r.attributes(r.user); a.Verb == "get" && !s.config.AllowAll {
+		a.Verb = "create"
+		if ok, reason := s.authz.Allowed(r.Context(), a); !ok {
+			r.verb = "create"
+			return forbidden(r, r.user, reason)
+		}
+	}
 	path := "/" + r.subresource + "/" + pod.Namespace + "/" + pod.Name
 	query := url.Values{}
 	if r.subresource == "portforward" {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -31,8 +32,6 @@ type request struct {
 	user *kind.User
 	// actor is who really sent the request when user is impersonated.
 	actor *kind.User
-	// dry is a write with dryRun=All: its result is in no store.
-	dry bool
 	// warnings are sent as headers with the answer.
 	warnings []string
 	audit    *auditEvent
@@ -155,6 +154,16 @@ func (r *request) setVerb() {
 			r.verb = "list"
 		}
 	}
+}
+
+// deadline is how long the request may take: what its timeout parameter says, requestTimeout at most.
+func (r *request) deadline() time.Duration {
+	if text := r.query.Get("timeout"); text != "" {
+		if d, err := time.ParseDuration(text); err == nil && d > 0 {
+			return min(d, requestTimeout)
+		}
+	}
+	return requestTimeout
 }
 
 // long says whether the request stays open for long by its nature, so that no limit on time or number holds.

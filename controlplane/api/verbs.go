@@ -1,17 +1,13 @@
 package api
 
 import (
-	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
-	"strconv"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -80,76 +76,6 @@ func (s *Server) get(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// listQuery reads the parameters of list, watch and deletecollection.
-func (r *request) listQuery() (registry.ListQuery, error) {
-	q := registry.ListQuery{Namespace: r.objectNamespace()}
-	if len(r.query) == 0 {
-		return q, nil
-	}
-	var err error
-	if text := r.query.Get("labelSelector"); text != "" {
-		if q.Labels, err = labels.Parse(text); err != nil {
-			return q, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
-		}
-	}
-	if text := r.query.Get("fieldSelector"); text != "" {
-		if q.Fields, err = fields.ParseSelector(text); err != nil {
-			return q, apierrors.NewBadRequest(fmt.Sprintf("invalid field selector %q: %v", text, err))
-		}
-	}
-	q.ResourceVersion = r.query.Get("resourceVersion")
-	q.ResourceVersionMatch = r.query.Get("resourceVersionMatch")
-	q.Continue = r.query.Get("continue")
-	if q.Limit, err = r.number("limit"); err != nil {
-		return q, err
-	}
-	return q, checkVersionMatch(q, r.verb == "watch", truth(r.query, "sendInitialEvents"))
-}
-
-func (r *request) number(name string) (int64, error) {
-	text := r.query.Get(name)
-	if text == "" {
-		return 0, nil
-	}
-	v, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid %s %q: %v", name, text, err))
-	}
-	return v, nil
-}
-
-var listOptionsKind = schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}
-
-// checkVersionMatch holds the rules of resourceVersionMatch, KEP-2523.
-func checkVersionMatch(q registry.ListQuery, watch, initial bool) error {
-	path := field.NewPath("resourceVersionMatch")
-	var errs field.ErrorList
-	m := q.ResourceVersionMatch
-	if q.Limit < 0 {
-		errs = append(errs, field.Invalid(field.NewPath("limit"), q.Limit, "must be positive"))
-	}
-	switch {
-	case m == "":
-	case watch && !initial:
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-	case watch && m != "NotOlderThan":
-		errs = append(errs, field.NotSupported(path, m, []string{"NotOlderThan"}))
-	case watch:
-	case m != "Exact" && m != "NotOlderThan":
-		errs = append(errs, field.NotSupported(path, m, []string{"Exact", "NotOlderThan", ""}))
-	case q.Continue != "":
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
-	case q.ResourceVersion == "":
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
-	case m == "Exact" && q.ResourceVersion == "0":
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
-	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(listOptionsKind, "", errs)
-	}
-	return nil
-}
-
 func (s *Server) list(w http.ResponseWriter, r *request) error {
 	q, err := r.listQuery()
 	if err != nil {
@@ -173,7 +99,7 @@ func (r *request) write() (registry.Write, error) {
 	if err != nil {
 		return o, err
 	}
-	o.DryRun, r.dry = dry, dry
+	o.DryRun = dry
 	o.Force = truth(r.query, "force")
 	if v := r.query.Get("fieldValidation"); v != "" && v != "Ignore" && v != "Warn" && v != "Strict" {
 		return o, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "CreateOptions"}, "",
@@ -345,146 +271,5 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	s.writeItem(w, r, createdOr(created), r.kind, item)
-	return nil
-}
-
-// deleteOptions reads the options of a delete from body and parameters.
-func (r *request) deleteOptions() (*metav1.DeleteOptions, error) {
-	opts := &metav1.DeleteOptions{}
-	data, err := readBody(r)
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > 0 {
-		if err := r.decodeDeleteOptions(data, opts); err != nil {
-			return nil, err
-		}
-	} else if err := r.deleteParams(opts); err != nil {
-		return nil, err
-	}
-	return opts, checkDeleteOptions(opts)
-}
-
-func (r *request) decodeDeleteOptions(data []byte, opts *metav1.DeleteOptions) error {
-	enc, err := bodyEncoding(r)
-	if err != nil {
-		return err
-	}
-	switch enc {
-	case asProtobuf:
-		return decodeProtobuf(data, opts)
-	case asYAML:
-		return decodeYAML(r, data, opts)
-	}
-	if err := json.Unmarshal(data, opts); err != nil {
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode DeleteOptions: %v", err))
-	}
-	if opts.Kind != "" && opts.Kind != "DeleteOptions" {
-		return apierrors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", opts.Kind))
-	}
-	return nil
-}
-
-func (r *request) deleteParams(opts *metav1.DeleteOptions) error {
-	if r.query.Has("gracePeriodSeconds") {
-		v, err := r.number("gracePeriodSeconds")
-		if err != nil {
-			return err
-		}
-		opts.GracePeriodSeconds = &v
-	}
-	if v := r.query.Get("propagationPolicy"); v != "" {
-		policy := metav1.DeletionPropagation(v)
-		opts.PropagationPolicy = &policy
-	}
-	if r.query.Has("orphanDependents") {
-		v := truth(r.query, "orphanDependents")
-		opts.OrphanDependents = &v
-	}
-	opts.DryRun = r.query["dryRun"]
-	return nil
-}
-
-func checkDeleteOptions(opts *metav1.DeleteOptions) error {
-	var errs field.ErrorList
-	if opts.PropagationPolicy != nil {
-		switch *opts.PropagationPolicy {
-		case metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan:
-		default:
-			errs = append(errs, field.NotSupported(field.NewPath("propagationPolicy"), *opts.PropagationPolicy,
-				[]string{"Background", "Foreground", "Orphan"}))
-		}
-		if opts.OrphanDependents != nil {
-			errs = append(errs, field.Invalid(field.NewPath("propagationPolicy"), *opts.PropagationPolicy, "orphanDependents and deletionPropagation cannot be both set"))
-		}
-	}
-	if _, err := dryRun(opts.DryRun); err != nil {
-		return err
-	}
-	if opts.GracePeriodSeconds != nil && *opts.GracePeriodSeconds < 0 {
-		one := int64(1)
-		opts.GracePeriodSeconds = &one
-	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "DeleteOptions"}, "", errs)
-	}
-	return nil
-}
-
-func (s *Server) delete(w http.ResponseWriter, r *request) error {
-	opts, err := r.deleteOptions()
-	if err != nil {
-		return err
-	}
-	o, err := r.write()
-	if err != nil {
-		return err
-	}
-	r.dry = r.dry || len(opts.DryRun) > 0
-	item, gone, err := s.registry.Delete(r.Context(), r.kind, r.objectNamespace(), r.name, opts, o)
-	if err != nil {
-		return err
-	}
-	if !gone || returnsDeleted[r.groupResource()] {
-		s.writeItem(w, r, http.StatusOK, r.kind, item)
-		return nil
-	}
-	s.answer(w, r, http.StatusOK, &metav1.Status{
-		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess,
-		Details: &metav1.StatusDetails{Name: item.Object.GetName(), Group: r.group, Kind: r.plural, UID: item.Object.GetUID()},
-	})
-	return nil
-}
-
-// returnsDeleted are the resources whose delete answers with the object that went, as kube-apiserver has it.
-var returnsDeleted = map[schema.GroupResource]bool{
-	{Resource: "pods"}:                                    true,
-	{Resource: "services"}:                                true,
-	{Resource: "serviceaccounts"}:                         true,
-	{Resource: "persistentvolumes"}:                       true,
-	{Resource: "persistentvolumeclaims"}:                  true,
-	{Resource: "podtemplates"}:                            true,
-	{Resource: "resourcequotas"}:                          true,
-	{Group: "storage.k8s.io", Resource: "storageclasses"}: true,
-}
-
-func (s *Server) deleteCollection(w http.ResponseWriter, r *request) error {
-	q, err := r.listQuery()
-	if err != nil {
-		return err
-	}
-	opts, err := r.deleteOptions()
-	if err != nil {
-		return err
-	}
-	o, err := r.write()
-	if err != nil {
-		return err
-	}
-	list, err := s.registry.DeleteCollection(r.Context(), r.kind, q, opts, o)
-	if err != nil {
-		return err
-	}
-	s.writeList(w, r, r.kind, list)
 	return nil
 }

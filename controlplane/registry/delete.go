@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -158,12 +160,30 @@ func (r *Registry) DeleteCollection(ctx context.Context, k *kind.Kind, q ListQue
 	if err != nil {
 		return nil, err
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(deleteWorkers)
+	var warn sync.Mutex
+	each := w
+	each.Warn = func(text string) {
+		warn.Lock()
+		defer warn.Unlock()
+		w.warn(text)
+	}
 	for _, item := range list.Items {
-		o := opts.DeepCopy()
-		_, _, err := r.Delete(ctx, k, item.Object.GetNamespace(), item.Object.GetName(), o, w)
-		if err != nil && !apierrors.IsNotFound(err) {
-			return nil, err
-		}
+		g.Go(func() error {
+			_, _, err := r.Delete(ctx, k, item.Object.GetNamespace(), item.Object.GetName(), opts.DeepCopy(), each)
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
 	}
 	return list, nil
 }
+
+// deleteWorkers is how many objects of a collection are deleted at once: enough that the store writes them
+// together, few enough that other writers get their turn.
+const deleteWorkers = 16

@@ -1,0 +1,84 @@
+package api
+
+import (
+	"fmt"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
+)
+
+// listQuery reads the parameters of list, watch and deletecollection.
+func (r *request) listQuery() (registry.ListQuery, error) {
+	q := registry.ListQuery{Namespace: r.objectNamespace()}
+	if len(r.query) == 0 {
+		return q, nil
+	}
+	var err error
+	if text := r.query.Get("labelSelector"); text != "" {
+		if q.Labels, err = labels.Parse(text); err != nil {
+			return q, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+		}
+	}
+	if text := r.query.Get("fieldSelector"); text != "" {
+		if q.Fields, err = fields.ParseSelector(text); err != nil {
+			return q, apierrors.NewBadRequest(fmt.Sprintf("invalid field selector %q: %v", text, err))
+		}
+	}
+	q.ResourceVersion = r.query.Get("resourceVersion")
+	q.ResourceVersionMatch = r.query.Get("resourceVersionMatch")
+	q.Continue = r.query.Get("continue")
+	if q.Limit, err = r.number("limit"); err != nil {
+		return q, err
+	}
+	return q, checkVersionMatch(q, r.verb == "watch", truth(r.query, "sendInitialEvents"))
+}
+
+func (r *request) number(name string) (int64, error) {
+	text := r.query.Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	v, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid %s %q: %v", name, text, err))
+	}
+	return v, nil
+}
+
+var listOptionsKind = schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}
+
+// checkVersionMatch holds the rules of resourceVersionMatch, KEP-2523.
+func checkVersionMatch(q registry.ListQuery, watch, initial bool) error {
+	path := field.NewPath("resourceVersionMatch")
+	var errs field.ErrorList
+	m := q.ResourceVersionMatch
+	if q.Limit < 0 {
+		errs = append(errs, field.Invalid(field.NewPath("limit"), q.Limit, "must be positive"))
+	}
+	switch {
+	case m == "":
+	case watch && !initial:
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+	case watch && m != "NotOlderThan":
+		errs = append(errs, field.NotSupported(path, m, []string{"NotOlderThan"}))
+	case watch:
+	case m != "Exact" && m != "NotOlderThan":
+		errs = append(errs, field.NotSupported(path, m, []string{"Exact", "NotOlderThan", ""}))
+	case q.Continue != "":
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
+	case q.ResourceVersion == "":
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
+	case m == "Exact" && q.ResourceVersion == "0":
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(listOptionsKind, "", errs)
+	}
+	return nil
+}

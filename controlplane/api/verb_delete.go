@@ -1,0 +1,152 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// deleteOptions reads the options of a delete from body and parameters.
+func (r *request) deleteOptions() (*metav1.DeleteOptions, error) {
+	opts := &metav1.DeleteOptions{}
+	data, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > 0 {
+		if err := r.decodeDeleteOptions(data, opts); err != nil {
+			return nil, err
+		}
+	} else if err := r.deleteParams(opts); err != nil {
+		return nil, err
+	}
+	return opts, checkDeleteOptions(opts)
+}
+
+func (r *request) decodeDeleteOptions(data []byte, opts *metav1.DeleteOptions) error {
+	enc, err := bodyEncoding(r)
+	if err != nil {
+		return err
+	}
+	switch enc {
+	case asProtobuf:
+		return decodeProtobuf(data, opts)
+	case asYAML:
+		return decodeYAML(r, data, opts)
+	}
+	if err := json.Unmarshal(data, opts); err != nil {
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode DeleteOptions: %v", err))
+	}
+	if opts.Kind != "" && opts.Kind != "DeleteOptions" {
+		return apierrors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", opts.Kind))
+	}
+	return nil
+}
+
+func (r *request) deleteParams(opts *metav1.DeleteOptions) error {
+	if r.query.Has("gracePeriodSeconds") {
+		v, err := r.number("gracePeriodSeconds")
+		if err != nil {
+			return err
+		}
+		opts.GracePeriodSeconds = &v
+	}
+	if v := r.query.Get("propagationPolicy"); v != "" {
+		policy := metav1.DeletionPropagation(v)
+		opts.PropagationPolicy = &policy
+	}
+	if r.query.Has("orphanDependents") {
+		v := truth(r.query, "orphanDependents")
+		opts.OrphanDependents = &v
+	}
+	opts.DryRun = r.query["dryRun"]
+	return nil
+}
+
+func checkDeleteOptions(opts *metav1.DeleteOptions) error {
+	var errs field.ErrorList
+	if opts.PropagationPolicy != nil {
+		switch *opts.PropagationPolicy {
+		case metav1.DeletePropagationForeground, metav1.DeletePropagationBackground, metav1.DeletePropagationOrphan:
+		default:
+			errs = append(errs, field.NotSupported(field.NewPath("propagationPolicy"), *opts.PropagationPolicy,
+				[]string{"Background", "Foreground", "Orphan"}))
+		}
+		if opts.OrphanDependents != nil {
+			errs = append(errs, field.Invalid(field.NewPath("propagationPolicy"), *opts.PropagationPolicy, "orphanDependents and deletionPropagation cannot be both set"))
+		}
+	}
+	if _, err := dryRun(opts.DryRun); err != nil {
+		return err
+	}
+	if opts.GracePeriodSeconds != nil && *opts.GracePeriodSeconds < 0 {
+		one := int64(1)
+		opts.GracePeriodSeconds = &one
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "DeleteOptions"}, "", errs)
+	}
+	return nil
+}
+
+func (s *Server) delete(w http.ResponseWriter, r *request) error {
+	opts, err := r.deleteOptions()
+	if err != nil {
+		return err
+	}
+	o, err := r.write()
+	if err != nil {
+		return err
+	}
+	item, gone, err := s.registry.Delete(r.Context(), r.kind, r.objectNamespace(), r.name, opts, o)
+	if err != nil {
+		return err
+	}
+	if !gone || returnsDeleted[r.groupResource()] {
+		s.writeItem(w, r, http.StatusOK, r.kind, item)
+		return nil
+	}
+	s.answer(w, r, http.StatusOK, &metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess,
+		Details: &metav1.StatusDetails{Name: item.Object.GetName(), Group: r.group, Kind: r.plural, UID: item.Object.GetUID()},
+	})
+	return nil
+}
+
+// returnsDeleted are the resources whose delete answers with the object that went, as kube-apiserver has it.
+var returnsDeleted = map[schema.GroupResource]bool{
+	{Resource: "pods"}:                                    true,
+	{Resource: "services"}:                                true,
+	{Resource: "serviceaccounts"}:                         true,
+	{Resource: "persistentvolumes"}:                       true,
+	{Resource: "persistentvolumeclaims"}:                  true,
+	{Resource: "podtemplates"}:                            true,
+	{Resource: "resourcequotas"}:                          true,
+	{Group: "storage.k8s.io", Resource: "storageclasses"}: true,
+}
+
+func (s *Server) deleteCollection(w http.ResponseWriter, r *request) error {
+	q, err := r.listQuery()
+	if err != nil {
+		return err
+	}
+	opts, err := r.deleteOptions()
+	if err != nil {
+		return err
+	}
+	o, err := r.write()
+	if err != nil {
+		return err
+	}
+	list, err := s.registry.DeleteCollection(r.Context(), r.kind, q, opts, o)
+	if err != nil {
+		return err
+	}
+	s.writeList(w, r, r.kind, list)
+	return nil
+}
