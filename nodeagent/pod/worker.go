@@ -93,7 +93,7 @@ const (
 	opHook // postStart, beside a running container
 )
 
-// finishRetry is the pause before what failed while a pod is given back is tried again.
+// retryPause is the pause before what failed while a pod is given back is tried again.
 const retryPause = 2 * time.Second
 
 func newWorker(m *Manager, pod *corev1.Pod, rec *podRecord, cp *checkpoint) *worker {
