@@ -31,6 +31,7 @@ func (e *extras) Set(s string) error { *e = append(*e, s); return nil }
 
 func main() {
 	out := flag.String("o", "", "write the archive to this `FILE`")
+	ref := flag.String("name", "", "call the image this in the archive, as `REFERENCE`")
 	var add extras
 	flag.Var(&add, "add", "also put a file into the image, `PATH=FILE`; may be repeated")
 	flag.Parse()
@@ -38,13 +39,13 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*out, flag.Arg(0), add); err != nil {
+	if err := run(*out, *ref, flag.Arg(0), add); err != nil {
 		fmt.Fprintln(os.Stderr, "binimage:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out, executable string, add extras) error {
+func run(out, ref, executable string, add extras) error {
 	name := filepath.Base(executable)
 	files := map[string]string{name: executable}
 	for _, a := range add {
@@ -67,7 +68,11 @@ func run(out, executable string, add extras) error {
 	if err != nil {
 		return err
 	}
-	if err := l.AppendImage(img); err != nil {
+	var opts []layout.Option
+	if ref != "" {
+		opts = append(opts, layout.WithAnnotations(map[string]string{"io.containerd.image.name": ref}))
+	}
+	if err := l.AppendImage(img, opts...); err != nil {
 		return err
 	}
 	return archive(out, dir)

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const startTimeout = 30 * time.Second
+
+// server is a server process of its own.
+type server struct {
+	dir        string
+	url        string
+	cmd        *exec.Cmd
+	readyAfter time.Duration
+	config     *rest.Config
+	client     kubernetes.Interface
+}
+
+func startServer(ctx context.Context, o *options) (_ *server, err error) {
+	dir, err := os.MkdirTemp("", "fairlead-bench-")
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{dir: dir, url: fmt.Sprintf("https://127.0.0.1:%d", port)}
+	log, err := os.Create(filepath.Join(dir, "server.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	s.cmd = exec.CommandContext(ctx, o.binary, "server", "--data-dir", filepath.Join(dir, "server"), "--listen", fmt.Sprintf("0.0.0.0:%d", port))
+	s.cmd.Stderr = log
+	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
+	begin := time.Now()
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := s.awaitReady(ctx); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	s.readyAfter = time.Since(begin)
+	return s, s.connect()
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// awaitReady asks whether the server answers, which says nothing of who it is: the kubeconfig that it writes
+// does.
+func (s *server) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // see above
+	defer client.CloseIdleConnections()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return fmt.Errorf("the server is not ready; see %s/server.log: %w", s.dir, err)
+		}
+	}
+}
+
+func (s *server) connect() (err error) {
+	s.config, err = clientcmd.BuildConfigFromFlags("", filepath.Join(s.dir, "server", "admin.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	s.config.QPS = -1
+	s.client, err = kubernetes.NewForConfig(s.config)
+	return err
+}
+
+// rss is the process's resident memory in kB.
+func (s *server) rss() int { return processRSS(s.cmd.Process.Pid) }
+
+func processRSS(pid int) int {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if v, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+			n, _ := strconv.Atoi(strings.Fields(v)[0])
+			return n
+		}
+	}
+	return 0
+}
+
+func (s *server) stop() error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Wait()
+	return os.RemoveAll(s.dir)
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+)
+
+// counted closes done when want pods with a label satisfy ok for the first time.
+func counted(ctx context.Context, c kubernetes.Interface, label string, want int, ok func(*corev1.Pod) bool) (done chan struct{}, stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	done = make(chan struct{})
+	f := informers.NewSharedInformerFactoryWithOptions(c, 0, informers.WithNamespace(namespace),
+		informers.WithTweakListOptions(func(l *metav1.ListOptions) { l.LabelSelector = label }))
+	seen := map[types.UID]bool{}
+	see := func(o any) {
+		if p := o.(*corev1.Pod); ok(p) && !seen[p.UID] {
+			if seen[p.UID] = true; len(seen) == want {
+				close(done)
+			}
+		}
+	}
+	inf := f.Core().V1().Pods().Informer()
+	if _, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: see, UpdateFunc: func(_, o any) { see(o) }}); err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	f.StartWithContext(ctx)
+	cache.WaitForCacheSync(ctx.Done(), inf.HasSynced)
+	return done, func() { cancel(); f.Shutdown() }, nil
+}
+
+func await(ctx context.Context, done <-chan struct{}, what string) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(3 * time.Minute):
+		return fmt.Errorf("%s did not happen within 3 minutes", what)
+	}
+}
+
+func template() corev1.PodSpec {
+	return corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/none:1",
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("100m"), "memory": resource.MustParse("64Mi")}}}}}
+}
+
+// measureSchedule makes nodes that nobody runs and takes how fast pods are created and given nodes.
+func measureSchedule(ctx context.Context, s *server, o *options) error {
+	if err := each(ctx, o.writers, o.nodes, s.addNode); err != nil {
+		return err
+	}
+	done, stop, err := counted(ctx, s.client, "bench=schedule", o.pods, func(p *corev1.Pod) bool { return p.Spec.NodeName != "" })
+	if err != nil {
+		return err
+	}
+	defer stop()
+	begin := time.Now()
+	err = each(ctx, o.writers, o.pods, func(ctx context.Context, i int) error {
+		_, err := s.client.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"bench": "schedule"}}, Spec: template(),
+		}, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	created := time.Since(begin)
+	if err := await(ctx, done, "the scheduling of all pods"); err != nil {
+		return err
+	}
+	row(fmt.Sprintf("%d pods created / scheduled on %d nodes", o.pods, o.nodes), "%.0f / %.0f a second", float64(o.pods)/created.Seconds(), float64(o.pods)/time.Since(begin).Seconds())
+	err = s.client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{LabelSelector: "bench=schedule"})
+	if err != nil {
+		return err
+	}
+	return s.client.CoreV1().Nodes().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "bench=node"})
+}
+
+func (s *server) addNode(ctx context.Context, i int) error {
+	nodes := s.client.CoreV1().Nodes()
+	n, err := nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"bench": "node"}}}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	capacity := corev1.ResourceList{"cpu": resource.MustParse("64"), "memory": resource.MustParse("256Gi"), "pods": resource.MustParse("110")}
+	status, err := json.Marshal(map[string]any{"status": corev1.NodeStatus{Capacity: capacity, Allocatable: capacity,
+		Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}}})
+	if err != nil {
+		return err
+	}
+	_, err = nodes.Patch(ctx, n.Name, types.MergePatchType, status, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// measureDeploy takes how fast one deployment's pods come to exist; they stay pending.
+func measureDeploy(ctx context.Context, s *server, o *options) error {
+	done, stop, err := counted(ctx, s.client, "bench=deploy", o.replicas, func(*corev1.Pod) bool { return true })
+	if err != nil {
+		return err
+	}
+	defer stop()
+	replicas := int32(o.replicas)
+	spec := template()
+	spec.NodeSelector = map[string]string{"bench": "nowhere"}
+	labels := map[string]string{"bench": "deploy"}
+	begin := time.Now()
+	_, err = s.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "bench"},
+		Spec: appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	if err := await(ctx, done, "the creation of all replicas"); err != nil {
+		return err
+	}
+	row(fmt.Sprintf("pods of one deployment of %d", o.replicas), "%.0f a second", float64(o.replicas)/time.Since(begin).Seconds())
+	return s.client.AppsV1().Deployments(namespace).Delete(ctx, "bench", metav1.DeleteOptions{})
+}
