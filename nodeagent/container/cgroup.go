@@ -42,7 +42,13 @@ func findCgroups(root string) (*cgroups, error) {
 	for line := range bytes.Lines(data) {
 		before, after, ok := strings.Cut(string(line), " - ")
 		fields, super := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(super) < 3 || super[0] != "cgroup" {
+		if !ok || len(fields) < 5 || len(super) < 3 {
+			continue
+		}
+		if super[0] == "cgroup2" { // without controllers, but runc makes its directories there too
+			c.dirs["unified"] = fields[4]
+		}
+		if super[0] != "cgroup" {
 			continue
 		}
 		for _, opt := range strings.Split(super[2], ",") {
