@@ -60,7 +60,7 @@ func (c *Client) List(ctx context.Context, k *kind.Kind, q client.Query) ([]kind
 	return out, nil
 }
 
-func (c *Client) write() Write { return Write{FieldManager: c.manager, CreateMissing: false} }
+func (c *Client) write() Write { return Write{FieldManager: c.manager, Unconditional: true} }
 
 // Create implements client.Client. obj stays the caller's.
 func (c *Client) Create(ctx context.Context, k *kind.Kind, obj kind.Object) (kind.Object, error) {

@@ -94,6 +94,8 @@ type Write struct {
 	// Check, when set, has a word on the new state before admission: old is nil on create. It must not change
 	// either.
 	Check func(obj, old kind.Object) error
+	// Unconditional lets an update leave out the resourceVersion of kinds that ask clients for one.
+	Unconditional bool
 	// CreateMissing lets Update create an object that is not there, for kinds where Kubernetes does.
 	CreateMissing bool
 

@@ -41,7 +41,7 @@ func (r *Registry) Update(ctx context.Context, k *kind.Kind, obj kind.Object, su
 		if uid != "" && uid != cur.GetUID() {
 			return nil, uidConflict(k, cur, string(uid))
 		}
-		if pre == "" && !unconditional(k) && subresource == "" {
+		if pre == "" && !w.Unconditional && !unconditional(k) && subresource == "" {
 			return nil, apierrors.NewInvalid(k.GroupKind(), cur.GetName(), mustHaveVersion)
 		}
 		return obj.DeepCopyObject().(kind.Object), nil

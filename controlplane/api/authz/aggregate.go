@@ -5,7 +5,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,8 +14,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 )
 
-// aggregateRetry is how long a failed aggregation waits.
-const aggregateRetry = time.Second
+// retryAfter is how long a failed reconciliation waits.
+const retryAfter = time.Second
 
 func (a *Authorizer) aggregateSoon() {
 	select {
@@ -33,16 +32,8 @@ func (a *Authorizer) aggregate(ctx context.Context) error {
 			return ctx.Err()
 		case <-a.changed:
 		}
-		if err := a.aggregateAll(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("cannot aggregate cluster roles", "error", err)
-			timer := time.NewTimer(aggregateRetry)
-			select {
-			case <-ctx.Done():
-				timer.Stop()
-				return ctx.Err()
-			case <-timer.C:
-				a.aggregateSoon()
-			}
+		if err := a.retry(ctx, "cannot aggregate cluster roles", a.aggregateAll); err != nil {
+			return err
 		}
 	}
 }

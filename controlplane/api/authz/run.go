@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -38,13 +39,35 @@ func (a *Authorizer) Run(ctx context.Context) error {
 				return ctx.Err()
 			}
 		}
-		if err := a.reconcileDefaults(ctx); err != nil {
+		if err := a.retry(ctx, "cannot reconcile default roles", a.reconcileDefaults); err != nil {
 			return err
 		}
 		a.ready.Store(true)
 		return a.aggregate(ctx)
 	})
 	return g.Wait()
+}
+
+// retry calls f until it succeeds or ctx ends: another server may write the same objects, or the store be away
+// for a moment.
+func (a *Authorizer) retry(ctx context.Context, what string, f func(context.Context) error) error {
+	for {
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		a.log.Warn(what, "error", err)
+		timer := time.NewTimer(retryAfter)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
 }
 
 func (a *Authorizer) onRole(e client.Event) {

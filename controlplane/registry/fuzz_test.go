@@ -1,0 +1,62 @@
+package registry
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// FuzzPatch holds every patch to an object or an error, and to leaving the object that it is for as it was.
+func FuzzPatch(f *testing.F) {
+	f.Add(uint8(0), []byte(`[{"op":"replace","path":"/metadata/name","value":{"a":[1]}}]`))
+	f.Add(uint8(1), []byte(`{"metadata":{"labels":null},"spec":{"containers":[{"name":"d"}]}}`))
+	f.Add(uint8(2), []byte(`{"spec":{"containers":[{"$patch":"delete","name":"c"}],"$setElementOrder/containers":[{"name":"c"}]}}`))
+	f.Add(uint8(3), []byte("apiVersion: v1\nkind: Pod\nspec: {containers: [{name: c, image: x}]}\n"))
+	k := kind.Of[*corev1.Pod]()
+	managers := newFieldManagers(kind.Builtin())
+	f.Fuzz(func(t *testing.T, which uint8, data []byte) {
+		cur := &corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", ResourceVersion: "1"},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+		before := cur.DeepCopy()
+		switch types := []types.PatchType{types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType}; {
+		case int(which%4) < len(types):
+			if obj, err := patchObject(types[which%4], data, cur, func() runtime.Object { return k.New() }, Write{Strict: Warn}); err == nil {
+				_ = samePatched(k, cur, obj.(kind.Object))
+			}
+		default:
+			if patch, err := decodeApplied(k, "n", "p", data, Write{Strict: Strict}); err == nil {
+				_, _ = managers.apply(k, cur, patch, "", "fuzz", true)
+			}
+		}
+		if !equalObjects(cur, before) {
+			t.Fatalf("the patch %q changed the object that it was applied to", data)
+		}
+	})
+}
+
+// FuzzSelection holds every selector that parses to an answer.
+func FuzzSelection(f *testing.F) {
+	f.Add("a in (b,c),!d", "spec.nodeName=x,metadata.name!=y")
+	f.Fuzz(func(t *testing.T, labelText, fieldText string) {
+		ls, err := labels.Parse(labelText)
+		if err != nil {
+			return
+		}
+		fs, err := fields.ParseSelector(fieldText)
+		if err != nil {
+			return
+		}
+		for _, k := range kind.Builtin().Kinds() {
+			if s, err := selection(k, ListQuery{Labels: ls, Fields: fs}); err == nil && s.match != nil {
+				s.match(k.New())
+			}
+		}
+	})
+}
