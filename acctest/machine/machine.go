@@ -59,10 +59,14 @@ type Fleet struct {
 	all     []*Machine
 }
 
-// NewFleet prepares dir (on a real file system: overlays do not stack) and a network for machines.
+// NewFleet prepares dir (on a real file system: overlays do not stack) and a network for machines. Machines that a
+// run which died left there are ended first: dir belongs to one fleet at a time.
 func NewFleet(ctx context.Context, dir, cacheDir, bridge string, prefix netip.Prefix) (*Fleet, error) {
 	tree, err := Tree(ctx, cacheDir)
 	if err != nil {
+		return nil, err
+	}
+	if err := sweep(dir); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -242,10 +246,11 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot boot machine %s: %w", m.Name, err)
 	}
-	cmd := exec.Command("systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "-b", "--register=no", "--keep-unit",
+	args := withCgroups(m.Name, "systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "-b", "--register=no", "--keep-unit",
 		"--network-bridge="+m.net.Bridge, "--capability=all", "--system-call-filter=@known", "--console=read-only",
 		"--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4",
 		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto")
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -326,12 +331,7 @@ func (m *Machine) PowerCut() {
 	if m.cmd == nil {
 		return
 	}
-	// The machine's init first: with it goes everything in its PID namespace. nspawn's own death alone would
-	// leave that to whenever init notices.
-	for _, pid := range children(m.cmd.Process.Pid) {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-	_ = syscall.Kill(-m.cmd.Process.Pid, syscall.SIGKILL)
+	cut(m.cmd.Process.Pid)
 	<-m.exited
 	if link, err := netlink.LinkByName("vb-" + m.Name); err == nil {
 		_ = netlink.LinkDel(link)
@@ -339,6 +339,8 @@ func (m *Machine) PowerCut() {
 	_ = m.log.Close()
 	m.cmd = nil
 	m.unmount()
+	// What can not be removed now is tried again by the next boot or Remove.
+	_ = removeCgroups(m.Name)
 }
 
 func children(pid int) []int {
@@ -373,6 +375,9 @@ func (m *Machine) setLink(state string) error {
 func (m *Machine) Remove() error {
 	m.PowerCut()
 	m.unmount()
+	if err := removeCgroups(m.Name); err != nil {
+		return fmt.Errorf("cannot remove machine %s: %w", m.Name, err)
+	}
 	if err := os.RemoveAll(m.dir); err != nil {
 		return fmt.Errorf("cannot remove machine %s: %w", m.Name, err)
 	}
