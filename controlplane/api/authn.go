@@ -18,9 +18,7 @@ const (
 	groupMasters         = "system:masters"
 	groupAuthenticated   = "system:authenticated"
 	groupUnauthenticated = "system:unauthenticated"
-	groupNodes           = "system:nodes"
 	userAnonymous        = "system:anonymous"
-	nodeUserPrefix       = "system:node:"
 )
 
 func isAdmin(u *kind.User) bool { return u != nil && slices.Contains(u.Groups, groupMasters) }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -64,7 +65,7 @@ func startWithNode(t *testing.T, certName string) *apitest.Env {
 	var agentTLS tls.Config
 	e := apitest.Start(t, apitest.Options{Change: func(c *api.Config) { c.AgentTLS = &agentTLS }})
 	agentTLS.RootCAs = e.Keys.Authority.Pool()
-	agentTLS.GetClientCertificate = pki.NewKeyPair(e.Keys.Authority, pki.Subject{CommonName: certs.AgentClientName, Client: true, Life: 3600e9}).GetClientCertificate
+	agentTLS.GetClientCertificate = pki.NewKeyPair(e.Keys.Authority, pki.Subject{CommonName: certs.AgentClientName, Client: true, Life: time.Hour}).GetClientCertificate
 	host, port, err := net.SplitHostPort(agent(t, e, certName).Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
