@@ -13,7 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
 func compare(a, b string) int { return cmp.Compare(a, b) }
@@ -81,9 +83,15 @@ func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest) (grant,
 		return g, err
 	}
 	if ref := req.Spec.BoundObjectRef; ref != nil {
-		err = s.bindGrant(r, &g, ref)
+		if err := s.bindGrant(r, &g, ref); err != nil {
+			return g, err
+		}
 	}
-	return g, err
+	// A node gets tokens for its own pods only, whatever its roles allow.
+	if err := admission.NodeToken(kind.UserFrom(r.Context()), g.pod); err != nil {
+		return g, apierrors.NewForbidden(corev1.Resource("serviceaccounts/token"), r.name, err)
+	}
+	return g, nil
 }
 
 func (s *Server) bindGrant(r *request, g *grant, ref *authenticationv1.BoundObjectReference) error {
