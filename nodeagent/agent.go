@@ -169,7 +169,7 @@ func Run(ctx context.Context, cfg config.Agent, log *slog.Logger) error {
 	defer a.network.Close()
 	defer a.objects.Close()
 	defer a.prober.Close()
-	return a.run(ctx)
+	return a.run(ctx, podCIDR)
 }
 
 // connect gets the node's identity and a client.
@@ -313,7 +313,7 @@ func (a *agent) build(ctx context.Context, podCIDR netip.Prefix) (err error) {
 	return nil
 }
 
-func (a *agent) run(ctx context.Context) error {
+func (a *agent) run(ctx context.Context, podCIDR netip.Prefix) error {
 	l, err := net.Listen("tcp", net.JoinHostPort("", strconv.Itoa(a.cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("cannot listen for the agent's API: %w", err)
@@ -332,12 +332,25 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.pods.Run(ctx) })
 	g.Go(func() error { return a.retain(ctx) })
 	g.Go(func() error {
-		if _, err := a.node.Register(ctx); err != nil {
+		n, err := a.node.Register(ctx)
+		if err != nil {
 			return nil // ctx ended
+		}
+		if n.Spec.PodCIDR != podCIDR.String() {
+			return a.forgetRange(podCIDR, n.Spec.PodCIDR)
 		}
 		return a.node.Run(ctx)
 	})
 	return g.Wait()
+}
+
+// forgetRange ends the agent when its node was deleted and registered anew meanwhile, with another range: the
+// pods that it knows went with the old node. Whoever restarts it makes it begin with the new range.
+func (a *agent) forgetRange(had netip.Prefix, got string) error {
+	if err := os.Remove(filepath.Join(a.cfg.DataDir, rangeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot forget pod range: %w", err)
+	}
+	return fmt.Errorf("cannot go on with pod range %s: the node has %s now; starting anew", had, got)
 }
 
 // retain ends the watches of config maps and secrets that pods no longer name.

@@ -141,13 +141,55 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 			return
 		}
 	}
+	stopsPods := old.ControlPlane[0].Pods.ValueBool() && !spec.Pods
+	if stopsPods {
+		if err := r.removeNode(ctx, &old); err != nil {
+			resp.Diagnostics.AddError("Host still has pods", err.Error())
+			return
+		}
+	}
 	got, err := bootstrap.InstallServer(ctx, conn, spec, bin, progress(ctx))
+	if err == nil && stopsPods {
+		err = bootstrap.RemovePods(ctx, conn, progress(ctx))
+	}
 	if err != nil {
 		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not updated", err)
 		return
 	}
 	m.known(conn, got)
+	if spec.Pods {
+		if err := r.relabelNode(ctx, &old, &m, got.NodeName); err != nil {
+			resp.Diagnostics.AddError("Node's labels and taints not updated", err.Error())
+			return
+		}
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// removeNode takes the host's node out of the cluster, for a host that is to run no pods any more.
+func (r *clusterResource) removeNode(ctx context.Context, m *clusterModel) error {
+	client, err := r.data.kube.Get(ctx, m.ID.ValueString())
+	if err != nil {
+		return err
+	}
+	name := m.ControlPlane[0].NodeName.ValueString()
+	d := drainer{client: client.Typed, node: name, timeout: defaultDrainTimeout, progress: progress(ctx)}
+	if err := d.run(ctx); err != nil {
+		return err
+	}
+	return d.remove(ctx)
+}
+
+func (r *clusterResource) relabelNode(ctx context.Context, old, m *clusterModel, name string) error {
+	was, is := &old.ControlPlane[0], &m.ControlPlane[0]
+	if was.Labels.Equal(is.Labels) && was.Taints.Equal(is.Taints) {
+		return nil
+	}
+	client, err := r.data.kube.Get(ctx, m.ID.ValueString())
+	if err != nil {
+		return err
+	}
+	return relabel(ctx, client, name, stringMap(ctx, was.Labels), stringMap(ctx, is.Labels), stringList(ctx, was.Taints), stringList(ctx, is.Taints))
 }
 
 func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {

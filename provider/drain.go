@@ -63,6 +63,15 @@ func (d *drainer) run(ctx context.Context) error {
 	}
 }
 
+// remove deletes the Node, which the agent does not make again.
+func (d *drainer) remove(ctx context.Context) error {
+	err := d.client.CoreV1().Nodes().Delete(ctx, d.node, metav1.DeleteOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("cannot delete node %s: %w", d.node, err)
+	}
+	return nil
+}
+
 func (d *drainer) cordon(ctx context.Context) error {
 	patch, err := json.Marshal(map[string]any{"spec": map[string]any{"unschedulable": true}})
 	if err != nil {

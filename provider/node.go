@@ -236,11 +236,7 @@ func (r *nodeResource) leave(ctx context.Context, m *nodeModel, d *nodeDestroyMo
 			return err
 		}
 	}
-	err = client.Typed.CoreV1().Nodes().Delete(ctx, name, metav1.DeleteOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
+	return dr.remove(ctx)
 }
 
 func (r *nodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
