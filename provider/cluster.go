@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -123,6 +124,10 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	if m.sameOnHost(old) {
+		resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+		return
+	}
 	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Update, clusterCreateTimeout, &resp.Diagnostics)
 	if !ok {
 		return
@@ -190,6 +195,13 @@ func (r *clusterResource) relabelNode(ctx context.Context, old, m *clusterModel,
 		return err
 	}
 	return relabel(ctx, client, name, stringMap(ctx, was.Labels), stringMap(ctx, is.Labels), stringList(ctx, was.Taints), stringList(ctx, is.Taints))
+}
+
+// sameOnHost says whether only what a destroy does and how long things may take differ: of that the host knows
+// nothing, and it need not answer.
+func (m clusterModel) sameOnHost(old clusterModel) bool {
+	m.OnDestroy, m.Timeouts = old.OnDestroy, old.Timeouts
+	return !old.APIServer.IsNull() && reflect.DeepEqual(m, old)
 }
 
 func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {

@@ -50,7 +50,7 @@ func (c *connector) Connect(ctx context.Context, cluster string) (*rest.Config, 
 	}
 	t := &tunnel{hosts: c.hosts, ref: hostRef{Address: id.Address, Port: id.Port, HostKey: id.HostKey}}
 	if err := t.renew(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.gone(ctx, id.Name))
 	}
 	return t.restConfig(), nil
 }
@@ -115,6 +115,20 @@ func (t *tunnel) renew(ctx context.Context) error {
 		return fmt.Errorf("cannot use the credential that %s signed: %w", t.ref.Address, err)
 	}
 	t.cred, t.cert, t.ends = cred, &pair, certs.RenewAt(time.Now(), cred.Expires)
+	return nil
+}
+
+// gone returns kube.ErrClusterGone when the host answers and says that it does not run the cluster; nil while that
+// is not certain.
+func (t *tunnel) gone(ctx context.Context, cluster string) error {
+	conn, err := t.conn(ctx)
+	if err != nil {
+		return nil
+	}
+	got, err := bootstrap.Inspect(ctx, conn)
+	if err == nil && (!got.Present || got.Role != bootstrap.RoleServer || got.Cluster != cluster) {
+		return fmt.Errorf("host %s does not run cluster %s: %w", t.ref.Address, cluster, kube.ErrClusterGone)
+	}
 	return nil
 }
 

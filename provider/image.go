@@ -224,6 +224,14 @@ func imageNodes(ctx context.Context, client *kube.Client, m *imageModel) ([]stri
 		m.Nodes.ElementsAs(ctx, &names, false)
 		return names, nil
 	}
+	names, err := readyNodes(ctx, client)
+	if err == nil && len(names) == 0 {
+		err = errors.New("cannot put the image anywhere: no node is ready")
+	}
+	return names, err
+}
+
+func readyNodes(ctx context.Context, client *kube.Client) ([]string, error) {
 	list, err := client.Typed.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("cannot list nodes: %w", err)
@@ -233,9 +241,6 @@ func imageNodes(ctx context.Context, client *kube.Client, m *imageModel) ([]stri
 		if nodeReady(&list.Items[i]) {
 			names = append(names, list.Items[i].Name)
 		}
-	}
-	if len(names) == 0 {
-		return nil, errors.New("cannot put the image anywhere: no node is ready")
 	}
 	return names, nil
 }
@@ -270,12 +275,19 @@ func (r *imageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
+// complete asks the nodes that can be asked. One that does not answer is no reason to send it the image again, nor
+// to fail a plan that may be about removing it.
 func complete(ctx context.Context, client *kube.Client, m *imageModel) (types.Bool, error) {
-	nodes, err := imageNodes(ctx, client, m)
+	live, err := readyNodes(ctx, client)
 	if err != nil {
 		return types.BoolNull(), err
 	}
-	for _, node := range nodes {
+	if !m.Nodes.IsNull() {
+		var named []string
+		m.Nodes.ElementsAs(ctx, &named, false)
+		live = slices.DeleteFunc(live, func(n string) bool { return !slices.Contains(named, n) })
+	}
+	for _, node := range live {
 		has, err := nodeHas(ctx, client, node, m.Reference.ValueString())
 		if err != nil {
 			return types.BoolNull(), err

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
+	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
 const (
@@ -115,6 +116,11 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	if m.sameOnHost(&old) {
+		m.keep(&old)
+		resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+		return
+	}
 	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Update, nodeCreateTimeout, &resp.Diagnostics)
 	if !ok {
 		return
@@ -127,6 +133,9 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	// One host after the other: the next begins when this one is healthy again.
+	r.data.upgrading.Lock()
+	defer r.data.upgrading.Unlock()
 	if m.Version != old.Version {
 		if _, err := bootstrap.Upgrade(ctx, p.host, p.bin, progress(ctx)); err != nil {
 			diagnose(&resp.Diagnostics, nodePaths, "Node not upgraded", err)
@@ -150,6 +159,21 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
+// sameOnHost says whether only what a destroy does and how long things may take differ: of that the host knows
+// nothing, and it need not answer.
+func (m *nodeModel) sameOnHost(old *nodeModel) bool {
+	return m.Address.Equal(old.Address) && m.Port.Equal(old.Port) && (m.HostKey.IsUnknown() || m.HostKey.Equal(old.HostKey)) &&
+		(&connector{}).SameCluster(m.Cluster.ValueString(), old.Cluster.ValueString()) && m.Version.Equal(old.Version) &&
+		m.Labels.Equal(old.Labels) && m.Taints.Equal(old.Taints) && !old.Name.IsNull() &&
+		(m.Name.IsUnknown() || m.Name.Equal(old.Name)) && (m.InternalAddress.IsUnknown() || m.InternalAddress.Equal(old.InternalAddress))
+}
+
+// keep takes what the plan leaves open from the state.
+func (m *nodeModel) keep(old *nodeModel) {
+	m.HostKey, m.Name, m.InternalAddress = old.HostKey, old.Name, old.InternalAddress
+	m.ID = types.StringValue(nodeID(m.Cluster.ValueString(), m.Name.ValueString()))
+}
+
 // Read asks the cluster about the node and the host about its software. A node is gone when the cluster says so;
 // a cluster or host that does not answer is an error, never a reason to forget it.
 func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -161,6 +185,10 @@ func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
+	if errors.Is(err, kube.ErrClusterGone) {
+		resp.State.RemoveResource(ctx)
+		return
+	}
 	if err != nil {
 		diagnose(&resp.Diagnostics, hostPaths{address: path.Root("cluster"), hostKey: path.Root("cluster")}, "Node can not be read", err)
 		return
@@ -201,6 +229,13 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 		return
 	}
 	ignore := d.IgnoreUnreachable.ValueBool()
+	// A host that does not answer is learned of before the node is drained, which would wait for its pods.
+	if d.Uninstall.ValueBool() && !ignore {
+		if _, err := r.data.hosts.get(ctx, m.ref()); err != nil {
+			removed(&resp.Diagnostics, nodePaths, "Node not removed", err, false)
+			return
+		}
+	}
 	if name := m.Name.ValueString(); name != "" {
 		if err := r.leave(ctx, &m, &d); err != nil {
 			resp.Diagnostics.AddError("Node not removed from its cluster", err.Error())
@@ -220,6 +255,9 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 // leave takes the node out of the cluster. A dead node's pods can not be waited for when it is to be ignored.
 func (r *nodeResource) leave(ctx context.Context, m *nodeModel, d *nodeDestroyModel) error {
 	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
+	if errors.Is(err, kube.ErrClusterGone) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package provider
 import (
 	"context"
 	"os"
+	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
@@ -39,6 +40,8 @@ type data struct {
 	hosts     *hosts
 	connector *connector
 	kube      *kube.Clients
+	// upgrading is held while a node's software is replaced.
+	upgrading sync.Mutex
 }
 
 // KubeClients implements kube.Source.
