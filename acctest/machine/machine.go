@@ -39,10 +39,12 @@ type Machine struct {
 	// HostKey is the machine's SSH host key in authorized_keys form.
 	HostKey string
 
-	dir    string // upper, work, root, containerd: all of the machine's
-	tree   string
+	dir    string // upper, work, root, containerd; or the disk: all of the machine's
+	tree   string // lower layers of the root, as overlayfs names them
 	net    *Network
 	signer ssh.Signer
+	power  func() (*exec.Cmd, error) // makes what the machine runs as, ready to start
+	slow   time.Duration             // what a boot may take
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
 	log    *os.File
@@ -121,12 +123,18 @@ func newKey() (keyPEM []byte, signer ssh.Signer, err error) {
 
 // Start makes and boots a machine and returns when SSH answers.
 func (f *Fleet) Start(ctx context.Context, name string) (*Machine, error) {
-	m := &Machine{Name: name, Address: f.Net.Take(), dir: filepath.Join(f.Dir, name), tree: f.Tree, net: f.Net, signer: f.key}
-	f.all = append(f.all, m)
+	m := f.machine(name, f.Tree)
+	m.power, m.slow = m.nspawn, bootTimeout
 	if err := m.prepare(); err != nil {
 		return nil, err
 	}
 	return m, m.Boot(ctx)
+}
+
+func (f *Fleet) machine(name, tree string) *Machine {
+	m := &Machine{Name: name, Address: f.Net.Take(), dir: filepath.Join(f.Dir, name), tree: tree, net: f.Net, signer: f.key}
+	f.all = append(f.all, m)
+	return m
 }
 
 // Close ends all machines and removes everything.
@@ -238,20 +246,14 @@ func (m *Machine) Boot(ctx context.Context) error {
 	if m.cmd != nil {
 		return fmt.Errorf("cannot boot machine %s: it runs", m.Name)
 	}
-	m.unmount()
-	if err := m.mount(); err != nil {
+	cmd, err := m.power()
+	if err != nil {
 		return err
 	}
 	log, err := os.OpenFile(m.path("console.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return fmt.Errorf("cannot boot machine %s: %w", m.Name, err)
 	}
-	args := withCgroups(m.Name, "systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "-b", "--register=no", "--keep-unit",
-		"--network-bridge="+m.net.Bridge, "--capability=all", "--system-call-filter=@known", "--console=read-only",
-		"--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4",
-		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto")
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -259,17 +261,38 @@ func (m *Machine) Boot(ctx context.Context) error {
 	}
 	m.cmd, m.log, m.exited = cmd, log, make(chan struct{})
 	go func(exited chan struct{}) { _ = cmd.Wait(); close(exited) }(m.exited)
-	return m.awaitSSH(ctx)
+	return m.await(ctx, func(ctx context.Context) error {
+		_, err := m.run(ctx, "root", "true")
+		return err
+	})
 }
 
-func (m *Machine) awaitSSH(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
+// nspawn mounts the machine's root and makes the command that runs it.
+func (m *Machine) nspawn() (*exec.Cmd, error) {
+	m.unmount()
+	if err := m.mount(); err != nil {
+		return nil, err
+	}
+	args := withCgroups(m.Name, "systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "-b", "--register=no", "--keep-unit",
+		"--network-bridge="+m.net.Bridge, "--capability=all", "--system-call-filter=@known", "--console=read-only",
+		"--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4",
+		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto")
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
+	return cmd, nil
+}
+
+// await tries ok, a command over SSH, until it returns nil.
+func (m *Machine) await(ctx context.Context, ok func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, m.slow)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	var last error
 	for {
-		_, last = m.run(ctx, "root", "true")
+		// A connection to a machine that goes away is never answered.
+		once, cancel := context.WithTimeout(ctx, m.slow/5)
+		last := ok(once)
+		cancel()
 		if last == nil {
 			return nil
 		}
@@ -333,9 +356,7 @@ func (m *Machine) PowerCut() {
 	}
 	cut(m.cmd.Process.Pid)
 	<-m.exited
-	if link, err := netlink.LinkByName("vb-" + m.Name); err == nil {
-		_ = netlink.LinkDel(link)
-	}
+	m.removeCable()
 	_ = m.log.Close()
 	m.cmd = nil
 	m.unmount()
@@ -357,6 +378,15 @@ func children(pid int) []int {
 	return pids
 }
 
+// cable is the name of this host's end of the machine's cable.
+func (m *Machine) cable() string { return "vb-" + m.Name }
+
+func (m *Machine) removeCable() {
+	if link, err := netlink.LinkByName(m.cable()); err == nil {
+		_ = netlink.LinkDel(link)
+	}
+}
+
 // Unplug takes the machine's cable out, Plug puts it in again: a partition.
 func (m *Machine) Unplug() error { return m.setLink("down") }
 
@@ -364,7 +394,7 @@ func (m *Machine) Unplug() error { return m.setLink("down") }
 func (m *Machine) Plug() error { return m.setLink("up") }
 
 func (m *Machine) setLink(state string) error {
-	out, err := exec.Command("ip", "link", "set", "vb-"+m.Name, state).CombinedOutput()
+	out, err := exec.Command("ip", "link", "set", m.cable(), state).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("cannot set link of machine %s %s: %w: %s", m.Name, state, err, out)
 	}

@@ -25,7 +25,8 @@ func sweep(dir string) error {
 	}
 	for _, p := range all {
 		args, err := os.ReadFile(filepath.Join(p, "cmdline"))
-		if err != nil || !strings.HasPrefix(string(args), "systemd-nspawn\x00") || !strings.Contains(string(args), "\x00"+dir+"/") {
+		program, _, _ := strings.Cut(string(args), "\x00")
+		if err != nil || program != "systemd-nspawn" && program != qemuProgram || !strings.Contains(string(args), "\x00"+dir+"/") {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(p))

@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // packages are what a freshly rented Debian server has. The container runtime is not among them: installing it
@@ -43,11 +45,8 @@ func Tree(ctx context.Context, cacheDir string) (string, error) {
 	for _, args := range [][]string{
 		{"debootstrap", "--variant=minbase", "--include=" + strings.Join(packages, ","), "bookworm", building},
 		{"chroot", building, "apt-get", "-q", "update"},
-		{"chroot", building, "apt-get", "-qy", "--no-install-recommends", "--download-only", "install", strings.Join(cached, " ")},
+		append([]string{"chroot", building, "apt-get", "-qy", "--no-install-recommends", "--download-only", "install"}, cached...),
 	} {
-		if args[0] == "chroot" {
-			args = append(args[:len(args)-1], strings.Fields(args[len(args)-1])...)
-		}
 		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("cannot make machine tree: %s: %w\n%s", strings.Join(args, " "), err, tail(out))
 		}
@@ -59,6 +58,46 @@ func Tree(ctx context.Context, cacheDir string) (string, error) {
 		return "", fmt.Errorf("cannot make machine tree: %w", err)
 	}
 	return tree, nil
+}
+
+// kernelPackage is Debian's kernel for virtual machines, with the modules that a cluster needs: overlay, bridge,
+// veth, vxlan, nf_tables and conntrack.
+const kernelPackage = "linux-image-cloud-amd64"
+
+// kernelLayer returns a directory beside tree that, laid over it, has a kernel installed: boot/vmlinuz-*,
+// boot/initrd.img-* and its modules. It is made when it is not there (about half a minute).
+func kernelLayer(ctx context.Context, tree string) (string, error) {
+	layer := tree + "-kernel"
+	if _, err := os.Stat(layer); err == nil {
+		return layer, nil
+	}
+	building, err := os.MkdirTemp(filepath.Dir(tree), "building-")
+	if err != nil {
+		return "", fmt.Errorf("cannot make kernel layer: %w", err)
+	}
+	defer os.RemoveAll(building)
+	upper, work, root := filepath.Join(building, "upper"), filepath.Join(building, "work"), filepath.Join(building, "root")
+	for _, d := range []string{upper, work, root} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return "", fmt.Errorf("cannot make kernel layer: %w", err)
+		}
+	}
+	if err := unix.Mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", tree, upper, work)); err != nil {
+		return "", fmt.Errorf("cannot mount kernel layer: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "chroot", root, "apt-get", "-qy", "--no-install-recommends", "install", kernelPackage)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	out, err := cmd.CombinedOutput()
+	if e := unix.Unmount(root, unix.MNT_DETACH); err == nil {
+		err = e
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot make kernel layer: %w\n%s", err, tail(out))
+	}
+	if err := os.Rename(upper, layer); err != nil {
+		return "", fmt.Errorf("cannot make kernel layer: %w", err)
+	}
+	return layer, nil
 }
 
 func tail(out []byte) string {
