@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -29,8 +30,10 @@ import (
 
 const (
 	imageTimeout = 10 * time.Minute
-	// imageUploads is how many nodes are sent an image at once.
+	// imageUploads is how many nodes are sent an image, or asked for one, at once.
 	imageUploads = 4
+	// imageQuestionTimeout is what a node gets to say whether it has an image: it looks into a database.
+	imageQuestionTimeout = 5 * time.Second
 )
 
 func newImageResource() resource.Resource { return &imageResource{} }
@@ -287,16 +290,28 @@ func complete(ctx context.Context, client *kube.Client, m *imageModel) (types.Bo
 		m.Nodes.ElementsAs(ctx, &named, false)
 		live = slices.DeleteFunc(live, func(n string) bool { return !slices.Contains(named, n) })
 	}
+	var lacking atomic.Bool
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(imageUploads)
 	for _, node := range live {
-		has, err := nodeHas(ctx, client, node, m.Reference.ValueString())
-		if err != nil {
-			return types.BoolNull(), err
-		}
-		if !has {
-			return types.BoolValue(false), nil
-		}
+		g.Go(func() error {
+			asked, cancel := context.WithTimeout(ctx, imageQuestionTimeout)
+			defer cancel()
+			has, err := nodeHas(asked, client, node, m.Reference.ValueString())
+			if ctx.Err() == nil && (asked.Err() != nil || apierrors.IsServiceUnavailable(err)) {
+				tflog.Warn(ctx, "node does not answer", map[string]any{"node": node, "error": fmt.Sprint(err)})
+				return nil
+			}
+			if err == nil && !has {
+				lacking.Store(true)
+			}
+			return err
+		})
 	}
-	return types.BoolValue(true), nil
+	if err := g.Wait(); err != nil {
+		return types.BoolNull(), err
+	}
+	return types.BoolValue(!lacking.Load()), nil
 }
 
 // Delete only forgets the image: pods may still run from it, and the nodes remove images that nobody uses when

@@ -2,9 +2,7 @@ package pod
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -12,9 +10,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/downward"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
 )
 
@@ -111,7 +109,7 @@ func (e *environment) value(ctx context.Context, v *corev1.EnvVar, values map[st
 	}
 	switch f := v.ValueFrom; {
 	case f.FieldRef != nil:
-		s, err := e.field(f.FieldRef.FieldPath)
+		s, err := e.own().Field(f.FieldRef.FieldPath)
 		return s, true, err
 	case f.ResourceFieldRef != nil:
 		s, err := e.resource(f.ResourceFieldRef)
@@ -147,52 +145,9 @@ func keyed(s string, found bool, optional *bool, key, kind, namespace, name stri
 	return s, found, nil
 }
 
-// errNoAddress says that a container wants the pod's address before there is one.
-var errNoAddress = errors.New("cannot resolve the pod's address: it has none yet")
-
-func (e *environment) field(path string) (string, error) {
-	if m, key, ok := subscript(path); ok {
-		switch m {
-		case "metadata.labels":
-			return e.pod.Labels[key], nil
-		case "metadata.annotations":
-			return e.pod.Annotations[key], nil
-		}
-	}
-	first := func(ips []string) (string, error) {
-		if len(ips) == 0 {
-			return "", errNoAddress
-		}
-		return ips[0], nil
-	}
-	switch path {
-	case "metadata.name":
-		return e.pod.Name, nil
-	case "metadata.namespace":
-		return e.pod.Namespace, nil
-	case "metadata.uid":
-		return string(e.pod.UID), nil
-	case "spec.nodeName":
-		return e.pod.Spec.NodeName, nil
-	case "spec.serviceAccountName":
-		return e.pod.Spec.ServiceAccountName, nil
-	case "status.hostIP":
-		return first(e.hostIPs)
-	case "status.hostIPs":
-		return strings.Join(e.hostIPs, ","), nil
-	case "status.podIP":
-		return first(e.podIPs)
-	case "status.podIPs":
-		return strings.Join(e.podIPs, ","), nil
-	}
-	return "", fmt.Errorf("unsupported fieldPath: %v", path)
-}
-
-// subscript splits metadata.labels['key'].
-func subscript(path string) (m, key string, ok bool) {
-	m, rest, found := strings.Cut(path, "['")
-	key, cut := strings.CutSuffix(rest, "']")
-	return m, key, found && cut
+// own is the pod as the downward API sees it.
+func (e *environment) own() downward.Pod {
+	return downward.Pod{Pod: e.pod, HostIPs: e.hostIPs, PodIPs: e.podIPs, Allocatable: e.allocatable}
 }
 
 func (e *environment) resource(ref *corev1.ResourceFieldSelector) (string, error) {
@@ -202,29 +157,7 @@ func (e *environment) resource(ref *corev1.ResourceFieldSelector) (string, error
 			return "", fmt.Errorf("container %s not found", ref.ContainerName)
 		}
 	}
-	kind, name, _ := strings.Cut(ref.Resource, ".")
-	list := c.Resources.Requests
-	if kind == "limits" {
-		list = c.Resources.Limits
-	} else if kind != "requests" {
-		return "", fmt.Errorf("unsupported container resource: %v", ref.Resource)
-	}
-	q, ok := list[corev1.ResourceName(name)]
-	if !ok && kind == "limits" {
-		q = e.allocatable[corev1.ResourceName(name)]
-	}
-	return divide(q, ref.Divisor, corev1.ResourceName(name)), nil
-}
-
-// divide rounds a quantity up to multiples of the divisor; processors count in thousandths.
-func divide(q, divisor resource.Quantity, name corev1.ResourceName) string {
-	if divisor.IsZero() {
-		divisor = resource.MustParse("1")
-	}
-	if name == corev1.ResourceCPU {
-		return strconv.FormatInt(int64(math.Ceil(float64(q.MilliValue())/float64(divisor.MilliValue()))), 10)
-	}
-	return strconv.FormatInt(int64(math.Ceil(float64(q.Value())/float64(divisor.Value()))), 10)
+	return e.own().Resource(c, ref)
 }
 
 func findContainer(spec *corev1.PodSpec, name string) *corev1.Container {

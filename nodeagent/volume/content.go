@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/downward"
 )
 
 // content builds the files of one volume with API contents.
@@ -104,7 +106,7 @@ func (c *content) downward(items []corev1.DownwardAPIVolumeFile, mode fs.FileMod
 		var err error
 		switch {
 		case it.FieldRef != nil:
-			value, err = FieldValue(c.pod, it.FieldRef.FieldPath)
+			value, err = downward.FromStatus(c.pod, c.alloc).Field(it.FieldRef.FieldPath)
 		case it.ResourceFieldRef != nil:
 			value, err = c.resource(it.ResourceFieldRef)
 		default:
@@ -124,7 +126,7 @@ func (c *content) resource(ref *corev1.ResourceFieldSelector) (string, error) {
 	for _, containers := range [][]corev1.Container{c.pod.Spec.Containers, c.pod.Spec.InitContainers} {
 		for i := range containers {
 			if containers[i].Name == ref.ContainerName {
-				return ResourceValue(&containers[i], ref.Resource, ref.Divisor, c.alloc)
+				return downward.FromStatus(c.pod, c.alloc).Resource(&containers[i], ref)
 			}
 		}
 	}

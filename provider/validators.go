@@ -1,0 +1,122 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+)
+
+// check adapts a function that says what is wrong with a string to a validator.
+func check(req validator.StringRequest, resp *validator.StringResponse, wrong func(string) string) {
+	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
+		return
+	}
+	if msg := wrong(req.ConfigValue.ValueString()); msg != "" {
+		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", fmt.Sprintf("%q: %s", req.ConfigValue.ValueString(), msg))
+	}
+}
+
+type described string
+
+func (d described) Description(context.Context) string         { return string(d) }
+func (d described) MarkdownDescription(context.Context) string { return string(d) }
+
+type dnsLabel struct{ described }
+
+func (dnsLabel) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string { return strings.Join(validation.IsDNS1123Label(s), "; ") })
+}
+
+type dnsSubdomain struct{ described }
+
+func (dnsSubdomain) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string { return strings.Join(validation.IsDNS1123Subdomain(s), "; ") })
+}
+
+type ipAddress struct{ described }
+
+func (ipAddress) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		if ip := net.ParseIP(s); ip == nil || ip.To4() == nil {
+			return "is not an IPv4 address"
+		}
+		return ""
+	})
+}
+
+type ipv4Range struct{ described }
+
+func (ipv4Range) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		ip, n, err := net.ParseCIDR(s)
+		if err != nil || ip.To4() == nil {
+			return "is not an IPv4 range such as 10.1.0.0/16"
+		}
+		if !ip.Equal(n.IP) {
+			return "has host bits set; did you mean " + n.String() + "?"
+		}
+		if bits, _ := n.Mask.Size(); bits < 8 || bits > 24 {
+			return "must be between a /8 and a /24"
+		}
+		return ""
+	})
+}
+
+type duration struct{ described }
+
+func (duration) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+			return "is not a duration such as 90s or 10m"
+		}
+		return ""
+	})
+}
+
+type hostKey struct{ described }
+
+func (hostKey) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		c := ssh.Config{Address: "host", HostKey: s}
+		if err := c.Validate(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+}
+
+type oneHost struct{ described }
+
+func (oneHost) ValidateList(_ context.Context, req validator.ListRequest, resp *validator.ListResponse) {
+	if req.ConfigValue.IsUnknown() || len(req.ConfigValue.Elements()) == 1 {
+		return
+	}
+	resp.Diagnostics.AddAttributeError(req.Path, "Exactly one control-plane host",
+		fmt.Sprintf("This release has control planes of one host, and %d are given. Further hosts join as fairlead_node.", len(req.ConfigValue.Elements())))
+}
+
+type labels struct{ described }
+
+func (labels) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	for k, v := range req.ConfigValue.Elements() {
+		at := req.Path.AtMapKey(k)
+		for _, msg := range validation.IsQualifiedName(k) {
+			resp.Diagnostics.AddAttributeError(at, "Invalid label", fmt.Sprintf("%q: %s", k, msg))
+		}
+		s, ok := v.(types.String)
+		if !ok || s.IsUnknown() {
+			continue
+		}
+		for _, msg := range validation.IsValidLabelValue(s.ValueString()) {
+			resp.Diagnostics.AddAttributeError(at, "Invalid label", fmt.Sprintf("%q: %s", s.ValueString(), msg))
+		}
+	}
+}
