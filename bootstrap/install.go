@@ -213,21 +213,26 @@ const podLogs = "/var/log/pods"
 // runtimeFolders are made by containerd as it runs, which its package does not know of.
 var runtimeFolders = []string{"/etc/cni", "/opt/containerd", "/run/containerd", "/var/lib/containerd"}
 
-// recordFolders notes which folders are about to come: removal takes those away, and no others.
+// recordFolders notes which folders are about to come, and which are there without anything in them, as a volume
+// mounted for containerd is: removal takes away those, or what is in those, and no others.
 func (w *work) recordFolders() phase {
 	return phase{
 		name: "note what is there", timeout: checkTimeout,
 		done: func(context.Context) (bool, error) { return w.installed.Present, nil },
 		do: func(ctx context.Context) error {
-			line := "for f in " + strings.Join(append([]string{podLogs}, runtimeFolders...), " ") + `; do [ -e "$f" ] || echo "$f"; done`
+			line := "for f in " + strings.Join(append([]string{podLogs}, runtimeFolders...), " ") + `; do if [ ! -e "$f" ]; then echo "$f"; elif [ -z "$(ls -A "$f")" ]; then echo "$f" empty; fi; done`
 			out, err := w.conn.Run(ctx, ssh.Command{Line: line, Sudo: true})
 			if err != nil {
 				return err
 			}
-			for _, f := range strings.Fields(string(out.Stdout)) {
-				kind := "runtime-folder"
-				if f == podLogs {
-					kind = "folder"
+			for line := range strings.Lines(string(out.Stdout)) {
+				f, empty, _ := strings.Cut(strings.TrimSpace(line), " ")
+				kind := "folder"
+				if empty != "" {
+					kind = "content"
+				}
+				if f != podLogs {
+					kind = "runtime-" + kind
 				}
 				if err := host.Record(ctx, w.conn, kind, f); err != nil {
 					return err

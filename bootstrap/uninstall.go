@@ -62,6 +62,8 @@ type removal struct {
 	packages []string // that we installed
 	folders  []string // that came with us
 	runtime  []string // that came with containerd, and go with it
+	content  []string // that were there and empty
+	emptied  []string // the same of containerd's
 	started  bool     // containerd was started by us
 	cleanErr error    // of `fairlead cleanup`
 }
@@ -75,6 +77,12 @@ func (r *removal) readRecord() phase {
 			return err
 		}
 		if r.runtime, err = host.Recorded(ctx, r.conn, "runtime-folder"); err != nil {
+			return err
+		}
+		if r.content, err = host.Recorded(ctx, r.conn, "content"); err != nil {
+			return err
+		}
+		if r.emptied, err = host.Recorded(ctx, r.conn, "runtime-content"); err != nil {
 			return err
 		}
 		services, err := host.Recorded(ctx, r.conn, "service")
@@ -178,6 +186,7 @@ func (r *removal) purgePackages() phase {
 			}
 			if slices.Contains(r.packages, "containerd") {
 				r.folders = append(r.folders, r.runtime...)
+				r.content = append(r.content, r.emptied...)
 			}
 			return nil
 		},
@@ -191,6 +200,9 @@ func (r *removal) removeFiles() phase {
 		line := "set -e\nrm -f " + config.BinaryPath + " " + previousBinary + " /usr/local/bin/.fairlead.fairlead-*\nrm -rf"
 		for _, f := range append(folders, r.folders...) {
 			line += " " + ssh.Quote(f)
+		}
+		for _, f := range r.content {
+			line += "\nfind " + ssh.Quote(f) + " -xdev -mindepth 1 -delete"
 		}
 		_, err := r.conn.Run(ctx, ssh.Command{Line: line + "\nrm -rf " + dataDir, Sudo: true})
 		return err

@@ -124,7 +124,7 @@ func TestUpgradeOfNothing(t *testing.T) {
 
 func TestUninstall(t *testing.T) {
 	h := installControl(t)
-	h.SetFile("/var/lib/fairlead/installed", "package runc\npackage containerd\nfolder /var/log/pods\nruntime-folder /etc/cni\nservice containerd\n", 0o644)
+	h.SetFile("/var/lib/fairlead/installed", "package runc\npackage containerd\nfolder /var/log/pods\nruntime-folder /etc/cni\nruntime-content /var/lib/containerd\nservice containerd\n", 0o644)
 	h.Forget()
 	if err := bootstrap.Uninstall(t.Context(), h, true, nil); err != nil {
 		t.Fatal(err)
