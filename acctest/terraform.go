@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,8 @@ type Workspace struct {
 	CLIConfig string
 	// Env is added to Terraform's environment.
 	Env []string
+
+	vars map[string]any // what terraform.tfvars.json has
 }
 
 // Write puts a configuration file into the workspace.
@@ -114,4 +117,17 @@ func (w *Workspace) Output(ctx context.Context, name string) (string, error) {
 func (w *Workspace) State(ctx context.Context) ([]string, error) {
 	out, err := w.Terraform(ctx, "state", "list")
 	return strings.Fields(out), err
+}
+
+// Set changes variables of the configuration; those that it does not name keep what they had.
+func (w *Workspace) Set(vars map[string]any) error {
+	if w.vars == nil {
+		w.vars = map[string]any{}
+	}
+	maps.Copy(w.vars, vars)
+	data, err := json.MarshalIndent(w.vars, "", "  ")
+	if err != nil {
+		return fmt.Errorf("cannot write variables: %w", err)
+	}
+	return w.Write("terraform.tfvars.json", string(data))
 }

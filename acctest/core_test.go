@@ -1,0 +1,191 @@
+package acctest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+)
+
+// testFromZero takes three bare machines to a service that answers, and prints how long that took.
+func (s *standing) testFromZero(t *testing.T) {
+	start := time.Now()
+	out := apply(t, s.Workspace)
+	url, err := s.Output(t.Context(), "url")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url = url
+	eventually(t, 10*time.Second, "the page", func(ctx context.Context) error {
+		page, err := get(ctx, http.DefaultClient, s.url)
+		if err == nil && !strings.HasPrefix(page, "Hello from web-") {
+			err = fmt.Errorf("the page is %q", page)
+		}
+		return err
+	})
+	t.Logf("apply from zero to 200: %.1f s", time.Since(start).Seconds())
+	says(t, out, "Apply complete! Resources: 9 added, 0 changed, 0 destroyed.")
+	planEmpty(t, s.Workspace)
+}
+
+// testReach wants every pod to reach every other by its address, and the service by its name, its address, and
+// the node port of every node.
+func (s *standing) testReach(t *testing.T) {
+	pods := awaitPods(t, s.clients, 3, time.Minute)
+	nodes := map[string]bool{}
+	for _, p := range pods {
+		nodes[p.Spec.NodeName] = true
+	}
+	if len(nodes) != 3 {
+		t.Errorf("three pods are not spread over three nodes: %v", nodes)
+	}
+	service, err := s.clients.CoreV1().Services(namespace).Get(t.Context(), web, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	urls := []string{"http://web", "http://web.shop.svc.cluster.local", "http://" + service.Spec.ClusterIP}
+	for _, m := range s.machines() {
+		urls = append(urls, fmt.Sprintf("http://%s:%d", m.Address, service.Spec.Ports[0].NodePort))
+	}
+	for _, p := range pods {
+		urls = append(urls, "http://"+p.Status.PodIP+":8080")
+	}
+	for _, p := range pods {
+		for _, url := range urls {
+			page, err := s.exec(t, &p, "/bin/busybox", "wget", "-q", "-O", "-", "-T", "5", url)
+			if err != nil || !strings.HasPrefix(page, "Hello from web-") {
+				t.Errorf("from pod %s on %s, %s: %q, %v", p.Name, p.Spec.NodeName, url, page, err)
+			}
+		}
+	}
+}
+
+// exec runs a command in a pod's first container, as kubectl exec does.
+func (s *standing) exec(t *testing.T, pod *corev1.Pod, command ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	url := s.clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: pod.Spec.Containers[0].Name, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
+	socket, err := remotecommand.NewWebSocketExecutor(s.config, http.MethodGet, url.String())
+	if err != nil {
+		return "", err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(s.config, http.MethodPost, url)
+	if err != nil {
+		return "", err
+	}
+	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, httpstream.IsUpgradeFailure)
+	if err != nil {
+		return "", err
+	}
+	var out, stderr bytes.Buffer
+	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &stderr}); err != nil {
+		return out.String(), fmt.Errorf("%w: %s", err, stderr.String())
+	}
+	return out.String(), nil
+}
+
+// testDrift changes what Terraform owns, which is shown and mended, and what it does not, which is left alone.
+func (s *standing) testDrift(t *testing.T) {
+	deployments := s.clients.AppsV1().Deployments(namespace)
+	patch := func(object any) {
+		t.Helper()
+		data, err := json.Marshal(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := deployments.Patch(t.Context(), web, types.MergePatchType, data, metav1.PatchOptions{FieldManager: "somebody"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch(map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{"example.com/note": "kept"}},
+		"spec":     map[string]any{"revisionHistoryLimit": 3},
+	})
+	planEmpty(t, s.Workspace)
+
+	patch(map[string]any{"spec": map[string]any{"replicas": 1}})
+	changes, out, err := s.Plan(t.Context())
+	if err != nil || !changes {
+		t.Fatalf("an owned field that changed is not shown: %v\n%s", err, out)
+	}
+	says(t, out, "fairlead_deployment.web will be updated in-place", "~ replicas = 1 -> 3")
+	apply(t, s.Workspace)
+	awaitPods(t, s.clients, 3, time.Minute)
+	planEmpty(t, s.Workspace)
+	d, err := deployments.Get(t.Context(), web, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Annotations["example.com/note"] != "kept" || d.Spec.RevisionHistoryLimit == nil || *d.Spec.RevisionHistoryLimit != 3 {
+		t.Errorf("what Terraform does not own was changed: %v, %v", d.Annotations, d.Spec.RevisionHistoryLimit)
+	}
+}
+
+func (s *standing) testScale(t *testing.T) {
+	for _, n := range []int{6, 3} {
+		if err := s.Set(map[string]any{"replicas": n}); err != nil {
+			t.Fatal(err)
+		}
+		apply(t, s.Workspace)
+		awaitPods(t, s.clients, n, time.Minute)
+	}
+}
+
+// testRollingUpdate replaces all pods while requests go on; none may fail.
+func (s *standing) testRollingUpdate(t *testing.T) {
+	l := startLoad(t, s.url)
+	l.more(t, 50)
+	if err := s.Set(map[string]any{"greeting": "Goodbye"}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s.Workspace)
+	l.more(t, 50)
+	l.end(t)
+	if l.seen("Hello") == 0 || l.seen("Goodbye") == 0 {
+		t.Errorf("the load did not see both versions: %v", l.answers)
+	}
+	planEmpty(t, s.Workspace)
+}
+
+// testBadImage rolls out an image that is nowhere. The apply says why it fails, and soon; the service goes on; the
+// next apply, with a good image, goes on from there.
+func (s *standing) testBadImage(t *testing.T) {
+	l := startLoad(t, s.url)
+	if err := s.Set(map[string]any{"image": "localhost/absent:1"}); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	_, err := s.Apply(t.Context())
+	var failed *Error
+	if !errors.As(err, &failed) {
+		t.Fatalf("the apply of a bad image ended with %v", err)
+	}
+	if took := time.Since(start); took > 2*time.Minute {
+		t.Errorf("the failure took %v to show", took)
+	}
+	says(t, failed.Output, "with fairlead_deployment.web", "Pod: shop/web-", "Container: web, image localhost/absent:1", "ImagePull")
+	if strings.Contains(failed.Output, "s3cr3t") {
+		t.Error("the diagnostic shows a secret")
+	}
+	l.end(t)
+	if err := s.Set(map[string]any{"image": nil}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s.Workspace)
+	awaitPods(t, s.clients, 3, time.Minute)
+	planEmpty(t, s.Workspace)
+}

@@ -1,0 +1,42 @@
+package acctest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// testImport imports everything by its id into an empty state; the plan is empty afterwards.
+func (s *standing) testImport(t *testing.T) {
+	id, err := s.Output(t.Context(), "id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := s.Terraform(t.Context(), "state", "show", "-no-color", "fairlead_image.web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, image, _ = strings.Cut(image, "reference = ")
+	image, _, _ = strings.Cut(strings.Trim(strings.TrimSpace(image), `"`), `"`)
+	ids := map[string]string{
+		"fairlead_cluster.main":     id,
+		`fairlead_node.worker["a"]`: id + "/" + s.a.Name,
+		`fairlead_node.worker["b"]`: id + "/" + s.b.Name,
+		"fairlead_image.web":        id + "/" + image,
+		"fairlead_namespace.shop":   id + "/shop",
+		"fairlead_config_map.web":   id + "/shop/web",
+		"fairlead_secret.web":       id + "/shop/web",
+		"fairlead_deployment.web":   id + "/shop/web",
+		"fairlead_service.web":      id + "/shop/web",
+	}
+	var imports strings.Builder
+	for to, id := range ids {
+		fmt.Fprintf(&imports, "import {\n  to = %s\n  id = %q\n}\n", to, id)
+	}
+	w := workspace(t, "cluster.tf", s.vars)
+	if err := w.Write("imports.tf", imports.String()); err != nil {
+		t.Fatal(err)
+	}
+	says(t, apply(t, w), fmt.Sprintf("Apply complete! Resources: %d imported, 0 added,", len(ids)), "0 destroyed")
+	planEmpty(t, w)
+}

@@ -1,0 +1,181 @@
+package acctest
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/acctest/machine"
+)
+
+// TestRefused puts everything in the way of an installation that commonly is. Each obstacle is named on the
+// attribute that has to do with it, with nothing in state and nothing on the machine, and the apply after it goes
+// well: as another user with sudo, through a bastion.
+func TestRefused(t *testing.T) {
+	m, err := fleet.Start(t.Context(), prefix+"-4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bastion, err := fleet.Start(t.Context(), prefix+"-5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := listing(t, m)
+	r := &refusal{machine: m, bastion: bastion}
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *refusal)
+	}{
+		{"WrongHostKey", wrongHostKey},
+		{"UnknownHostKey", unknownHostKey},
+		{"WrongKey", wrongKey},
+		{"HostDown", hostDown},
+		{"NoSudo", noSudo},
+		{"FullDiskAndTakenPort", fullDiskAndTakenPort},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r.w = workspace(t, "host.tf", map[string]any{"ssh": sshVar(), "address": m.Address.String(), "host_key": m.HostKey})
+			c.run(t, r)
+			inState(t, r.w)
+			bare(t, m, before)
+		})
+	}
+	t.Run("Interrupted", func(t *testing.T) { interrupted(t, r, before) })
+}
+
+// refusal is a machine that is not to be installed on.
+type refusal struct {
+	w                *Workspace
+	machine, bastion *machine.Machine
+}
+
+func (r *refusal) set(t *testing.T, vars map[string]any) {
+	t.Helper()
+	if err := r.w.Set(vars); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wrongHostKey(t *testing.T, r *refusal) {
+	r.set(t, map[string]any{"host_key": r.bastion.HostKey})
+	refused(t, r.w, "Error: Host key not verified", "with fairlead_cluster.main", "host_key", r.machine.Address.String())
+}
+
+func unknownHostKey(t *testing.T, r *refusal) {
+	vars := sshVar()
+	vars["known_hosts_file"] = filepath.Join(r.w.Dir, "known_hosts")
+	if err := r.w.Write("known_hosts", ""); err != nil {
+		t.Fatal(err)
+	}
+	r.set(t, map[string]any{"host_key": nil, "ssh": vars})
+	refused(t, r.w, "Error: Host key not verified", "with fairlead_cluster.main", r.machine.Address.String())
+}
+
+func wrongKey(t *testing.T, r *refusal) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(block))
+	r.set(t, map[string]any{"ssh": map[string]any{"user": "root", "private_key": text}})
+	out := refused(t, r.w, "Error: SSH login refused", "with fairlead_cluster.main", "address", r.machine.Address.String(), "authorized_keys")
+	if strings.Contains(out, strings.Split(text, "\n")[1]) {
+		t.Error("the diagnostic shows the private key")
+	}
+}
+
+func hostDown(t *testing.T, r *refusal) {
+	nobody := fleet.Net.Take().String()
+	r.set(t, map[string]any{"address": nobody})
+	start := time.Now()
+	refused(t, r.w, "Error: Host can not be reached", "with fairlead_cluster.main", nobody)
+	if took := time.Since(start); took > time.Minute {
+		t.Errorf("the failure took %v to show", took)
+	}
+}
+
+func noSudo(t *testing.T, r *refusal) {
+	r.set(t, map[string]any{"ssh": map[string]any{"user": machine.Guest, "private_key_file": fleet.KeyFile, "sudo": true}})
+	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "root", "sudo", "Nothing was changed on any host")
+}
+
+// fullDiskAndTakenPort wants both in one diagnostic: nobody likes to learn of obstacles one by one.
+func fullDiskAndTakenPort(t *testing.T, r *refusal) {
+	command(t, r.machine, `mkdir -p /var/lib/fairlead && mount -t tmpfs -o size=64m none /var/lib/fairlead
+systemd-run -q --unit=taken --socket-property=ListenStream=6443 --service-type=simple /bin/true`)
+	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "for 2 reasons", "disk: 64 MiB are free for /var/lib/fairlead", "port: tcp/6443 is taken by", "Nothing was changed on any host")
+	command(t, r.machine, "systemctl stop taken.socket; systemctl reset-failed; umount /var/lib/fairlead && rmdir /var/lib/fairlead")
+}
+
+// interrupted ends an apply by Ctrl-C in the middle, several times, each later than the one before. The next apply finishes what was begun,
+// and a destroy leaves nothing.
+func interrupted(t *testing.T, r *refusal, before []string) {
+	r.w = workspace(t, "host.tf", map[string]any{
+		"address": r.machine.Address.String(), "host_key": r.machine.HostKey,
+		"ssh": map[string]any{
+			"user": machine.Ops, "private_key_file": fleet.KeyFile, "sudo": true,
+			"bastion": map[string]any{"address": r.bastion.Address.String(), "host_key": r.bastion.HostKey},
+		},
+	})
+	for _, reached := range []string{
+		"test -e /var/lib/fairlead -o -e /usr/local/bin/fairlead",
+		"test -e /etc/fairlead/server.yaml",
+	} {
+		interruptWhen(t, r, reached)
+	}
+	apply(t, r.w)
+	inState(t, r.w, "data.fairlead_nodes.all", "fairlead_cluster.main")
+	planEmpty(t, r.w)
+	if got, err := r.w.Output(t.Context(), "nodes"); err != nil || got != r.machine.Name {
+		t.Errorf("nodes are %q, %v", got, err)
+	}
+	if _, err := r.w.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	bare(t, r.machine, before)
+}
+
+// interruptWhen applies, and interrupts Terraform as soon as a command succeeds on the machine.
+func interruptWhen(t *testing.T, r *refusal, reached string) {
+	t.Helper()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan error, 1) // the apply's end, which may come first
+	go func() { _, err := r.w.Apply(ctx); ended <- err }()
+	start := time.Now()
+	eventually(t, 2*time.Minute, "the machine is "+reached, func(ctx context.Context) error {
+		_, err := r.machine.Run(ctx, reached)
+		return err
+	})
+	interrupt()
+	var failed *Error
+	select {
+	case err := <-ended:
+		if !errors.As(err, &failed) {
+			t.Fatalf("the interrupted apply ended with %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the interrupted apply does not end")
+	}
+	t.Logf("interrupted after %v: %s", time.Since(start).Round(time.Millisecond), failed.Output)
+	if _, err := os.Stat(filepath.Join(r.w.Dir, ".terraform.tfstate.lock.info")); err == nil {
+		t.Error("the state is still locked")
+	}
+	if list, err := r.w.State(t.Context()); err != nil || len(list) == 0 {
+		t.Errorf("what exists is not in state: %v, %v", list, fmt.Errorf("state: %w", err))
+	}
+}
