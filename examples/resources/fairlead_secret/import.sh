@@ -1,0 +1,2 @@
+# CLUSTER/NAMESPACE/NAME, where CLUSTER is the id of the fairlead_cluster.
+terraform import fairlead_secret.web prod@192.0.2.11/shop/web
