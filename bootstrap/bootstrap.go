@@ -52,6 +52,7 @@ type ControlPlane struct {
 // Installed is what is on a host.
 type Installed struct {
 	Present  bool
+	Begun    bool   // something of ours is there, if only the beginning of an installation
 	Role     string // "server" or "agent"
 	Version  string
 	SHA256   string // of the binary

@@ -57,6 +57,7 @@ if [ -x $b ]; then
   say sha256 "$(sha256sum <$b | cut -d ' ' -f 1)"
   say version "$($b version -o json 2>/dev/null | tr -d '\n')"
 fi
+if [ -e ` + host.RecordFile + ` ] || [ -e $b ]; then say begun yes; fi
 if [ -d /run/systemd/system ]; then say init systemd
 elif [ -x /sbin/openrc-run ] && [ -d /run/openrc ]; then say init openrc
 else say init none; fi
@@ -67,8 +68,8 @@ file ca.server ` + serverCA + `
 file ca.agent ` + caFile + `
 true`
 
-// Inspect says what is on the host. Nothing there is no error: Present is false. A host with a binary and without
-// a configuration has nothing yet, since an installation ended too early to matter.
+// Inspect says what is on the host. Nothing there is no error: Present is false. It is false as well on a host that
+// an installation left before there was a configuration; then Begun is true, and Uninstall has something to do.
 func Inspect(ctx context.Context, c ssh.Conn) (*Installed, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, checkTimeout, fmt.Errorf("no answer within %v", checkTimeout))
 	defer cancel()
@@ -108,7 +109,7 @@ func parseInspection(out string) (in *Installed, init string, err error) {
 			return nil, "", fmt.Errorf("cannot understand line %q", line)
 		}
 		switch key {
-		case "sha256", "init", "version":
+		case "sha256", "init", "version", "begun":
 		default:
 			data, err := base64.StdEncoding.DecodeString(value)
 			if err != nil {
@@ -118,7 +119,7 @@ func parseInspection(out string) (in *Installed, init string, err error) {
 		}
 		values[key] = value
 	}
-	in.SHA256 = values["sha256"]
+	in.SHA256, in.Begun = values["sha256"], values["begun"] != ""
 	var version struct{ Version string }
 	if json.Unmarshal([]byte(values["version"]), &version) == nil { // a broken binary prints none
 		in.Version = version.Version

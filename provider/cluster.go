@@ -223,6 +223,8 @@ func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, re
 		return
 	}
 	switch {
+	case !got.Present && got.Begun && m.APIServer.IsNull():
+		return // a create that ended early: a destroy has to undo it
 	case !got.Present:
 		resp.State.RemoveResource(ctx)
 		return
