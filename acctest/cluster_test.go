@@ -52,6 +52,7 @@ func TestCluster(t *testing.T) {
 		{"Scale", s.testScale},
 		{"RollingUpdate", s.testRollingUpdate},
 		{"BadImage", s.testBadImage},
+		{"Upgrade", s.testUpgrade},
 		{"Kill", s.testKill},
 		{"PowerCut", s.testPowerCut},
 		{"Drain", s.testDrain},

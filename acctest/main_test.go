@@ -51,7 +51,7 @@ func run(m *testing.M) (code int, err error) {
 			err = e
 		}
 	}()
-	if cliConfig, err = Build(ctx, scratch); err != nil {
+	if cliConfig, err = Build(ctx, scratch, ""); err != nil {
 		return 1, err
 	}
 	if imageFile, err = webImage(ctx, scratch); err != nil {

@@ -16,10 +16,12 @@ import (
 	"time"
 )
 
-// Build compiles the provider into dir and returns a Terraform CLI configuration that uses it.
-func Build(ctx context.Context, dir string) (cliConfig string, err error) {
+// Build compiles the provider into dir and returns a Terraform CLI configuration that uses it. version is what it
+// says of itself; empty is what a build without one says.
+func Build(ctx context.Context, dir, version string) (cliConfig string, err error) {
 	binary := filepath.Join(dir, "terraform-provider-fairlead")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/fairlead-io/terraform-provider-fairlead")
+	const module = "github.com/fairlead-io/terraform-provider-fairlead"
+	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", "-X "+module+"/internal/version.Version="+version, "-o", binary, module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("cannot build the provider: %w\n%s", err, out)
