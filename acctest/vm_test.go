@@ -1,0 +1,130 @@
+package acctest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// vmPatience is what a virtual machine may take for what another machine does in a few seconds: it is emulated, and
+// ten to twenty times slower.
+const vmPatience = 2 * time.Minute
+
+// TestVirtualMachine is the core of everything on a machine with Debian's own kernel and cgroup v2: from bare to an
+// answering service, limits, a reboot, and to bare again.
+func TestVirtualMachine(t *testing.T) {
+	start := time.Now()
+	m, err := fleet.StartVM(t.Context(), prefix+"-vm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kind := command(t, m, "stat -fc %T /sys/fs/cgroup"); kind != "cgroup2fs" {
+		t.Fatalf("the machine's cgroups are %s", kind)
+	}
+	before := listing(t, m)
+	elapsed(t, &start, "boot of a virtual machine")
+	s := &standing{control: m, Workspace: workspace(t, "vm.tf", map[string]any{
+		"ssh": sshVar(), "image_source": imageFile, "control_plane": hostVar(m),
+	})}
+
+	apply(t, s.Workspace)
+	if s.url, err = s.Output(t.Context(), "url"); err != nil {
+		t.Fatal(err)
+	}
+	awaitPage(t, s.url)
+	elapsed(t, &start, "apply from zero to 200")
+	planEmpty(t, s.Workspace)
+	s.clients, s.config = client(t, m)
+	pods := awaitPods(t, s.clients, 2, vmPatience)
+	for _, p := range pods {
+		s.limited(t, &p)
+	}
+	elapsed(t, &start, "empty plan and limits")
+
+	if err := m.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	elapsed(t, &start, "reboot")
+	s.clients, s.config = client(t, m)
+	s.back(t, pods)
+	elapsed(t, &start, "pods and service after the reboot")
+	planEmpty(t, s.Workspace)
+
+	if _, err := s.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	inState(t, s.Workspace)
+	bare(t, m, before)
+	elapsed(t, &start, "destroy")
+}
+
+// elapsed logs the time since start and sets start to now.
+func elapsed(t *testing.T, start *time.Time, what string) {
+	t.Helper()
+	t.Logf("%s: %.1f s", what, time.Since(*start).Seconds())
+	*start = time.Now()
+}
+
+func awaitPage(t *testing.T, url string) {
+	t.Helper()
+	eventually(t, vmPatience, "the page", func(ctx context.Context) error {
+		page, err := get(ctx, http.DefaultClient, url)
+		if err == nil && !strings.HasPrefix(page, "Hello from web-") {
+			err = fmt.Errorf("the page is %q", page)
+		}
+		return err
+	})
+}
+
+// limited wants the pod's limits in its container's cgroup, as they are seen inside.
+func (s *standing) limited(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	for file, want := range map[string]string{
+		"memory.max": fmt.Sprint(96 << 20),
+		"cpu.max":    "150000 100000", // microseconds in a period
+	} {
+		got, err := s.exec(t, pod, "/bin/busybox", "cat", "/sys/fs/cgroup/"+file)
+		if err != nil || strings.TrimSpace(got) != want {
+			t.Errorf("%s of pod %s is %q, want %q; %v", file, pod.Name, got, want, err)
+		}
+	}
+}
+
+// back wants the same pods after a reboot, each container started once more, with the limits and the service that
+// they had.
+func (s *standing) back(t *testing.T, before []corev1.Pod) {
+	t.Helper()
+	uids := map[string]bool{}
+	for _, p := range before {
+		uids[string(p.UID)] = true
+	}
+	eventually(t, vmPatience, "pods after a reboot", func(ctx context.Context) error {
+		pods, err := webPods(ctx, s.clients)
+		if err != nil {
+			return err
+		}
+		if len(pods) != len(before) {
+			return fmt.Errorf("there are %d pods", len(pods))
+		}
+		for i := range pods {
+			p := &pods[i]
+			if err := ready(p); err != nil {
+				return err
+			}
+			if n := p.Status.ContainerStatuses[0].RestartCount; !uids[string(p.UID)] || n != 1 {
+				return fmt.Errorf("pod %s (new: %t) has been restarted %d times", p.Name, !uids[string(p.UID)], n)
+			}
+		}
+		return nil
+	})
+	awaitNodes(t, s.clients, vmPatience, s.control.Name)
+	for _, p := range awaitPods(t, s.clients, len(before), vmPatience) {
+		s.limited(t, &p)
+	}
+	awaitPage(t, s.url)
+}
