@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/remotecommand"
 )
@@ -72,22 +71,14 @@ func (s *standing) testReach(t *testing.T) {
 	}
 }
 
-// exec runs a command in a pod's first container, as kubectl exec does.
+// exec runs a command in a pod's first container.
 func (s *standing) exec(t *testing.T, pod *corev1.Pod, command ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	url := s.clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
 		VersionedParams(&corev1.PodExecOptions{Container: pod.Spec.Containers[0].Name, Command: command, Stdout: true, Stderr: true}, scheme.ParameterCodec).URL()
-	socket, err := remotecommand.NewWebSocketExecutor(s.config, http.MethodGet, url.String())
-	if err != nil {
-		return "", err
-	}
-	spdy, err := remotecommand.NewSPDYExecutor(s.config, http.MethodPost, url)
-	if err != nil {
-		return "", err
-	}
-	executor, err := remotecommand.NewFallbackExecutor(socket, spdy, httpstream.IsUpgradeFailure)
+	executor, err := remotecommand.NewSPDYExecutor(s.config, http.MethodPost, url)
 	if err != nil {
 		return "", err
 	}
