@@ -44,7 +44,7 @@ command -v nft >/dev/null && nft list tables | sed 's/^/table /'
 sed 's/^/user /' /etc/passwd /etc/group
 for f in net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.all.route_localnet; do echo "setting $f $(cat /proc/sys/$(echo $f | tr . /))"; done
 find / /run /var/lib/containerd /dev/shm -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /var/tmp -o -path /var/log/journal -o -path '/run/systemd/*' -o -path '/run/user/*' -o -path '/run/sudo/*' -o -path '/run/udev/*' \
-  -o -path /run/log -o -path '/var/lib/apt/*' -o -path '/var/cache/*' -o -path '/var/lib/dpkg/*' -o -path '/var/lib/systemd/*' -o -path '/run/dbus*' -o -path '/var/log/apt/*' -o -path '/root/.*' \) -prune -o -printf 'file %p %y\n'
+  -o -path /run/log -o -path '/var/lib/apt/*' -o -path '/var/cache/*' -o -path '/var/lib/dpkg/*' -o -path '/var/lib/systemd/*' -o -path '/run/dbus*' -o -path '/var/log/apt/*' -o -path '/root/.*' \) -prune -o -printf 'file %p %y\n' 2>/dev/null
 true`
 
 // listing says what is on a machine.

@@ -26,6 +26,8 @@ func TestVirtualMachine(t *testing.T) {
 	if kind := command(t, m, "stat -fc %T /sys/fs/cgroup"); kind != "cgroup2fs" {
 		t.Fatalf("the machine's cgroups are %s", kind)
 	}
+	// A service that waits for the network makes this one run when the machine boots, and it then stays active.
+	command(t, m, "systemctl start systemd-networkd-wait-online")
 	before := listing(t, m)
 	elapsed(t, &start, "boot of a virtual machine")
 	s := &standing{control: m, Workspace: workspace(t, "vm.tf", map[string]any{
