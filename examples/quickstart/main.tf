@@ -46,7 +46,7 @@ resource "fairlead_deployment" "web" {
           name            = "web"
           image           = coalesce(var.image, fairlead_image.web.reference)
           ports           = [{ container_port = 8080 }]
-          readiness_probe = { http_get = { path = "/healthz", port = "8080" } }
+          readiness_probe = { http_get = { path = "/healthz", port = "8080" }, period_seconds = 1 }
         }]
       }
     }
@@ -60,7 +60,7 @@ resource "fairlead_service" "web" {
   spec     = { type = "NodePort", selector = { app = "web" }, ports = [{ port = 80, target_port = "8080" }] }
 }
 
-output "port" {
-  description = "Port of the web server on every address of this machine."
-  value       = fairlead_service.web.spec.ports[0].node_port
+output "url" {
+  description = "The web server; a node port answers on the node's address, not on 127.0.0.1."
+  value       = "http://${fairlead_cluster.main.control_plane[0].internal_address}:${fairlead_service.web.spec.ports[0].node_port}"
 }

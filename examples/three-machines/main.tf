@@ -43,7 +43,7 @@ resource "fairlead_deployment" "web" {
           name            = "web"
           image           = fairlead_image.web.reference
           ports           = [{ container_port = 8080 }]
-          readiness_probe = { http_get = { path = "/healthz", port = "8080" } }
+          readiness_probe = { http_get = { path = "/healthz", port = "8080" }, period_seconds = 1 }
         }]
       }
     }

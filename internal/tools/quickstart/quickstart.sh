@@ -19,6 +19,9 @@ die() {
 	exit 1
 }
 
+colour=()
+[[ -t 1 ]] || colour=(-no-color)
+
 tf() { terraform -chdir="$example" "$@"; }
 
 need_root() { ((EUID == 0)) || die "it installs a cluster on this machine: run it as root"; }
@@ -27,6 +30,7 @@ need_root() { ((EUID == 0)) || die "it installs a cluster on this machine: run i
 need_tools() {
 	command -v go >/dev/null || die "Go is missing: see https://go.dev/doc/install"
 	command -v terraform >/dev/null || die "Terraform 1.11 or later is missing: see https://developer.hashicorp.com/terraform/install"
+	make -s terraformrc
 	local version
 	version=$(terraform version -json | sed -n 's/.*"terraform_version": *"\([^"]*\)".*/\1/p')
 	[[ $(printf '%s\n' 1.11.0 "$version" | sort -V | head -n1) == 1.11.0 ]] || die "Terraform $version is too old: 1.11 or later is needed"
@@ -41,8 +45,8 @@ build() {
 
 # page fetches / through the service: bash speaks enough HTTP, so that no client needs to be installed.
 page() {
-	local port=$1
-	exec 3<>"/dev/tcp/127.0.0.1/$port"
+	local address=${1#http://}
+	exec 3<>"/dev/tcp/${address%:*}/${address##*:}"
 	printf 'GET / HTTP/1.0\r\nHost: quickstart\r\n\r\n' >&3
 	sed '1,/^\r$/d' <&3
 	exec 3>&-
@@ -53,13 +57,15 @@ up() {
 	need_tools
 	build
 	echo "Applying examples/quickstart: packages that are missing, a cluster, a deployment of three pods, a service ..."
-	tf apply -auto-approve -compact-warnings
-	local port
-	port=$(tf output -raw port)
+	tf apply -auto-approve -compact-warnings "${colour[@]}"
+	local url
+	url=$(tf output -raw url)
 	echo
-	echo "The page, fetched through the service at http://127.0.0.1:$port/ :"
-	for _ in 1 2 3; do echo "  $(page "$port")"; done
-	next "$port"
+	echo "The page, fetched through the service at $url :"
+	for _ in 1 2 3; do
+		page "$url" | sed 's/^/  /'
+	done
+	next "$url"
 }
 
 next() {
@@ -67,7 +73,7 @@ next() {
 
 To try next:
   export TF_CLI_CONFIG_FILE=$TF_CLI_CONFIG_FILE
-  curl http://127.0.0.1:$1/                                            another pod answers each time
+  curl $1                                          another pod answers each time
   kubectl --kubeconfig /var/lib/fairlead/server/admin.kubeconfig get pods -o wide
   terraform -chdir=examples/quickstart plan                              has nothing to do
   terraform -chdir=examples/quickstart apply -var replicas=5             scales
@@ -82,7 +88,7 @@ down() {
 	[[ -x $provider && -f $TF_CLI_CONFIG_FILE ]] || make -s build
 	mkdir -p "$cache"
 	# An apply that was cut off may not have got as far as the image.
-	tf destroy -auto-approve -compact-warnings
+	tf destroy -auto-approve -compact-warnings "${colour[@]}"
 	rm -f "$example"/terraform.tfstate "$example"/terraform.tfstate.backup "$example"/.terraform.tfstate.lock.info
 	rm -rf "$cache"
 	echo "quickstart: this machine is as it was."
@@ -113,9 +119,9 @@ check() {
 	trap 'down >"$root/.cache/quickstart-down.log" 2>&1 || cat "$root/.cache/quickstart-down.log" >&2' EXIT
 
 	up
-	local port out code
-	port=$(tf output -raw port)
-	[[ $(page "$port") == "Hello from web-"* ]] || die "the page is not the web server's"
+	local url out code
+	url=$(tf output -raw url)
+	[[ $(page "$url") == "Hello from web-"* ]] || die "the page is not the web server's"
 
 	echo "check: a second run changes nothing"
 	make -s quickstart >"$cache/second.log" || { cat "$cache/second.log" >&2; die "the second run failed"; }
@@ -127,7 +133,7 @@ check() {
 	out=$(tf apply -auto-approve -no-color -var image=localhost/no:1 2>&1) || code=$?
 	((code == 1)) || die "an image that is nowhere ended with $code:"$'\n'"$out"
 	grep -qE 'ImagePullBackOff|ErrImagePull' <<<"$out" || die "the diagnostic does not name the cause:"$'\n'"$out"
-	[[ $(page "$port") == "Hello from web-"* ]] || die "the old pods do not answer beside the broken ones"
+	[[ $(page "$url") == "Hello from web-"* ]] || die "the old pods do not answer beside the broken ones"
 
 	echo "check: the end"
 	trap - EXIT
