@@ -3,13 +3,10 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
-
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/cli"
 	"github.com/fairlead-io/terraform-provider-fairlead/provider"
@@ -22,8 +19,7 @@ func main() {
 	}
 	debug := flag.Bool("debug", false, "serve the provider for a debugger to attach to")
 	flag.Parse()
-	err := providerserver.Serve(context.Background(), provider.New(), providerserver.ServeOpts{Address: provider.Address, Debug: *debug})
-	if err != nil {
+	if err := provider.Serve(*debug); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
