@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,15 @@ func (s *standing) testFromZero(t *testing.T) {
 	t.Logf("apply from zero to 200: %.1f s", time.Since(start).Seconds())
 	says(t, out, "Apply complete! Resources: 9 added, 0 changed, 0 destroyed.")
 	planEmpty(t, s.Workspace)
+	state, err := os.ReadFile(filepath.Join(s.Dir, "terraform.tfstate"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"s3cr3t", "PRIVATE KEY"} {
+		if bytes.Contains(state, []byte(secret)) {
+			t.Errorf("the state has a secret in it: %s", secret)
+		}
+	}
 }
 
 // testReach wants every pod to reach every other by its address, and the service by its name, its address, and
@@ -62,10 +73,14 @@ func (s *standing) testReach(t *testing.T) {
 		urls = append(urls, "http://"+p.Status.PodIP+":8080")
 	}
 	for _, p := range pods {
+		out, err := s.exec(t, &p, append([]string{"/bin/fetch"}, urls...)...)
+		if err != nil {
+			t.Errorf("from pod %s on %s: %v", p.Name, p.Spec.NodeName, err)
+			continue
+		}
 		for _, url := range urls {
-			page, err := s.exec(t, &p, "/bin/busybox", "wget", "-q", "-O", "-", "-T", "5", url)
-			if err != nil || !strings.HasPrefix(page, "Hello from web-") {
-				t.Errorf("from pod %s on %s, %s: %q, %v", p.Name, p.Spec.NodeName, url, page, err)
+			if !strings.Contains("\n"+out, "\n"+url+" Hello from web-") {
+				t.Errorf("from pod %s on %s, %s does not answer:\n%s", p.Name, p.Spec.NodeName, url, out)
 			}
 		}
 	}

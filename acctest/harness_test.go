@@ -77,8 +77,7 @@ func apply(t *testing.T, w *Workspace, args ...string) string {
 	return out
 }
 
-// refused applies and wants a diagnostic that says all of want; it returns everything that was printed, in one
-// line: Terraform breaks lines where they do not fit.
+// refused applies, wants a diagnostic that says all of want, and returns everything that was printed.
 func refused(t *testing.T, w *Workspace, want ...string) string {
 	t.Helper()
 	out, err := w.Apply(t.Context())
@@ -90,6 +89,7 @@ func refused(t *testing.T, w *Workspace, want ...string) string {
 	return out
 }
 
+// says wants all of want in an output, however Terraform broke its lines and framed them.
 func says(t *testing.T, out string, want ...string) {
 	t.Helper()
 	flat := strings.Join(strings.Fields(strings.NewReplacer("│", " ", "╷", " ", "╵", " ").Replace(out)), " ")

@@ -27,7 +27,7 @@ var configurations embed.FS
 var (
 	fleet     *machine.Fleet
 	cliConfig string // Terraform's, with the provider that was built
-	imageFile string // an archive with examples/web and busybox in it
+	imageFile string // an archive with examples/web, testdata/fetch and busybox in it
 	scratch   string // for workspaces
 )
 
@@ -70,13 +70,15 @@ func run(m *testing.M) (code int, err error) {
 	return m.Run(), nil
 }
 
-// webImage makes an image of the example's web server, with busybox to look around from inside.
+// webImage makes an image of the example's web server, with what is needed to look around from inside. Busybox has a
+// client too, but one that needs a C library to resolve names.
 func webImage(ctx context.Context, dir string) (string, error) {
 	const module = "github.com/fairlead-io/terraform-provider-fairlead/"
-	server, file := filepath.Join(dir, "web"), filepath.Join(dir, "web.tar")
+	server, client, file := filepath.Join(dir, "web"), filepath.Join(dir, "fetch"), filepath.Join(dir, "web.tar")
 	for _, args := range [][]string{
 		{"build", "-o", server, module + "examples/web"},
-		{"run", module + "internal/tools/binimage", "-o", file, "-add", "bin/busybox=/bin/busybox", server},
+		{"build", "-o", client, module + "acctest/testdata/fetch"},
+		{"run", module + "internal/tools/binimage", "-o", file, "-add", "bin/fetch=" + client, "-add", "bin/busybox=/bin/busybox", server},
 	} {
 		cmd := exec.CommandContext(ctx, "go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

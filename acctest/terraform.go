@@ -1,5 +1,6 @@
 // Package acctest holds the acceptance tests: real Terraform with the provider's own binary, against real
-// machines.
+// machines that package machine makes. They run as root, need nothing to be set, and what they need of the host,
+// besides Go and Terraform, `make deps` installs: debootstrap, systemd-nspawn, QEMU, nft, static busybox.
 package acctest
 
 import (

@@ -46,7 +46,7 @@ provider "fairlead" {
 
 resource "fairlead_cluster" "main" {
   name          = "acctest"
-  control_plane = [{ address = var.control_plane.address, host_key = var.control_plane.host_key }]
+  control_plane = [var.control_plane]
 }
 
 resource "fairlead_node" "worker" {

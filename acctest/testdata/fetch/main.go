@@ -1,0 +1,35 @@
+// Command fetch gets pages, for tests that look at a cluster from inside a pod: it prints each page, or why there
+// is none.
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+func main() {
+	c := &http.Client{Timeout: 5 * time.Second}
+	for _, url := range os.Args[1:] {
+		page, err := get(c, url)
+		if err != nil {
+			page = fmt.Sprintf("error: %v\n", err)
+		}
+		fmt.Printf("%s %s", url, page)
+	}
+}
+
+func get(c *http.Client, url string) (string, error) {
+	resp, err := c.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("answered %s", resp.Status)
+	}
+	return string(page), err
+}
