@@ -146,9 +146,12 @@ func (r *removal) unmount() phase {
 	}}
 }
 
-// leftoverScript prints what is ours and is still there, besides files.
+// leftoverScript prints what is ours and is still there, besides files. Processes of other PID namespaces are those
+// of machines in containers on this host, which may be members of clusters of their own.
 const leftoverScript = mountsScript + ` | sed 's/^/mount /'
+own=$(readlink /proc/self/ns/pid)
 for p in /proc/[0-9]*; do
+  [ "$(readlink "$p/ns/pid" 2>/dev/null)" = "$own" ] || continue
   case "$(readlink "$p/exe" 2>/dev/null)" in
   ` + config.BinaryPath + `*) echo "process ${p#/proc/} fairlead" ;;
   */containerd-shim*) tr '\0' ' ' <"$p/cmdline" | grep -q -- '-namespace ` + config.ContainerdNamespace + ` ' && echo "process ${p#/proc/} containerd-shim" ;;
