@@ -96,8 +96,13 @@ down() {
 
 # leftovers prints what a cluster puts on a machine and is there: nothing, when there is none.
 leftovers() {
-	pgrep -af '^/usr/local/bin/fairlead ' || true
-	pgrep -af 'containerd-shim.* -namespace fairlead' || true
+	local own p
+	own=$(readlink /proc/self/ns/pid)
+	for p in /proc/[0-9]*; do
+		# Machines in containers on this one may be members of clusters of their own.
+		[[ $(readlink "$p/ns/pid" 2>/dev/null) == "$own" ]] || continue
+		tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -E '^/usr/local/bin/fairlead |containerd-shim.* -namespace fairlead ' || true
+	done
 	ip -o link show | grep -E '^[0-9]+: (fairlead|fl[0-9a-f]{6,})' || true
 	ip route show | grep -E '^10\.(244|96)\.' || true
 	nft list tables 2>/dev/null | grep fairlead || true
