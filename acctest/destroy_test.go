@@ -26,9 +26,10 @@ func (s *standing) testDestroy(t *testing.T) {
 	}
 }
 
-// listingScript prints one line for everything that an installation could leave: processes, units, packages, mounts, links,
-// addresses, routes, rules, nft tables, users, settings and files. What changes on a machine that is only logged in
-// to is left out, and so are control groups: version 1 has no namespaces of them, so that machines see each other's.
+// listingScript prints one line for everything that an installation could leave: processes, units, packages, mounts,
+// links, addresses, routes, rules, nft tables, users, settings and files. What changes on a machine that is only
+// logged in to is left out, and so are the link-local addresses of cards, which come a second after a boot, and
+// control groups: version 1 has no namespaces of them, so that machines see each other's.
 const listingScript = `
 ps -eo args= --no-headers --ppid 2 -N | grep -vE '^(sshd|ps |sh |bash|-bash|grep|sed|sort|find|/bin/sh|\(sd-pam\)|/lib/systemd/systemd(-hostnamed|-timedated| --user)|/usr/lib/systemd/systemd-)' | sed 's/^/process /'
 systemctl list-unit-files --no-legend --type=service,socket,timer,mount,target | awk '{print "unit-file", $1, $2}'
@@ -36,8 +37,8 @@ systemctl list-units --no-legend --plain --all --type=service,mount,scope | awk 
 dpkg-query -W -f 'package ${Package} ${Status}\n'
 awk '$5 !~ "^/run/user" {print "mount", $5}' /proc/self/mountinfo
 ip -o link | awk '{sub("@.*", "", $2); print "link", $2}'
-ip -o addr | awk '{print "address", $2, $4}'
-ip route show table all | sed 's/^/route /'
+ip -o addr | awk '$4 !~ "^fe80:" {print "address", $2, $4}'
+ip route show table all | grep -v 'fe80::.* dev [he]' | sed 's/^/route /'
 ip rule | sed 's/^/rule /'
 ip neigh show nud permanent | sed 's/^/neighbour /'
 command -v nft >/dev/null && nft list tables | sed 's/^/table /'
