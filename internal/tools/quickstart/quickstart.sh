@@ -2,8 +2,8 @@
 # make quickstart, quickstart-destroy and test-quickstart: examples/quickstart on the machine itself.
 #
 #   quickstart.sh up      build, apply, fetch the page
-#   quickstart.sh down    destroy; without a state that names the cluster, remove what is on the machine
-#   quickstart.sh check   up twice, a scale, a broken image, down; fails when anything is left behind
+#   quickstart.sh down    destroy, also what an apply that was killed left
+#   quickstart.sh check   up, killed and twice, a scale, a broken image, down; fails when anything is left behind
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
@@ -73,7 +73,7 @@ next() {
 
 To try next:
   export TF_CLI_CONFIG_FILE=$TF_CLI_CONFIG_FILE
-  curl $1                                          another pod answers each time
+  curl $1                                          any of the pods answers
   kubectl --kubeconfig /var/lib/fairlead/server/admin.kubeconfig get pods -o wide
   terraform -chdir=examples/quickstart plan                              has nothing to do
   terraform -chdir=examples/quickstart apply -var replicas=5             scales
@@ -87,7 +87,10 @@ down() {
 	need_tools
 	[[ -x $provider && -f $TF_CLI_CONFIG_FILE ]] || make -s build
 	mkdir -p "$cache"
-	# An apply that was cut off may not have got as far as the image.
+	# An apply that was killed left things on the machine that no state names: what is begun can be finished, and undone.
+	if ! grep -qs fairlead_cluster "$example/terraform.tfstate" && [[ -n $(leftovers) ]]; then
+		tf apply -auto-approve -compact-warnings "${colour[@]}" -target=fairlead_cluster.main
+	fi
 	tf destroy -auto-approve -compact-warnings "${colour[@]}"
 	rm -f "$example"/terraform.tfstate "$example"/terraform.tfstate.backup "$example"/.terraform.tfstate.lock.info
 	rm -rf "$cache"
@@ -113,6 +116,22 @@ leftovers() {
 
 packages() { dpkg-query -W -f '${Package} ${Status}\n' | grep ' ok installed' | cut -d' ' -f1 | sort; }
 
+# killed kills an apply as soon as the server runs, which no state names then.
+killed() {
+	local pid terraform i
+	tf apply -auto-approve -no-color >"$root/.cache/killed.log" 2>&1 &
+	pid=$!
+	for ((i = 0; i < 1200; i++)); do
+		[[ ! -e /var/lib/fairlead/server/etcd ]] || break
+		kill -0 $pid 2>/dev/null || break
+		sleep 0.1
+	done
+	# $pid is a subshell. The provider is killed too: it would go on.
+	terraform=$(pgrep -P $pid) || die "the apply ended by itself:"$'\n'"$(cat "$root/.cache/killed.log")"
+	kill -9 $pid "$terraform" $(pgrep -P "$terraform") || die "the apply ended by itself:"$'\n'"$(cat "$root/.cache/killed.log")"
+	wait $pid || true
+}
+
 check() {
 	need_root
 	need_tools
@@ -122,6 +141,13 @@ check() {
 	mkdir -p "$cache"
 	packages >"$root/.cache/packages.before"
 	trap 'down >"$root/.cache/quickstart-down.log" 2>&1 || cat "$root/.cache/quickstart-down.log" >&2' EXIT
+
+	echo "check: an apply that is killed is undone"
+	build
+	killed
+	down >"$root/.cache/quickstart-down.log" 2>&1 || { cat "$root/.cache/quickstart-down.log" >&2; die "the destroy failed"; }
+	found=$(leftovers)
+	[[ -z $found ]] || die "left behind:"$'\n'"$found"
 
 	up
 	local url out code
