@@ -30,6 +30,8 @@ const (
 	statusEvery = 10 * time.Second
 	writeEvery  = 5 * time.Minute
 	retryEvery  = time.Second
+	// unreadyAfter is how long the runtime may be away before the node is not ready; a kubelet waits as long.
+	unreadyAfter = 30 * time.Second
 	// requestTimeout bounds one request, so that a server that hangs does not hold up the lease.
 	requestTimeout = 8 * time.Second
 )
@@ -61,11 +63,13 @@ type Node struct {
 	cfg  Config
 	kick chan struct{} // capacity 1: a wish for a status now, many are one
 
+	now          func() time.Time
+	failingSince time.Time // of Config.Ready, zero while it returns nil; only the reporting goroutine uses it
 }
 
 // New returns a Node; nothing is done before Register and Run.
 func New(cfg Config) *Node {
-	return &Node{cfg: cfg, kick: make(chan struct{}, 1)}
+	return &Node{cfg: cfg, kick: make(chan struct{}, 1), now: time.Now}
 }
 
 // Kick asks for the status to be looked at now.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,13 +28,14 @@ func (n *Node) reportStatus(ctx context.Context) error {
 	defer tick.Stop()
 	var written *corev1.NodeStatus
 	var writtenAt time.Time
+	before := n.lastReport(ctx)
 	for {
-		status := n.status(ctx, written)
+		status := n.status(ctx, before)
 		if written == nil || !sameStatus(written, status) || time.Since(writtenAt) > writeEvery || n.overruled(ctx, status) {
 			err := n.writeStatus(ctx, status)
 			switch {
 			case err == nil:
-				written, writtenAt = status, time.Now()
+				written, writtenAt, before = status, time.Now(), status
 			case ctx.Err() != nil:
 				return nil
 			case apierrors.IsNotFound(err):
@@ -53,6 +55,19 @@ func (n *Node) reportStatus(ctx context.Context) error {
 		case <-n.kick:
 		}
 	}
+}
+
+// lastReport returns what the agent that ran before reported of this host, so that a new start neither moves the
+// conditions' transition times nor calls a node unready whose pods run. It is nil when the server does not say.
+func (n *Node) lastReport(ctx context.Context) *corev1.NodeStatus {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	live, err := n.cfg.Client.CoreV1().Nodes().Get(ctx, n.cfg.Name, metav1.GetOptions{})
+	if err != nil {
+		n.cfg.Logger.Warn("cannot read the node's last status; reporting a new one", "err", err)
+		return nil
+	}
+	return &live.Status
 }
 
 // overruled says whether the control plane has another opinion of the node than its last report: after a
@@ -140,11 +155,17 @@ func (n *Node) status(ctx context.Context, prev *corev1.NodeStatus) *corev1.Node
 	if n.cfg.Images != nil {
 		s.Images = n.cfg.Images(ctx)
 	}
+	if err != nil && prev != nil { // a runtime that is away for a moment has neither changed nor lost its images
+		s.NodeInfo.ContainerRuntimeVersion = cmp.Or(runtimeVersion, prev.NodeInfo.ContainerRuntimeVersion)
+		if s.Images == nil {
+			s.Images = prev.Images
+		}
+	}
 	s.Conditions = []corev1.NodeCondition{
 		pressure(corev1.NodeMemoryPressure, h.memoryAvailable < memoryFloor, "Memory", fmt.Sprintf("%d MiB of memory available", h.memoryAvailable>>20)),
 		pressure(corev1.NodeDiskPressure, h.diskFree < h.diskTotal/diskFloorPart, "Disk", fmt.Sprintf("%d MiB of disk free", h.diskFree>>20)),
 		pressure(corev1.NodePIDPressure, h.pids > h.pidMax-h.pidMax/pidFloorPart, "PID", fmt.Sprintf("%d of %d PIDs in use", h.pids, h.pidMax)),
-		readyCondition(err),
+		readyCondition(n.excuse(err, s.NodeInfo.BootID, prev)),
 	}
 	now := metav1.Now()
 	for i := range s.Conditions {
@@ -180,6 +201,24 @@ func pressure(t corev1.NodeConditionType, under bool, what, measure string) core
 		reason = "KubeletHasNoDiskPressure"
 	}
 	return corev1.NodeCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: "there is enough"}
+}
+
+// excuse returns nil for an error that is younger than unreadyAfter on a node that was ready since it booted: while
+// agent or runtime start again the containers run on, and an unready node takes all its pods out of their services.
+func (n *Node) excuse(err error, bootID string, prev *corev1.NodeStatus) error {
+	if err == nil {
+		n.failingSince = time.Time{}
+		return nil
+	}
+	if n.failingSince.IsZero() {
+		n.failingSince = n.now()
+	}
+	c := condition(prev, corev1.NodeReady)
+	wasReady := c != nil && c.Status == corev1.ConditionTrue && prev.NodeInfo.BootID == bootID
+	if wasReady && n.now().Sub(n.failingSince) < unreadyAfter {
+		return nil
+	}
+	return err
 }
 
 func readyCondition(err error) corev1.NodeCondition {

@@ -1,0 +1,95 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// testNode returns a Node whose runtime answers with *away, and whose clock is *now.
+func testNode(t *testing.T, now *time.Time, away *error) *Node {
+	t.Helper()
+	n := New(Config{
+		Name: "n1", Address: netip.MustParseAddr("192.0.2.1"), DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+		RuntimeVersion: func(context.Context) (string, error) {
+			if *away != nil {
+				return "", *away
+			}
+			return "containerd://1", nil
+		},
+		Ready: func(context.Context) error { return *away },
+	})
+	n.now = func() time.Time { return *now }
+	return n
+}
+
+// A runtime that starts again within half a minute must not take the node's pods out of their services.
+func TestReadySurvivesShortOutage(t *testing.T) {
+	now, away := time.Now(), error(nil)
+	n := testNode(t, &now, &away)
+	prev := n.status(t.Context(), nil)
+	for _, step := range []struct {
+		what  string
+		after time.Duration
+		away  error
+		want  corev1.ConditionStatus
+	}{
+		{"answers", 0, nil, corev1.ConditionTrue},
+		{"just gone", time.Second, errors.New("gone"), corev1.ConditionTrue},
+		{"nearly too long", unreadyAfter - time.Second, errors.New("gone"), corev1.ConditionTrue},
+		{"back", 0, nil, corev1.ConditionTrue},
+		{"gone again", unreadyAfter, errors.New("gone"), corev1.ConditionTrue},
+		{"gone too long", unreadyAfter, errors.New("gone"), corev1.ConditionFalse},
+		{"still gone", time.Second, errors.New("gone"), corev1.ConditionFalse},
+		{"back at last", 0, nil, corev1.ConditionTrue},
+	} {
+		now, away = now.Add(step.after), step.away
+		s := n.status(t.Context(), prev)
+		if got := condition(s, corev1.NodeReady).Status; got != step.want {
+			t.Errorf("%s: Ready is %s, want %s", step.what, got, step.want)
+		}
+		if got := s.NodeInfo.ContainerRuntimeVersion; got != "containerd://1" {
+			t.Errorf("%s: runtime version is %q", step.what, got)
+		}
+		prev = s
+	}
+}
+
+// What the agent before this one reported counts, except when the host was started anew or given up meanwhile.
+func TestReadyAtStart(t *testing.T) {
+	now, away := time.Now(), errors.New("services are not routed yet")
+	n := testNode(t, &now, &away)
+	boot := n.status(t.Context(), nil).NodeInfo.BootID
+	since := metav1.NewTime(now.Add(-time.Hour))
+	report := func(s corev1.ConditionStatus, bootID string) *corev1.NodeStatus {
+		return &corev1.NodeStatus{
+			NodeInfo:   corev1.NodeSystemInfo{BootID: bootID},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: s, LastTransitionTime: since}},
+		}
+	}
+	for name, c := range map[string]struct {
+		prev *corev1.NodeStatus
+		want corev1.ConditionStatus
+		kept bool
+	}{
+		"new":       {nil, corev1.ConditionFalse, false},
+		"ready":     {report(corev1.ConditionTrue, boot), corev1.ConditionTrue, true},
+		"rebooted":  {report(corev1.ConditionTrue, "another"), corev1.ConditionFalse, false},
+		"given up":  {report(corev1.ConditionUnknown, boot), corev1.ConditionFalse, false},
+		"not ready": {report(corev1.ConditionFalse, boot), corev1.ConditionFalse, true},
+	} {
+		got := condition(n.status(t.Context(), c.prev), corev1.NodeReady)
+		if got.Status != c.want {
+			t.Errorf("%s: Ready is %s, want %s", name, got.Status, c.want)
+		}
+		if kept := got.LastTransitionTime.Equal(&since); kept != c.kept {
+			t.Errorf("%s: transition time kept: %t, want %t", name, kept, c.kept)
+		}
+	}
+}
