@@ -8,14 +8,13 @@ import (
 	"os"
 	"strings"
 
-	"github.com/fairlead-io/terraform-provider-fairlead/cli"
 	"github.com/fairlead-io/terraform-provider-fairlead/provider"
 )
 
 func main() {
 	// Terraform starts plugins without arguments; a debugger's -debug is the exception.
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-debug") {
-		os.Exit(cli.Main(os.Args[1:]))
+		os.Exit(command(os.Args[1:]))
 	}
 	debug := flag.Bool("debug", false, "serve the provider for a debugger to attach to")
 	flag.Parse()
