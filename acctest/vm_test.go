@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // vmPatience is what a virtual machine may take for what another machine does in a few seconds: it is emulated, and
@@ -128,5 +129,24 @@ func (s *standing) back(t *testing.T, before []corev1.Pod) {
 	for _, p := range awaitPods(t, s.clients, len(before), vmPatience) {
 		s.limited(t, &p)
 	}
+	s.reached(t, &before[0])
 	awaitPage(t, s.url)
+}
+
+// reached wants the pod to find the service by its name, and to reach it at its address.
+func (s *standing) reached(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	service, err := s.clients.CoreV1().Services(namespace).Get(t.Context(), web, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := s.exec(t, pod, "/bin/busybox", "nslookup", "-type=a", web+"."+namespace+".svc.cluster.local")
+	if err != nil || !strings.Contains(found, "Address: "+service.Spec.ClusterIP) {
+		t.Errorf("the service's name stands for %q, want %s; %v", found, service.Spec.ClusterIP, err)
+	}
+	// Without -T, which makes Debian's static busybox crash; exec has a bound of its own.
+	page, err := s.exec(t, pod, "/bin/busybox", "wget", "-q", "-O", "-", "http://"+service.Spec.ClusterIP)
+	if err != nil || !strings.HasPrefix(page, "Hello from web-") {
+		t.Errorf("the service's page is %q; %v", page, err)
+	}
 }
