@@ -66,6 +66,7 @@ func (m *Manager) compareForever(ctx context.Context) {
 
 // compareRuntime finds exits of which no event came.
 func (m *Manager) compareRuntime(ctx context.Context) {
+	asOf := m.cfg.Clock.Now() // before the list: what starts in between must not look gone
 	list, err := m.cfg.Runtime.List(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -78,7 +79,7 @@ func (m *Manager) compareRuntime(ctx context.Context) {
 		states[c.ID] = c.State
 	}
 	for _, w := range m.all() {
-		w.post(func() { w.compare(states) })
+		w.post(func() { w.compare(states, asOf) })
 	}
 }
 

@@ -109,10 +109,12 @@ func (w *worker) exited(id string) {
 	}
 }
 
-// compare looks for an end of which no news came. Containers that are being made are left alone.
-func (w *worker) compare(states map[string]container.State) {
+// compare looks for an end of which no news came, in what containerd had at or after the time asOf. Containers that
+// are being made are left alone, and so are those that were made since: the list may not know them yet.
+func (w *worker) compare(states map[string]container.State, asOf time.Time) {
 	for name, c := range w.rec.Containers {
-		if !c.running() || w.liveOf(name).op == opStart {
+		l := w.liveOf(name)
+		if !c.running() || l.op == opStart || !l.since.Before(asOf) {
 			continue
 		}
 		if st, ok := states[c.ID]; !ok || st.Status == container.Stopped || st.Status == container.Missing {

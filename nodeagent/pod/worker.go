@@ -77,6 +77,7 @@ type live struct {
 	id      string        // of the instance, from the moment at which it is being made
 	exited  bool          // an exit was seen while an operation was under way
 	ended   chan struct{} // closed when the instance's end was seen; made with each instance
+	since   time.Time     // when its start was known to have succeeded
 	kill    *killOrder
 	waiting *corev1.ContainerStateWaiting // why it does not start
 	pull    backoff
