@@ -100,16 +100,20 @@ func (w *Workers) run(ctx context.Context, t Target, k Kind, p *corev1.Probe, st
 		return false
 	}
 	j := newJudge(k, p)
-	next := time.Now()
+	period := seconds(max(1, p.PeriodSeconds))
+	next, early := time.Now(), eagerFirst
 	for {
 		ok, message := w.attempt(ctx, t, p)
 		if ctx.Err() != nil {
 			return false
 		}
-		if !ok && w.cfg.Failed != nil {
+		// Between the attempts of its period, a container that was not ready yet is tried again soon. Such an
+		// attempt counts only when it passes: it must neither make events nor use up a threshold.
+		extra := time.Now().Before(next)
+		if !ok && !extra && w.cfg.Failed != nil {
 			w.cfg.Failed(t, k, message)
 		}
-		if changed := j.count(ok); changed {
+		if changed := (ok || !extra) && j.count(ok); changed {
 			r := Result{Pod: t.Pod.UID, Container: t.Container.Name, ContainerID: t.ContainerID, Kind: k, OK: ok, Message: message}
 			select {
 			case w.results <- r:
@@ -120,15 +124,31 @@ func (w *Workers) run(ctx context.Context, t Target, k Kind, p *corev1.Probe, st
 				return ok
 			}
 		}
-		// Attempts begin a period apart; one that took longer is followed by the next at once.
-		next = next.Add(seconds(max(1, p.PeriodSeconds)))
-		if now := time.Now(); next.Before(now) {
-			next = now
+		if !extra {
+			// Attempts begin a period apart; one that took longer is followed by the next at once.
+			if next = next.Add(period); next.Before(time.Now()) {
+				next = time.Now()
+			}
 		}
-		if !sleepUntil(ctx, next) {
+		wait := next
+		if k == Readiness && j.never() && early < period {
+			wait, early = earlier(next, time.Now().Add(early)), early*2
+		}
+		if !sleepUntil(ctx, wait) {
 			return false
 		}
 	}
+}
+
+// eagerFirst is the pause after the first failed attempt of a readiness probe; it doubles up to the period. The
+// API allows attempts off the period to make a container ready faster.
+const eagerFirst = 100 * time.Millisecond
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func sleepUntil(ctx context.Context, at time.Time) bool {
@@ -165,6 +185,9 @@ func newJudge(k Kind, p *corev1.Probe) *judge {
 	}
 	return j
 }
+
+// never says that no attempt has passed as often as it must.
+func (j *judge) never() bool { return j.verdict == nil || !*j.verdict }
 
 // count takes one attempt and says whether the verdict is now another: ok.
 func (j *judge) count(ok bool) (changed bool) {

@@ -167,6 +167,36 @@ func TestStartupComesFirst(t *testing.T) {
 	w.Stop("id")
 }
 
+// A container that begins to answer soon after its start is ready soon, however long the period.
+func TestReadySoonAfterStart(t *testing.T) {
+	const period = 60
+	var attempts atomic.Int32
+	var events atomic.Int32
+	w := New(Config{
+		Executor: execFunc(func(context.Context, []string) (int, []byte, error) {
+			if attempts.Add(1) < 4 {
+				return 1, nil, nil
+			}
+			return 0, nil, nil
+		}),
+		Failed: func(Target, Kind, string) { events.Add(1) },
+	})
+	defer w.Close()
+	p := &corev1.Probe{PeriodSeconds: period, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}}
+	w.Start(Target{Pod: &corev1.Pod{}, ContainerID: "id", Container: corev1.Container{Name: "c", ReadinessProbe: p}})
+	for ready := false; !ready; {
+		select {
+		case r := <-w.Results():
+			ready = r.OK
+		case <-time.After(period / 2 * time.Second):
+			t.Fatalf("not ready after %d attempts", attempts.Load())
+		}
+	}
+	if n := events.Load(); n != 1 {
+		t.Errorf("%d failures were told, want the one of the period", n)
+	}
+}
+
 type execFunc func(ctx context.Context, cmd []string) (int, []byte, error)
 
 func (f execFunc) ExecSync(ctx context.Context, _ string, cmd []string) (int, []byte, error) {
