@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	"golang.org/x/sys/unix"
 )
 
 // Purge removes what is left once all pods are gone: images, containerd's namespace, the cgroup of all pods, the state
@@ -34,6 +36,11 @@ func (r *Runtime) Purge(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("cannot remove containerd's namespace %s: %w", r.opt.Namespace, err)
 	}
-	return errors.Join(err, r.RemoveAllResources(),
+	err = errors.Join(err, r.RemoveAllResources(),
 		os.RemoveAll(filepath.Join(r.opt.StateDir, "io")), removeTree(filepath.Join(r.opt.StateDir, "ns")))
+	// The directory goes too, unless somebody else keeps something in it.
+	if e := os.Remove(r.opt.StateDir); e != nil && !errors.Is(e, fs.ErrNotExist) && !errors.Is(e, unix.ENOTEMPTY) {
+		err = errors.Join(err, e)
+	}
+	return err
 }
