@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 )
@@ -97,17 +98,23 @@ func (a *agents) address(ctx context.Context, name string) (string, error) {
 	return "", apierrors.NewServiceUnavailable(fmt.Sprintf("node %s has no address yet", name))
 }
 
+// route returns the transport to a node's agent and where a path of it is.
+func (a *agents) route(ctx context.Context, node, path string, query url.Values) (*http.Transport, *url.URL, error) {
+	address, err := a.address(ctx, node)
+	if err != nil {
+		return nil, nil, err
+	}
+	t, err := a.transport(node)
+	return t, &url.URL{Scheme: "https", Host: address, Path: path, RawQuery: query.Encode()}, err
+}
+
 // toAgent proxies to a path of a node's agent. Upgrades (SPDY, WebSocket) pass through.
 func (s *Server) toAgent(w http.ResponseWriter, r *request, node, path string, query url.Values) error {
-	address, err := s.agents.address(r.Context(), node)
+	t, to, err := s.agents.route(r.Context(), node, path, query)
 	if err != nil {
 		return err
 	}
-	t, err := s.agents.transport(node)
-	if err != nil {
-		return err
-	}
-	s.reverse(w, r, t, &url.URL{Scheme: "https", Host: address, Path: path, RawQuery: query.Encode()}, "")
+	s.reverse(w, r, t, to, "")
 	return nil
 }
 
@@ -230,6 +237,9 @@ func (s *Server) podStream(w http.ResponseWriter, r *request) error {
 	if r.subresource == "portforward" {
 		path = "/portForward/" + pod.Namespace + "/" + pod.Name
 		query["ports"] = r.query["ports"]
+		if wsstream.IsWebSocketRequestWithTunnelingProtocol(r.Request) {
+			return s.tunnel(w, r, pod.Spec.NodeName, path, query)
+		}
 		return s.toAgent(w, r, pod.Spec.NodeName, path, query)
 	}
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
@@ -245,6 +255,9 @@ func (s *Server) podStream(w http.ResponseWriter, r *request) error {
 		}
 	}
 	query["command"] = r.query["command"]
+	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r.Request) {
+		return s.translate(w, r, pod.Spec.NodeName, path+"/"+name, query)
+	}
 	return s.toAgent(w, r, pod.Spec.NodeName, path+"/"+name, query)
 }
 

@@ -25,8 +25,8 @@ import (
 )
 
 // agent is a stand-in for a node's agent: it answers with the path it was asked for, and echoes upgraded
-// connections.
-func agent(t *testing.T, e *apitest.Env, node string) *httptest.Server {
+// connections unless upgraded serves them.
+func agent(t *testing.T, e *apitest.Env, node string, upgraded http.Handler) *httptest.Server {
 	t.Helper()
 	cert, clients := e.AgentIdentity(node)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -40,6 +40,10 @@ func agent(t *testing.T, e *apitest.Env, node string) *httptest.Server {
 		}
 		if r.Header.Get("Upgrade") == "" {
 			_, _ = fmt.Fprint(w, r.URL.String())
+			return
+		}
+		if upgraded != nil {
+			upgraded.ServeHTTP(w, r)
 			return
 		}
 		conn, buf, err := http.NewResponseController(w).Hijack()
@@ -62,11 +66,16 @@ func agent(t *testing.T, e *apitest.Env, node string) *httptest.Server {
 // on it.
 func startWithNode(t *testing.T, certName string) *apitest.Env {
 	t.Helper()
+	return startWithAgent(t, certName, nil)
+}
+
+func startWithAgent(t *testing.T, certName string, upgraded http.Handler) *apitest.Env {
+	t.Helper()
 	var agentTLS tls.Config
 	e := apitest.Start(t, apitest.Options{Change: func(c *api.Config) { c.AgentTLS = &agentTLS }})
 	agentTLS.RootCAs = e.Keys.Authority.Pool()
 	agentTLS.GetClientCertificate = pki.NewKeyPair(e.Keys.Authority, pki.Subject{CommonName: certs.AgentClientName, Client: true, Life: time.Hour}).GetClientCertificate
-	host, port, err := net.SplitHostPort(agent(t, e, certName).Listener.Addr().String())
+	host, port, err := net.SplitHostPort(agent(t, e, certName, upgraded).Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
