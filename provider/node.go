@@ -136,11 +136,17 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	// One host after the other: the next begins when this one is healthy again.
 	r.data.upgrading.Lock()
 	defer r.data.upgrading.Unlock()
-	if m.Version != old.Version {
-		if _, err := bootstrap.Upgrade(ctx, p.host, p.bin, progress(ctx)); err != nil {
-			diagnose(&resp.Diagnostics, nodePaths, "Node not upgraded", err)
-			return
-		}
+	var err error
+	switch {
+	case old.Version.IsNull():
+		// The cluster does not know the node: what is on the host belongs to a node that was removed.
+		err = bootstrap.Uninstall(ctx, p.host, false, progress(ctx))
+	case m.Version != old.Version:
+		_, err = bootstrap.Upgrade(ctx, p.host, p.bin, progress(ctx))
+	}
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node not upgraded", err)
+		return
 	}
 	got, err := bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
 	if err != nil {
@@ -195,7 +201,7 @@ func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	}
 	node, err := client.Typed.CoreV1().Nodes().Get(ctx, m.Name.ValueString(), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		resp.State.RemoveResource(ctx)
+		r.readRemoved(ctx, &m, resp)
 		return
 	}
 	if err != nil {
@@ -207,6 +213,27 @@ func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 		m.Version = types.StringValue(providerVersion(v))
 	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// readRemoved is for a node that its cluster does not know (any more). What is on its host decides: as long as
+// there is something of ours, the resource stays, without a version, so that the next apply joins it anew.
+func (r *nodeResource) readRemoved(ctx context.Context, m *nodeModel, resp *resource.ReadResponse) {
+	conn, err := r.data.hosts.get(ctx, m.ref())
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node can not be read", err)
+		return
+	}
+	got, err := bootstrap.Inspect(ctx, conn)
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node can not be read", err)
+		return
+	}
+	if !got.Present && !got.Begun {
+		resp.State.RemoveResource(ctx)
+		return
+	}
+	m.Version = types.StringNull()
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 // Delete cordons, drains, deletes the Node object, and removes the software, in this order.
