@@ -2,9 +2,11 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -36,7 +38,7 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 	if q.Limit, err = r.number("limit"); err != nil {
 		return q, err
 	}
-	return q, checkVersionMatch(q, r.verb == "watch", truth(r.query, "sendInitialEvents"))
+	return q, checkVersionMatch(q, r.verb == "watch", r.query.Has("sendInitialEvents"))
 }
 
 func (r *request) number(name string) (int64, error) {
@@ -53,32 +55,48 @@ func (r *request) number(name string) (int64, error) {
 
 var listOptionsKind = schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}
 
-// checkVersionMatch holds the rules of resourceVersionMatch, KEP-2523.
+// checkVersionMatch holds the rules of resourceVersionMatch, KEP-2523, and of sendInitialEvents, KEP-3157.
 func checkVersionMatch(q registry.ListQuery, watch, initial bool) error {
 	path := field.NewPath("resourceVersionMatch")
+	m := metav1.ResourceVersionMatch(q.ResourceVersionMatch)
+	known := []metav1.ResourceVersionMatch{metav1.ResourceVersionMatchExact, metav1.ResourceVersionMatchNotOlderThan, ""}
+	if watch {
+		known = known[1:2]
+	}
 	var errs field.ErrorList
-	m := q.ResourceVersionMatch
 	if q.Limit < 0 {
 		errs = append(errs, field.Invalid(field.NewPath("limit"), q.Limit, "must be positive"))
 	}
 	switch {
-	case m == "":
-	case watch && !initial:
+	case initial && !watch:
+		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
+	case initial && m != metav1.ResourceVersionMatchNotOlderThan:
+		errs = append(errs, field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	}
+	if m == "" {
+		return invalidList(errs)
+	}
+	if watch && !initial {
 		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-	case watch && m != "NotOlderThan":
-		errs = append(errs, field.NotSupported(path, m, []string{"NotOlderThan"}))
-	case watch:
-	case m != "Exact" && m != "NotOlderThan":
-		errs = append(errs, field.NotSupported(path, m, []string{"Exact", "NotOlderThan", ""}))
-	case q.Continue != "":
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
-	case q.ResourceVersion == "":
+	}
+	if !watch && q.ResourceVersion == "" {
 		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
-	case m == "Exact" && q.ResourceVersion == "0":
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
 	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(listOptionsKind, "", errs)
+	if q.Continue != "" {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
 	}
-	return nil
+	if !slices.Contains(known, m) {
+		errs = append(errs, field.NotSupported(path, m, known))
+	}
+	if !watch && m == metav1.ResourceVersionMatchExact && q.ResourceVersion == "0" {
+		errs = append(errs, field.Forbidden(path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
+	}
+	return invalidList(errs)
+}
+
+func invalidList(errs field.ErrorList) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(listOptionsKind, "", errs)
 }

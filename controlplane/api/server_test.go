@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
 
@@ -51,8 +52,16 @@ func TestPanicIsAnAnswer(t *testing.T) {
 			}
 		}
 	}
-	if entry.ID == "" || entry.Cause != "a defect" || !strings.Contains(err.Error(), entry.ID) {
+	if entry.ID == "" || entry.Cause != "a defect" || !strings.Contains(err.Error(), entry.ID) || strings.Contains(err.Error(), "a defect") {
 		t.Fatalf("logged %+v, answered %v", entry, err)
+	}
+	// a collection is deleted by goroutines of its own
+	if _, err := e.Store.Create(t.Context(), kind.Of[*corev1.Secret](), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "boom"}}, 0); err != nil {
+		t.Fatal(err)
+	}
+	err = c.CoreV1().Secrets("default").DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{})
+	if !apierrors.IsInternalError(err) || strings.Contains(err.Error(), "a defect") {
+		t.Fatalf("delete of a collection: %v", err)
 	}
 	if _, err := c.CoreV1().ConfigMaps("default").Create(t.Context(), configMap("fine"), metav1.CreateOptions{}); err != nil {
 		t.Fatalf("the next request: %v", err)

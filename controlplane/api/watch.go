@@ -12,7 +12,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
@@ -22,6 +21,9 @@ import (
 // minWatch is how long a watch without timeoutSeconds lasts at least; up to as much again is added by chance, so
 // that clients do not come back all at once.
 const minWatch = 30 * time.Minute
+
+// maxWatchSeconds bounds timeoutSeconds to what a duration holds.
+const maxWatchSeconds = 1 << 32
 
 func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	q, timeout, err := r.watchQuery()
@@ -81,16 +83,12 @@ func (r *request) watchQuery() (registry.WatchQuery, time.Duration, error) {
 		return registry.WatchQuery{}, 0, err
 	}
 	q := registry.WatchQuery{ListQuery: list, AllowBookmarks: truth(r.query, "allowWatchBookmarks"), SendInitialEvents: truth(r.query, "sendInitialEvents")}
-	if r.query.Has("sendInitialEvents") && list.ResourceVersionMatch == "" {
-		return q, 0, apierrors.NewInvalid(listOptionsKind, "", field.ErrorList{
-			field.Forbidden(field.NewPath("resourceVersionMatch"), "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")})
-	}
 	seconds, err := r.number("timeoutSeconds")
 	if err != nil {
 		return q, 0, err
 	}
 	if seconds > 0 {
-		return q, time.Duration(seconds) * time.Second, nil
+		return q, time.Duration(min(seconds, maxWatchSeconds)) * time.Second, nil
 	}
 	return q, minWatch + rand.N(minWatch), nil
 }

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -170,8 +172,9 @@ func (r *Registry) DeleteCollection(ctx context.Context, k *kind.Kind, q ListQue
 		w.warn(text)
 	}
 	for _, item := range list.Items {
-		g.Go(func() error {
-			_, _, err := r.Delete(ctx, k, item.Object.GetNamespace(), item.Object.GetName(), opts.DeepCopy(), each)
+		g.Go(func() (err error) {
+			defer catch(&err)
+			_, _, err = r.Delete(ctx, k, item.Object.GetNamespace(), item.Object.GetName(), opts.DeepCopy(), each)
 			if apierrors.IsNotFound(err) {
 				return nil
 			}
@@ -179,9 +182,29 @@ func (r *Registry) DeleteCollection(ctx context.Context, k *kind.Kind, q ListQue
 		})
 	}
 	if err := g.Wait(); err != nil {
+		rethrow(err)
 		return nil, err
 	}
 	return list, nil
+}
+
+// caught is a panic of a worker on its way to the goroutine that recovers from those of requests: in a goroutine of
+// its own it would end the process.
+type caught struct{ text string }
+
+func (c *caught) Error() string { return c.text }
+
+func catch(err *error) {
+	if cause := recover(); cause != nil {
+		*err = &caught{fmt.Sprintf("%v\n%s", cause, debug.Stack())}
+	}
+}
+
+func rethrow(err error) {
+	var c *caught
+	if errors.As(err, &c) {
+		panic(c.text)
+	}
 }
 
 // deleteWorkers is how many objects of a collection are deleted at once: enough that the store writes them

@@ -23,8 +23,14 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
 )
 
-// maxJSONPatchOps is how many operations a JSON patch may have, as kube-apiserver has it.
-const maxJSONPatchOps = 10000
+// What a JSON patch may have, as kube-apiserver has it: operations, and bytes that its copies add up to.
+const (
+	maxJSONPatchOps  = 10000
+	maxJSONPatchCopy = 3 << 20
+)
+
+// A few copies of copies would fill the memory. The library's limit is one for the process.
+func init() { jsonpatch.AccumulatedCopySizeLimit = maxJSONPatchCopy }
 
 // Patch changes an object, or its status, by one of the four patches. It says whether the object was created,
 // which only an apply does.

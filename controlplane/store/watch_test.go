@@ -262,6 +262,11 @@ func TestWatchEnds(t *testing.T) {
 	if err := stoppedByUser.ended(); err != nil {
 		t.Errorf("a watch that was stopped says %v", err)
 	}
+	mustCreate(t, s, configMaps, configMap("default", "a", ""))
+	defective := watchFrom(t, s, configMaps, WatchQuery{Match: func(kind.Object) bool { panic("a defect") }})
+	if err := defective.ended(); !apierrors.IsInternalError(err) {
+		t.Errorf("a watch whose query panics says %v, want 500", err)
+	}
 	open := watchFrom(t, s, configMaps, WatchQuery{})
 	stop()
 	if err := open.ended(); !apierrors.IsServiceUnavailable(err) {

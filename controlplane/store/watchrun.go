@@ -2,8 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // run delivers until the watch ends. start is what the watch begins with, nil when it resumes; rev the revision
@@ -11,6 +16,7 @@ import (
 func (w *Watch) run(ctx context.Context, start *tree, rev int64) {
 	defer close(w.events)
 	defer w.cache.unregister(w)
+	defer w.survive()
 	if start != nil && !w.sendInitial(ctx, start, rev) {
 		return
 	}
@@ -49,6 +55,14 @@ func (w *Watch) run(ctx context.Context, start *tree, rev int64) {
 			w.end(stopped())
 			return
 		}
+	}
+}
+
+// survive makes a panic, which only the query's own functions can cause, the end of this watch and of nothing else.
+func (w *Watch) survive() {
+	if cause := recover(); cause != nil {
+		w.cache.store.log.Error("watch panicked", "resource", w.cache.name, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		w.end(apierrors.NewInternalError(errors.New("the watch was ended by a defect of the server")))
 	}
 }
 
