@@ -34,6 +34,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/join"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/scheduler"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
@@ -64,6 +65,7 @@ type Server struct {
 	keys     *pki.Cluster
 	client   *registry.Client
 	ready    chan struct{}
+	ledger   *quota.Ledger
 	// etcdHealth is the embedded member's; nil with an external etcd.
 	etcdHealth func() error
 }
@@ -74,7 +76,7 @@ func New(cfg config.Server, log *slog.Logger) (_ *Server, err error) {
 	if err := Complete(&cfg); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: log, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, log: log, ready: make(chan struct{}), ledger: quota.NewLedger()}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create data directory: %w", err)
 	}
@@ -148,6 +150,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 	plugins, err := admission.Default(func() client.Client { return s.client }, admission.Options{
 		ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
 		NodePorts:   admission.PortRange{First: int32(first), Last: int32(last)},
+		Ledger:      s.ledger,
 		Logger:      s.log,
 	})
 	if err != nil {
@@ -196,6 +199,7 @@ func (s *Server) lead(ctx context.Context) error {
 				netip.AddrPortFrom(netip.MustParseAddr(s.cfg.Advertise), s.port()),
 			},
 			CA:     s.CA(),
+			Ledger: s.ledger,
 			Logger: s.log,
 		})
 	})

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
 )
 
 // Reader returns the client that plug-ins read with. It is called on each request and not before, since the
@@ -24,6 +25,8 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// NodePorts is where node ports come from; DefaultNodePorts when zero.
 	NodePorts PortRange
+	// Ledger is shared with the quota controller of this process; nil when there is none.
+	Ledger *quota.Ledger
 	// Logger is slog.Default() when nil.
 	Logger *slog.Logger
 }
@@ -54,6 +57,7 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		&priority{client: c},
 		&defaultTolerations{},
 		services,
+		newResourceQuota(c, o.Ledger),
 	}, nil
 }
 

@@ -2,12 +2,14 @@ package admission
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
@@ -23,16 +25,11 @@ type limitRanger struct {
 
 func (*limitRanger) Name() string { return "LimitRanger" }
 
-func (p *limitRanger) items(ctx context.Context, r *Request) ([]corev1.LimitRangeItem, error) {
-	ranges, err := client.List[*corev1.LimitRange](ctx, p.client(), client.Query{Namespace: r.Namespace})
-	if err != nil {
-		return nil, err
-	}
-	var items []corev1.LimitRangeItem
-	for _, lr := range ranges {
-		items = append(items, lr.Spec.Limits...)
-	}
-	return items, nil
+// limitRangerAnnotation is where a pod says what it was given.
+const limitRangerAnnotation = "kubernetes.io/limit-ranger"
+
+func (p *limitRanger) ranges(ctx context.Context, r *Request) ([]*corev1.LimitRange, error) {
+	return client.List[*corev1.LimitRange](ctx, p.client(), client.Query{Namespace: r.Namespace})
 }
 
 func (p *limitRanger) Admit(ctx context.Context, r *Request) error {
@@ -40,83 +37,133 @@ func (p *limitRanger) Admit(ctx context.Context, r *Request) error {
 	if pod == nil || r.Verb != kind.Create {
 		return nil
 	}
-	items, err := p.items(ctx, r)
+	ranges, err := p.ranges(ctx, r)
 	if err != nil {
 		return err
 	}
-	for _, item := range items {
-		if item.Type != corev1.LimitTypeContainer {
-			continue
-		}
-		for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range containers {
-				fill(&containers[i].Resources, item)
+	for _, lr := range ranges {
+		if set := fillPod(pod, lr); len(set) > 0 {
+			if pod.Annotations == nil {
+				pod.Annotations = map[string]string{}
 			}
+			pod.Annotations[limitRangerAnnotation] = "LimitRanger plugin set: " + strings.Join(set, "; ")
 		}
 	}
 	return nil
 }
 
-// fill adds what the container leaves out. A default request is not taken where the container has a limit of
-// its own below which the request would have to stay: there the limit becomes the request.
-func fill(r *corev1.ResourceRequirements, item corev1.LimitRangeItem) {
-	for name, limit := range item.Default {
-		if _, ok := r.Limits[name]; !ok {
-			if r.Limits == nil {
-				r.Limits = corev1.ResourceList{}
+// fillPod gives each container what it leaves out, and says what that was.
+func fillPod(pod *corev1.Pod, lr *corev1.LimitRange) []string {
+	var set []string
+	each := func(containers []corev1.Container, what string) {
+		for i := range containers {
+			c := &containers[i]
+			var requests, limits []corev1.ResourceName
+			for _, item := range lr.Spec.Limits {
+				if item.Type == corev1.LimitTypeContainer {
+					limits = append(limits, fill(&c.Resources.Limits, item.Default)...)
+					requests = append(requests, fill(&c.Resources.Requests, item.DefaultRequest)...)
+				}
 			}
-			r.Limits[name] = limit.DeepCopy()
+			if len(requests) > 0 {
+				set = append(set, fmt.Sprintf("%s request for %s %s", joinResources(requests), what, c.Name))
+			}
+			if len(limits) > 0 {
+				set = append(set, fmt.Sprintf("%s limit for %s %s", joinResources(limits), what, c.Name))
+			}
 		}
 	}
-	for name, request := range item.DefaultRequest {
-		if _, ok := r.Requests[name]; !ok {
-			if r.Requests == nil {
-				r.Requests = corev1.ResourceList{}
-			}
-			r.Requests[name] = request.DeepCopy()
+	each(pod.Spec.Containers, "container")
+	each(pod.Spec.InitContainers, "init container")
+	return set
+}
+
+func joinResources(names []corev1.ResourceName) string {
+	parts := make([]string, len(names))
+	for i, n := range names {
+		parts[i] = string(n)
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
+}
+
+// fill adds defaults to what a container says and returns which.
+func fill(list *corev1.ResourceList, defaults corev1.ResourceList) []corev1.ResourceName {
+	var set []corev1.ResourceName
+	for name, amount := range defaults {
+		if _, ok := (*list)[name]; ok {
+			continue
+		}
+		if *list == nil {
+			*list = corev1.ResourceList{}
+		}
+		(*list)[name] = amount.DeepCopy()
+		set = append(set, name)
+	}
+	return set
+}
+
+// limited returns the pod or the claim of a write that limit ranges judge. A pod's resources change by "resize"
+// alone, a claim can grow.
+func limited(r *Request) (*corev1.Pod, *corev1.PersistentVolumeClaim) {
+	switch obj := r.Object.(type) {
+	case *corev1.Pod:
+		if r.Verb == kind.Create && r.Subresource == "" || r.Verb == kind.Update && r.Subresource == "resize" {
+			return obj, nil
+		}
+	case *corev1.PersistentVolumeClaim:
+		if r.Subresource == "" && (r.Verb == kind.Create || r.Verb == kind.Update && obj.DeletionTimestamp == nil) {
+			return nil, obj
 		}
 	}
+	return nil, nil
 }
 
 func (p *limitRanger) Validate(ctx context.Context, r *Request) error {
-	if r.Verb != kind.Create {
-		return nil
-	}
-	claim, _ := r.Object.(*corev1.PersistentVolumeClaim)
-	pod := podOf(r)
+	pod, claim := limited(r)
 	if claim == nil && pod == nil {
 		return nil
 	}
-	items, err := p.items(ctx, r)
+	ranges, err := p.ranges(ctx, r)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, item := range items {
-		switch {
-		case item.Type == corev1.LimitTypePersistentVolumeClaim && claim != nil:
-			errs = append(errs, within(item, claim.Spec.Resources.Requests, nil)...)
-		case item.Type == corev1.LimitTypeContainer && pod != nil:
-			for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-				errs = append(errs, within(item, c.Resources.Requests, c.Resources.Limits)...)
-			}
-		case item.Type == corev1.LimitTypePod && pod != nil:
-			requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{ExcludeOverhead: true})
-			limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{ExcludeOverhead: true})
-			errs = append(errs, within(item, requests, limits)...)
+	for _, lr := range ranges {
+		var errs []error
+		for _, item := range lr.Spec.Limits {
+			errs = append(errs, judge(item, pod, claim)...)
+		}
+		if len(errs) > 0 {
+			return forbidden(r, utilerrors.NewAggregate(errs))
 		}
 	}
-	if len(errs) > 0 {
-		return forbidden(r, errors.Join(errs...))
-	}
 	return nil
+}
+
+// judge holds a pod or a claim against one item.
+func judge(item corev1.LimitRangeItem, pod *corev1.Pod, claim *corev1.PersistentVolumeClaim) []error {
+	var errs []error
+	switch {
+	case item.Type == corev1.LimitTypePersistentVolumeClaim && claim != nil:
+		return within(item, claim.Spec.Resources.Requests, nil)
+	case item.Type == corev1.LimitTypeContainer && pod != nil:
+		for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+			errs = append(errs, within(item, c.Resources.Requests, c.Resources.Limits)...)
+		}
+	case item.Type == corev1.LimitTypePod && pod != nil:
+		requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{ExcludeOverhead: true})
+		limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{ExcludeOverhead: true})
+		return within(item, requests, limits)
+	}
+	return errs
 }
 
 // within checks requests and limits against the bounds of an item.
 func within(item corev1.LimitRangeItem, requests, limits corev1.ResourceList) []error {
 	claim := item.Type == corev1.LimitTypePersistentVolumeClaim
 	var errs []error
-	for name, bound := range item.Min {
+	for _, name := range slices.Sorted(maps.Keys(item.Min)) {
+		bound := item.Min[name]
 		request, requested := requests[name]
 		limit, limited := limits[name]
 		switch {
@@ -128,11 +175,14 @@ func within(item corev1.LimitRangeItem, requests, limits corev1.ResourceList) []
 			errs = append(errs, fmt.Errorf("minimum %s usage per %s is %s, but limit is %s", name, item.Type, bound.String(), limit.String()))
 		}
 	}
-	for name, bound := range item.Max {
+	for _, name := range slices.Sorted(maps.Keys(item.Max)) {
+		bound := item.Max[name]
 		request, requested := requests[name]
 		limit, limited := limits[name]
 		switch {
-		case claim && requested && request.Cmp(bound) > 0:
+		case claim && !requested:
+			errs = append(errs, fmt.Errorf("maximum %s usage per %s is %s.  No request is specified", name, item.Type, bound.String()))
+		case claim && request.Cmp(bound) > 0:
 			errs = append(errs, fmt.Errorf("maximum %s usage per %s is %s, but request is %s", name, item.Type, bound.String(), request.String()))
 		case claim:
 		case !limited:
@@ -143,8 +193,8 @@ func within(item corev1.LimitRangeItem, requests, limits corev1.ResourceList) []
 			errs = append(errs, fmt.Errorf("maximum %s usage per %s is %s, but request is %s", name, item.Type, bound.String(), request.String()))
 		}
 	}
-	for name, bound := range item.MaxLimitRequestRatio {
-		if err := ratio(item.Type, name, bound, requests, limits); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(item.MaxLimitRequestRatio)) {
+		if err := ratio(item.Type, name, item.MaxLimitRequestRatio[name], requests, limits); err != nil {
 			errs = append(errs, err)
 		}
 	}

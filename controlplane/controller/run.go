@@ -22,12 +22,14 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/namespace"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/node"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/podgc"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/quota"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/replicaset"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/system"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	counting "github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
 )
 
-// Config of Run. All but Kinds, Recorder and Logger are required.
+// Config of Run. All but Kinds, Ledger, Recorder and Logger are required.
 type Config struct {
 	Client client.Client
 	// Kinds is kind.Builtin() when nil.
@@ -39,6 +41,8 @@ type Config struct {
 	APIServerAddresses []netip.AddrPort
 	// CA is the PEM bundle that pods trust the API by.
 	CA []byte
+	// Ledger is shared with admission of this process, so that what is being written is not taken for unused.
+	Ledger *counting.Ledger
 	// Recorder writes events; Run makes and runs one of its own when it is nil.
 	Recorder *event.Recorder
 	// Logger is slog.Default() when nil.
@@ -94,6 +98,7 @@ func controllers(c Config) []loop.Controller {
 		garbage.New(c.Client, c.Kinds),
 		namespace.New(c.Client, c.Kinds),
 		podgc.New(c.Client),
+		quota.New(c.Client, c.Kinds, c.Ledger),
 		cleaner.Tokens(c.Client),
 		cleaner.Leases(c.Client),
 	}

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -28,7 +28,7 @@ func resourceQuotaKind() *Kind {
 		prepareUpdate: func(q, old *corev1.ResourceQuota) { q.Status = old.Status },
 		validate:      validateQuota,
 		validateUpdate: func(q, old *corev1.ResourceQuota) field.ErrorList {
-			if sameScopes(q.Spec.Scopes, old.Spec.Scopes) && apiequality.Semantic.DeepEqual(q.Spec.ScopeSelector, old.Spec.ScopeSelector) {
+			if sameScopes(q.Spec.Scopes, old.Spec.Scopes) {
 				return nil
 			}
 			return field.ErrorList{field.Invalid(field.NewPath("spec", "scopes"), q.Spec.Scopes, "field is immutable")}
@@ -36,8 +36,8 @@ func resourceQuotaKind() *Kind {
 		status: &statusRules[*corev1.ResourceQuota]{
 			prepareUpdate: func(q, old *corev1.ResourceQuota) { q.Spec = old.Spec },
 			validate: func(q, _ *corev1.ResourceQuota) field.ErrorList {
-				errs := validateResourceList(q.Status.Hard, field.NewPath("status", "hard"))
-				return append(errs, validateResourceList(q.Status.Used, field.NewPath("status", "used"))...)
+				errs := validateQuotaList(q.Status.Hard, field.NewPath("status", "hard"))
+				return append(errs, validateQuotaList(q.Status.Used, field.NewPath("status", "used"))...)
 			},
 		},
 		columns: []metav1.TableColumnDefinition{
@@ -74,18 +74,130 @@ var quotaScopes = []corev1.ResourceQuotaScope{
 
 func validateQuota(q *corev1.ResourceQuota) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateResourceList(q.Spec.Hard, path.Child("hard"))
-	for i, s := range q.Spec.Scopes {
+	errs := validateQuotaList(q.Spec.Hard, path.Child("hard"))
+	scopes := path.Child("scopes")
+	for _, s := range q.Spec.Scopes {
 		if !slices.Contains(quotaScopes, s) {
-			errs = append(errs, field.Invalid(path.Child("scopes").Index(i), s, "unsupported scope"))
+			errs = append(errs, field.Invalid(scopes, q.Spec.Scopes, "unsupported scope"))
+		}
+		if !scopeFits(s, q.Spec.Hard) {
+			errs = append(errs, field.Invalid(scopes, q.Spec.Scopes, "unsupported scope applied to resource"))
 		}
 	}
-	conflict := func(a, b corev1.ResourceQuotaScope) {
-		if slices.Contains(q.Spec.Scopes, a) && slices.Contains(q.Spec.Scopes, b) {
-			errs = append(errs, field.Invalid(path.Child("scopes"), q.Spec.Scopes, "conflicting scopes"))
+	if conflictingScopes(q.Spec.Scopes) {
+		errs = append(errs, field.Invalid(scopes, q.Spec.Scopes, "conflicting scopes"))
+	}
+	if q.Spec.ScopeSelector != nil {
+		errs = append(errs, validateScopeSelector(q, path.Child("scopeSelector", "matchExpressions"))...)
+	}
+	return errs
+}
+
+func conflictingScopes(scopes []corev1.ResourceQuotaScope) bool {
+	both := func(a, b corev1.ResourceQuotaScope) bool {
+		return slices.Contains(scopes, a) && slices.Contains(scopes, b)
+	}
+	return both(corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort) ||
+		both(corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating)
+}
+
+func validateScopeSelector(q *corev1.ResourceQuota, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	var named []corev1.ResourceQuotaScope
+	for _, req := range q.Spec.ScopeSelector.MatchExpressions {
+		named = append(named, req.ScopeName)
+		if !slices.Contains(quotaScopes, req.ScopeName) {
+			errs = append(errs, field.Invalid(path.Child("scopeName"), req.ScopeName, "unsupported scope"))
+		}
+		if !scopeFits(req.ScopeName, q.Spec.Hard) {
+			errs = append(errs, field.Invalid(path, q.Spec.ScopeSelector, "unsupported scope applied to resource"))
+		}
+		switch req.ScopeName {
+		case corev1.ResourceQuotaScopePriorityClass, corev1.ResourceQuotaScopeVolumeAttributesClass:
+		default:
+			if req.Operator != corev1.ScopeSelectorOpExists {
+				errs = append(errs, field.Invalid(path.Child("operator"), req.Operator,
+					"must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
+			}
+		}
+		switch req.Operator {
+		case corev1.ScopeSelectorOpIn, corev1.ScopeSelectorOpNotIn:
+			if len(req.Values) == 0 {
+				errs = append(errs, field.Required(path.Child("values"), "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"))
+			}
+		case corev1.ScopeSelectorOpExists, corev1.ScopeSelectorOpDoesNotExist:
+			if len(req.Values) != 0 {
+				errs = append(errs, field.Invalid(path.Child("values"), req.Values, "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"))
+			}
+		default:
+			errs = append(errs, field.Invalid(path.Child("operator"), req.Operator, "not a valid selector operator"))
 		}
 	}
-	conflict(corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort)
-	conflict(corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating)
+	if conflictingScopes(named) {
+		errs = append(errs, field.Invalid(path, q.Spec.ScopeSelector, "conflicting scopes"))
+	}
+	return errs
+}
+
+// The resources without a domain that a quota can limit.
+var (
+	quotaCompute = []corev1.ResourceName{
+		corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
+		corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
+	}
+	quotaStorage = []corev1.ResourceName{
+		corev1.ResourceEphemeralStorage, corev1.ResourceRequestsEphemeralStorage, corev1.ResourceLimitsEphemeralStorage, corev1.ResourceRequestsStorage,
+	}
+	quotaObjects = []corev1.ResourceName{
+		corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
+		corev1.ResourcePersistentVolumeClaims, corev1.ResourceConfigMaps, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers,
+	}
+)
+
+func isQuotaResource(name corev1.ResourceName) bool {
+	return slices.Contains(quotaCompute, name) || slices.Contains(quotaStorage, name) || slices.Contains(quotaObjects, name) ||
+		isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+}
+
+// scopeFits says whether a scope means something for all of the limited resources.
+func scopeFits(scope corev1.ResourceQuotaScope, hard corev1.ResourceList) bool {
+	for name := range hard {
+		if !isQuotaResource(name) {
+			continue
+		}
+		fits := true
+		switch scope {
+		case corev1.ResourceQuotaScopeBestEffort:
+			fits = name == corev1.ResourcePods
+		case corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating, corev1.ResourceQuotaScopeNotBestEffort,
+			corev1.ResourceQuotaScopePriorityClass, corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
+			fits = name == corev1.ResourcePods || slices.Contains(quotaCompute, name)
+		case corev1.ResourceQuotaScopeVolumeAttributesClass:
+			fits = name == corev1.ResourcePersistentVolumeClaims || name == corev1.ResourceRequestsStorage
+		}
+		if !fits {
+			return false
+		}
+	}
+	return true
+}
+
+// validateQuotaList checks the names and amounts of what is limited or used.
+func validateQuotaList(list corev1.ResourceList, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(list)) {
+		at, q := path.Key(string(name)), list[name]
+		bad := invalidEach(at, name, validation.IsQualifiedName(string(name)))
+		if len(bad) == 0 && !strings.Contains(string(name), "/") && !isQuotaResource(name) {
+			bad = append(bad, field.Invalid(at, name, "must be a standard resource for quotas"))
+		}
+		errs = append(errs, bad...)
+		if q.Sign() < 0 {
+			errs = append(errs, field.Invalid(at, q.String(), "must be greater than or equal to 0").WithOrigin("minimum"))
+		}
+		if (slices.Contains(quotaObjects, name) || isExtended(name)) && q.MilliValue()%1000 != 0 {
+			errs = append(errs, field.Invalid(at, q, "must be an integer"))
+		}
+	}
 	return errs
 }

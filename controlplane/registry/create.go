@@ -36,10 +36,12 @@ func (r *Registry) Create(ctx context.Context, k *kind.Kind, obj kind.Object, w 
 		pristine = obj.DeepCopyObject().(kind.Object)
 	}
 	for names, claims := 0, 0; ; {
-		if err := r.prepareCreate(ctx, k, obj, w); err != nil {
+		req, err := r.prepareCreate(ctx, k, obj, w)
+		if err != nil {
 			return nil, err
 		}
 		item, err := r.storeNew(ctx, k, obj, w)
+		req.Settle(outcomeOf(err))
 		var claim *store.ClaimError
 		switch {
 		case err == nil:
@@ -87,8 +89,8 @@ func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, 
 	return item, nil
 }
 
-// prepareCreate takes obj through every step before the store.
-func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) error {
+// prepareCreate takes obj through every step before the store. The caller settles the request that it returns.
+func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*admission.Request, error) {
 	r.ownMeta(k, obj)
 	if k.Default != nil {
 		k.Default(obj)
@@ -98,18 +100,18 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 	}
 	if !w.applied {
 		if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := w.check(obj, nil); err != nil {
-		return err
+		return nil, err
 	}
 	req := &admission.Request{
 		Verb: kind.Create, Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), Object: obj,
-		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn,
+		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Annotate: w.Annotate,
 	}
 	if err := r.admit(ctx, req); err != nil {
-		return err
+		return nil, err
 	}
 	// what admission added takes defaults too, and may not bring back what the server owns
 	if len(r.admission) > 0 {
@@ -121,14 +123,14 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 		}
 	}
 	if errs := validateNew(k, obj); len(errs) > 0 {
-		return apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
 	}
 	if k.Warnings != nil {
 		for _, text := range k.Warnings(obj, nil) {
 			w.warn(text)
 		}
 	}
-	return r.admitLast(ctx, req)
+	return req, r.admitLast(ctx, req)
 }
 
 // ownMeta sets the metadata that only the server may set on a new object.
@@ -170,8 +172,21 @@ func (r *Registry) admit(ctx context.Context, req *admission.Request) error {
 func (r *Registry) admitLast(ctx context.Context, req *admission.Request) error {
 	for _, p := range r.admission {
 		if err := p.Validate(ctx, req); err != nil {
+			req.Settle(admission.Refused)
 			return asStatus(err)
 		}
 	}
 	return nil
+}
+
+// outcomeOf says what an error of the store means for the write.
+func outcomeOf(err error) admission.Outcome {
+	switch {
+	case err == nil:
+		return admission.Stored
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		apierrors.IsTimeout(err), apierrors.IsServerTimeout(err), apierrors.IsServiceUnavailable(err):
+		return admission.Unknown
+	}
+	return admission.Refused
 }

@@ -65,9 +65,14 @@ func uidConflict(k *kind.Kind, cur kind.Object, want string) error {
 func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, subresource string, w Write, f change) (result, error) {
 	for claims := 0; ; {
 		var last *store.Item
-		step := func(cur *store.Item) (kind.Object, error) {
+		var req *admission.Request // of the latest try
+		step := func(cur *store.Item) (obj kind.Object, err error) {
+			if req != nil {
+				req.Settle(admission.Refused)
+			}
 			last = cur
-			return r.prepareChange(ctx, k, cur.Object, subresource, w, f)
+			obj, req, err = r.prepareChange(ctx, k, cur.Object, subresource, w, f)
+			return obj, err
 		}
 		var item *store.Item
 		var err error
@@ -76,10 +81,15 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 		} else {
 			item, err = r.store.Update(ctx, k, namespace, name, step)
 		}
+		if err == nil {
+			r.wrote(k, item.Revision)
+		}
+		if req != nil {
+			req.Settle(outcomeOf(err))
+		}
 		var claim *store.ClaimError
 		switch {
 		case err == nil:
-			r.wrote(k, item.Revision)
 			return result{item: item}, nil
 		case errors.Is(err, errLastFinalizer):
 			gone, err := r.removeUnchanged(ctx, k, last, w)
@@ -112,14 +122,15 @@ func (r *Registry) dryChange(ctx context.Context, k *kind.Kind, namespace, name 
 	return &store.Item{Object: obj, Revision: cur.Revision}, nil
 }
 
-// prepareChange takes an update through every step before the store.
-func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Object, subresource string, w Write, f change) (kind.Object, error) {
+// prepareChange takes an update through every step before the store. The caller settles the request that it returns
+// unless that is nil.
+func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Object, subresource string, w Write, f change) (kind.Object, *admission.Request, error) {
 	if err := checkPreconditions(k, old, w.Preconditions); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	obj, err := f(old)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	rules := rulesOf(k, subresource)
 	obj.SetResourceVersion(old.GetResourceVersion())
@@ -132,18 +143,18 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 	// A binding is the scheduler's word to the server, not a field that anybody manages.
 	if !w.applied && subresource != "binding" {
 		if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if err := w.check(obj, old); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	req := &admission.Request{
 		Verb: kind.Update, Kind: k, Subresource: subresource, Namespace: old.GetNamespace(), Name: old.GetName(),
-		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn,
+		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Annotate: w.Annotate,
 	}
 	if err := r.admit(ctx, req); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(r.admission) > 0 {
 		if k.Default != nil {
@@ -155,7 +166,7 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 	if errs := rules.validate(obj, old); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+		return nil, nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
 	}
 	if k.Warnings != nil && subresource == "" {
 		for _, text := range k.Warnings(obj, old) {
@@ -163,12 +174,12 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		}
 	}
 	if err := r.admitLast(ctx, req); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if goesNow(obj) && !w.DryRun {
-		return nil, errLastFinalizer
+		return nil, req, errLastFinalizer
 	}
-	return obj, nil
+	return obj, req, nil
 }
 
 func checkPreconditions(k *kind.Kind, cur kind.Object, p *metav1.Preconditions) error {

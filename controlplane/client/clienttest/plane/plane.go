@@ -36,8 +36,9 @@ const (
 	pollEvery    = 5 * time.Millisecond
 )
 
-// Start returns a client of a fresh control plane that ends with the test.
-func Start(t testing.TB) client.Client {
+// Start returns a client of a fresh control plane that ends with the test. The options of its admission may be
+// changed.
+func Start(t testing.TB, change ...func(*admission.Options)) client.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
@@ -58,7 +59,11 @@ func Start(t testing.TB) client.Client {
 		t.Fatal("the store did not become ready")
 	}
 	var c client.Client
-	plugins, err := admission.Default(func() client.Client { return c }, admission.Options{ServiceCIDR: Services})
+	options := admission.Options{ServiceCIDR: Services}
+	for _, f := range change {
+		f(&options)
+	}
+	plugins, err := admission.Default(func() client.Client { return c }, options)
 	if err != nil {
 		t.Fatal(err)
 	}
