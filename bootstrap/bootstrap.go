@@ -79,6 +79,14 @@ type Credential struct {
 	Expires              time.Time
 }
 
+// Token is a bearer token that a control-plane host made. It expires unless it is renewed.
+type Token struct {
+	ID, Token string
+	CA        []byte // PEM
+	Server    string // https://ADDRESS:PORT as nodes reach it
+	Expires   time.Time
+}
+
 // Target is a host in a preflight of several.
 type Target struct {
 	Conn ssh.Conn

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -19,21 +18,26 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/encryption"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/join"
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/supervise"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent"
 )
 
-// maxRequest bounds a certificate request on standard input.
-const maxRequest = 64 << 10
-
 func noArgs(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return &usageError{fmt.Errorf("%s takes no argument, and got %q", c.CommandPath(), args[0])}
 	}
 	return nil
+}
+
+func oneArg(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return &usageError{fmt.Errorf("%s takes one argument, %s, and got %d", c.CommandPath(), name, len(args))}
+		}
+		return nil
+	}
 }
 
 // serverConfig reads this host's server configuration; without a file the defaults hold.
@@ -76,6 +80,16 @@ func localAgentConfig(file string) (*config.Agent, error) {
 	return agent, nodeagent.Complete(agent)
 }
 
+// adminClient is an administrator's client of the server on this host, and the server's URL.
+func adminClient(cfg config.Server) (kubernetes.Interface, string, error) {
+	rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(cfg.DataDir, controlplane.AdminKubeconfig))
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read the administrator's kubeconfig: %w", err)
+	}
+	client, err := kubernetes.NewForConfig(rest)
+	return client, rest.Host, err
+}
+
 func tokenCommand() *cobra.Command {
 	c := &cobra.Command{Use: "token", Short: "Make join tokens"}
 	var file, node string
@@ -94,11 +108,7 @@ func tokenCommand() *cobra.Command {
 			if err != nil {
 				return &usageError{err}
 			}
-			rest, err := clientcmd.BuildConfigFromFlags("", filepath.Join(cfg.DataDir, controlplane.AdminKubeconfig))
-			if err != nil {
-				return fmt.Errorf("cannot read the administrator's kubeconfig: %w", err)
-			}
-			client, err := kubernetes.NewForConfig(rest)
+			client, _, err := adminClient(cfg)
 			if err != nil {
 				return err
 			}
@@ -115,67 +125,6 @@ func tokenCommand() *cobra.Command {
 	_ = create.MarkFlagRequired("node")
 	c.AddCommand(create)
 	return c
-}
-
-// credential is what `fairlead credential sign` prints.
-type credential struct {
-	CA          string    `json:"ca"`
-	Certificate string    `json:"certificate"`
-	Server      string    `json:"server"`
-	Expires     time.Time `json:"expires"`
-}
-
-func credentialCommand() *cobra.Command {
-	c := &cobra.Command{Use: "credential", Short: "Sign client certificates"}
-	var file, user string
-	var groups []string
-	var ttl time.Duration
-	sign := &cobra.Command{
-		Use:   "sign",
-		Short: "Sign the certificate request on standard input and print the certificate as JSON",
-		Long: "Sign the PEM certificate request on standard input for a user and print, as JSON, the certificate, the cluster's CA and\n" +
-			"the server's URL. Run it on a control-plane host, as root. The key stays where the request was made.",
-		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if ttl <= 0 || ttl > pki.MaxCredentialLife {
-				return &usageError{fmt.Errorf("--ttl: %s is not between 0 and %s", ttl, pki.MaxCredentialLife)}
-			}
-			cfg, err := serverConfig(file)
-			if err != nil {
-				return err
-			}
-			request, err := io.ReadAll(io.LimitReader(c.InOrStdin(), maxRequest))
-			if err != nil {
-				return fmt.Errorf("cannot read certificate request: %w", err)
-			}
-			return signCredential(c.OutOrStdout(), cfg, request, pki.Subject{CommonName: user, Organizations: groups, Client: true, Life: ttl})
-		},
-	}
-	sign.Flags().StringVar(&file, "config", config.ServerFile, "the server's configuration `FILE`")
-	sign.Flags().StringVar(&user, "user", "", "the `NAME` of the user")
-	sign.Flags().StringSliceVar(&groups, "group", nil, "a `GROUP` of the user; may be repeated")
-	sign.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the certificate is good, at most 24h")
-	_ = sign.MarkFlagRequired("user")
-	c.AddCommand(sign)
-	return c
-}
-
-func signCredential(w io.Writer, cfg config.Server, request []byte, subject pki.Subject) error {
-	keys, err := pki.ReadCluster(filepath.Join(cfg.DataDir, "pki"))
-	if err != nil {
-		return err
-	}
-	cert, err := keys.SignRequest(request, subject)
-	if err != nil {
-		return err
-	}
-	kubeconfig, err := clientcmd.BuildConfigFromFlags("", filepath.Join(cfg.DataDir, controlplane.AdminKubeconfig))
-	if err != nil {
-		return fmt.Errorf("cannot read the administrator's kubeconfig: %w", err)
-	}
-	return json.NewEncoder(w).Encode(credential{
-		CA: string(keys.PEM()), Certificate: string(cert), Server: kubeconfig.Host, Expires: time.Now().Add(subject.Life).UTC(),
-	})
 }
 
 func encryptionCommand() *cobra.Command {

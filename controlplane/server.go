@@ -230,7 +230,8 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 			RootCAs:              s.keys.Authority.Pool(),
 			GetClientCertificate: agents.GetClientCertificate,
 		},
-		Extra: joins.Routes(),
+		Credentials: s.keys.Authority,
+		Extra:       joins.Routes(),
 		Audit: api.Audit{
 			Path: s.cfg.Audit.Path, Level: api.AuditLevel(s.cfg.Audit.Level), MaxMiB: s.cfg.Audit.MaxMiB, MaxKeep: s.cfg.Audit.MaxKeep,
 		},

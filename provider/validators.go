@@ -70,12 +70,22 @@ func (ipv4Range) ValidateString(_ context.Context, req validator.StringRequest, 
 	})
 }
 
-type duration struct{ described }
+// duration is bounded by least and most, where they are not 0.
+type duration struct {
+	described
+	least, most time.Duration
+}
 
-func (duration) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+func (v duration) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, func(s string) string {
-		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+		d, err := time.ParseDuration(s)
+		switch {
+		case err != nil || d <= 0:
 			return "is not a duration such as 90s or 10m"
+		case d < v.least:
+			return fmt.Sprintf("is shorter than %v", v.least)
+		case v.most > 0 && d > v.most:
+			return fmt.Sprintf("is longer than %v", v.most)
 		}
 		return ""
 	})

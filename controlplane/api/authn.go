@@ -27,7 +27,7 @@ func isAdmin(u *kind.User) bool { return u != nil && slices.Contains(u.Groups, g
 // anonymous user beyond the public paths.
 func (s *Server) authenticate(r *request) error {
 	if token, ok := bearer(r.Request); ok {
-		user, err := s.tokens.authenticate(r.Context(), token, nil)
+		user, err := s.bearerIdentity(r.Context(), token, nil)
 		if err != nil {
 			s.log.Debug("token refused", "remote", r.RemoteAddr, "cause", err)
 			return apierrors.NewUnauthorized("Unauthorized")

@@ -57,7 +57,7 @@ func (s *Server) tokenReview(w http.ResponseWriter, r *request) error {
 		return apierrors.NewBadRequest("token is required for TokenReview in authentication")
 	}
 	review.TypeMeta = typeMetaOf(gvk)
-	id, err := s.tokens.authenticate(r.Context(), review.Spec.Token, review.Spec.Audiences)
+	id, err := s.bearerIdentity(r.Context(), review.Spec.Token, review.Spec.Audiences)
 	review.Status = authenticationv1.TokenReviewStatus{}
 	if err != nil {
 		review.Status.Error = err.Error()

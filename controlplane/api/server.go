@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/credential"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
@@ -51,6 +52,8 @@ type Config struct {
 	ServiceAccountKey        crypto.Signer
 	ServiceAccountPublicKeys []crypto.PublicKey
 	Issuer                   string
+	// Credentials verifies the records of credentials; nil means that none are accepted.
+	Credentials credential.Verifier
 	// AgentTLS is how nodes' agents are dialled: client certificate and the CA that signs theirs. ServerName is
 	// set to the node's name for each connection.
 	AgentTLS *tls.Config

@@ -105,7 +105,7 @@ func (e *Env) serve(o Options) {
 	e.TB.Helper()
 	serving := e.Keys.ServingKeyPair("cluster.local", nil)
 	c := api.Config{
-		Registry: e.Registry, Logger: o.Logger, ServiceAccountKey: e.Keys.ServiceAccountKey,
+		Registry: e.Registry, Logger: o.Logger, ServiceAccountKey: e.Keys.ServiceAccountKey, Credentials: e.Keys.Authority,
 		TLS:   &tls.Config{GetCertificate: serving.GetCertificate, ClientCAs: e.Keys.Authority.Pool(), ClientAuth: tls.VerifyClientCertIfGiven, MinVersion: tls.VersionTLS13},
 		Audit: api.Audit{Writer: o.Audit, Level: o.AuditLevel},
 	}

@@ -1,4 +1,4 @@
-// Package cleaner removes what has outlived its use: join tokens that have expired, and leases of nodes that
+// Package cleaner removes what has outlived its use: join tokens and credentials that have expired, and leases of nodes that
 // are gone.
 package cleaner
 
@@ -19,9 +19,11 @@ import (
 )
 
 const (
-	// tokenType and tokenExpires are how package join stores a token.
-	tokenType    corev1.SecretType = "fairlead.io/join-token"
-	tokenExpires                   = "expires"
+	// tokenType and credentialType are how packages join and credential store what expires, and tokenExpires is
+	// where they say when.
+	tokenType      corev1.SecretType = "fairlead.io/join-token"
+	credentialType corev1.SecretType = "fairlead.io/credential"
+	tokenExpires                     = "expires"
 
 	leasesEvery = 10 * time.Minute
 	// leaseIdle is how long a lease without a node must not have been renewed: a node takes its lease before or
@@ -29,13 +31,13 @@ const (
 	leaseIdle = time.Hour
 )
 
-// Tokens returns the controller that removes expired join tokens.
+// Tokens returns the controller that removes expired join tokens and credentials.
 func Tokens(c client.Client) loop.Controller {
 	r := &tokens{client: c, now: time.Now}
 	return loop.Controller{
 		Name: "token-cleaner", Reconcile: r.reconcile,
 		Also: []loop.Source{{Kind: kind.Of[*corev1.Secret](), Keys: func(e client.Event) []loop.Key {
-			if e.Type == watch.Deleted || e.Object.(*corev1.Secret).Type != tokenType {
+			if e.Type == watch.Deleted || !expiring(e.Object.(*corev1.Secret)) {
 				return nil
 			}
 			return []loop.Key{loop.KeyOf(e.Object)}
@@ -56,7 +58,7 @@ func (r *tokens) reconcile(ctx context.Context, key loop.Key) (loop.Result, erro
 	if apierrors.IsNotFound(err) {
 		return loop.Result{}, nil
 	}
-	if err != nil || s.Type != tokenType {
+	if err != nil || !expiring(s) {
 		return loop.Result{}, err
 	}
 	if left := expiresIn(s, r.now()); left > 0 {
@@ -64,10 +66,12 @@ func (r *tokens) reconcile(ctx context.Context, key loop.Key) (loop.Result, erro
 	}
 	err = client.Delete[*corev1.Secret](ctx, r.client, s.Namespace, s.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &s.UID}})
 	if err != nil && !apierrors.IsNotFound(err) {
-		return loop.Result{}, fmt.Errorf("cannot delete expired join token %s: %w", s.Name, err)
+		return loop.Result{}, fmt.Errorf("cannot delete expired %s: %w", s.Name, err)
 	}
 	return loop.Result{}, nil
 }
+
+func expiring(s *corev1.Secret) bool { return s.Type == tokenType || s.Type == credentialType }
 
 // expiresIn returns how long a token is still good; one whose end can not be read is good no more.
 func expiresIn(s *corev1.Secret, now time.Time) time.Duration {

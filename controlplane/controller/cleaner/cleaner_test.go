@@ -25,6 +25,8 @@ func TestTokens(t *testing.T) {
 	}{
 		{token("good", tokenType, now.Add(time.Minute).UTC().Format(time.RFC3339)), true, time.Minute},
 		{token("expired", tokenType, now.UTC().Format(time.RFC3339)), false, 0},
+		{token("credential", credentialType, now.Add(time.Second).UTC().Format(time.RFC3339)), true, time.Second},
+		{token("old-credential", credentialType, now.Add(-time.Second).UTC().Format(time.RFC3339)), false, 0},
 		{token("unreadable", tokenType, "soon"), false, 0},
 		{token("something-else", corev1.SecretTypeOpaque, ""), true, 0},
 	} {

@@ -4,18 +4,17 @@ resource "fairlead_cluster" "main" {
 }
 
 ephemeral "fairlead_kubeconfig" "main" {
-  cluster  = fairlead_cluster.main.id
-  groups   = ["system:masters"]
-  lifetime = "30m"
+  cluster = fairlead_cluster.main.id
+  user    = "ci"
+  groups  = ["system:masters"]
 }
 
-# Its host, ca_certificate, client_certificate and client_key configure another provider for this run, such as
+# Its host, ca_certificate and token configure another provider for this run, such as
 #
 #   provider "helm" {
 #     kubernetes = {
 #       host                   = ephemeral.fairlead_kubeconfig.main.host
 #       cluster_ca_certificate = ephemeral.fairlead_kubeconfig.main.ca_certificate
-#       client_certificate     = ephemeral.fairlead_kubeconfig.main.client_certificate
-#       client_key             = ephemeral.fairlead_kubeconfig.main.client_key
+#       token                  = ephemeral.fairlead_kubeconfig.main.token
 #     }
 #   }
