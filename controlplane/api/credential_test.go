@@ -45,7 +45,9 @@ func TestCredentials(t *testing.T) {
 	_, expired := open(now.Add(-time.Minute), nil)
 	late, renewed := open(now.Add(-59*time.Minute), func(s *corev1.Secret) { s.Data["expires"] = []byte(now.Add(time.Second).UTC().Format(time.RFC3339)) })
 	_, ended := open(now.Add(-time.Hour), func(s *corev1.Secret) { s.Data["expires"] = []byte(now.Add(time.Hour).UTC().Format(time.RFC3339)) })
-	_, forged := open(now, func(s *corev1.Secret) { s.Data["claims"] = bytes.Replace(s.Data["claims"], []byte("team"), []byte("root"), 1) })
+	_, forged := open(now, func(s *corev1.Secret) {
+		s.Data["claims"] = bytes.Replace(s.Data["claims"], []byte("team"), []byte("root"), 1)
+	})
 	_, typed := open(now, func(s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque })
 	_, other := open(now, nil)
 	for name, token := range map[string]string{
