@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -25,7 +26,7 @@ var gzipWriters = sync.Pool{New: func() any {
 // gzip says whether the answer should be compressed: the client takes it, and it is on another host. On the
 // same host the bytes cost less than the work.
 func (r *request) gzip() bool {
-	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") || r.Header.Get("Range") != "" {
+	if !takesGzip(r.Header.Get("Accept-Encoding")) || r.Header.Get("Range") != "" {
 		return false
 	}
 	remote, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -41,6 +42,19 @@ func (r *request) gzip() bool {
 	}
 	host, _, err := net.SplitHostPort(local.String())
 	return err != nil || host != remote
+}
+
+// takesGzip reads an Accept-Encoding header: a weight of zero means no.
+func takesGzip(header string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		name, weight, _ := strings.Cut(part, ";")
+		if strings.TrimSpace(name) != "gzip" {
+			continue
+		}
+		q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+		return err != nil || q > 0
+	}
+	return false
 }
 
 func writeGzip(w http.ResponseWriter, code int, parts [][]byte) {

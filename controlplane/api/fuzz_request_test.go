@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -32,21 +33,11 @@ const fuzzPatience = 30 * time.Millisecond
 func FuzzRequest(f *testing.F) {
 	requestSeeds(f)
 	log := &lines{}
-	var handler http.Handler
-	apitest.Start(f, apitest.Options{Change: func(c *api.Config) {
-		c.Logger = slog.New(slog.NewTextHandler(log, nil))
-		s, err := api.New(*c)
-		if err != nil {
-			f.Fatal(err)
-		}
-		handler = s.Handler()
-	}})
-	admin := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: "fuzz", Organization: []string{"system:masters"}}}}}}
+	_, handler := startHandler(f, slog.New(slog.NewTextHandler(log, nil)))
 	f.Fuzz(func(t *testing.T, method, path, query, contentType, accept string, body []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), fuzzPatience)
 		defer cancel()
-		hr := httptest.NewRequestWithContext(ctx, "GET", "/", strings.NewReader(string(body)))
-		hr.Method, hr.URL, hr.TLS = method, &url.URL{Path: path, RawQuery: query}, admin
+		hr := directRequest(ctx, method, path, query, body)
 		hr.Header = http.Header{"Content-Type": {contentType}, "Accept": {accept}, "User-Agent": {"fuzz"}}
 		before := len(log.all())
 		w := httptest.NewRecorder()
@@ -58,6 +49,31 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%s %s?%s (%s): %s", method, path, query, contentType, w.Body)
 		}
 	})
+}
+
+// startHandler runs a server and returns a handler on its store that takes requests without a network.
+func startHandler(tb testing.TB, log *slog.Logger) (*apitest.Env, http.Handler) {
+	tb.Helper()
+	var handler http.Handler
+	e := apitest.Start(tb, apitest.Options{Change: func(c *api.Config) {
+		if log != nil {
+			c.Logger = log
+		}
+		s, err := api.New(*c)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		handler = s.Handler()
+	}})
+	return e, handler
+}
+
+// directRequest is an administrator's from another host.
+func directRequest(ctx context.Context, method, path, query string, body []byte) *http.Request {
+	hr := httptest.NewRequestWithContext(ctx, "GET", "/", bytes.NewReader(body))
+	hr.Method, hr.URL = method, &url.URL{Path: path, RawQuery: query}
+	hr.TLS = &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{{Subject: pkix.Name{CommonName: "direct", Organization: []string{"system:masters"}}}}}}
+	return hr
 }
 
 // requestSeeds are requests of every sort, for the fuzzer to change.

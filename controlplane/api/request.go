@@ -26,6 +26,7 @@ type request struct {
 	subresource string
 	namespace   string
 	name        string
+	watching    bool       // the path says so, in the old form
 	rest        string     // what follows the subresource, for proxies; begins with "/" or is empty
 	kind        *kind.Kind // nil when the table has none of that name
 
@@ -71,6 +72,7 @@ func parseRequest(hr *http.Request, kinds *kind.Table) *request {
 			r.query = url.Values{}
 		}
 		r.query.Set("watch", "1")
+		r.watching = true
 	}
 	r.resource = true
 	r.place(parts)
@@ -148,9 +150,10 @@ func (r *request) setVerb() {
 		}
 	case http.MethodGet, http.MethodHead:
 		r.verb = "get"
-		if r.subresource == "" && truth(r.query, "watch") {
+		switch {
+		case r.subresource == "" && (r.watching || r.name == "" && truth(r.query, "watch")):
 			r.verb = "watch"
-		} else if r.name == "" {
+		case r.name == "":
 			r.verb = "list"
 		}
 	}

@@ -108,7 +108,7 @@ func (s *Server) delete(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if !gone || returnsDeleted[r.groupResource()] {
-		s.writeItem(w, r, http.StatusOK, r.kind, item)
+		s.writeItem(w, r, deletedCode(gone, opts), r.kind, item)
 		return nil
 	}
 	s.answer(w, r, http.StatusOK, &metav1.Status{
@@ -116,6 +116,14 @@ func (s *Server) delete(w http.ResponseWriter, r *request) error {
 		Details: &metav1.StatusDetails{Name: item.Object.GetName(), Group: r.group, Kind: r.plural, UID: item.Object.GetUID()},
 	})
 	return nil
+}
+
+// deletedCode is 202 for a deletion that waits for dependents when the old form of the option asked for that.
+func deletedCode(gone bool, opts *metav1.DeleteOptions) int {
+	if !gone && opts.OrphanDependents != nil && !*opts.OrphanDependents {
+		return http.StatusAccepted
+	}
+	return http.StatusOK
 }
 
 // returnsDeleted are the resources whose delete answers with the object that went, as kube-apiserver has it.

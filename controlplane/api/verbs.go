@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,6 +20,10 @@ import (
 // object serves the verbs of a kind itself and of its status.
 func (s *Server) object(w http.ResponseWriter, r *request) error {
 	if err := r.checkScope(); err != nil {
+		return err
+	}
+	// what can not be answered must not be done first
+	if _, err := negotiate(r, r.objectOffers()); err != nil {
 		return err
 	}
 	switch r.verb {
@@ -37,6 +42,9 @@ func (s *Server) object(w http.ResponseWriter, r *request) error {
 	case "delete":
 		return s.delete(w, r)
 	case "deletecollection":
+		if r.plural == "namespaces" && r.group == "" { // Kubernetes deletes them one by one only
+			return errMethod(r)
+		}
 		return s.deleteCollection(w, r)
 	}
 	return errMethod(r)
@@ -57,6 +65,17 @@ func (r *request) checkScope() error {
 		return errMethod(r)
 	}
 	return nil
+}
+
+// objectOffers says which alternatives the verb can answer with.
+func (r *request) objectOffers() offers {
+	switch r.verb {
+	case "list", "deletecollection":
+		return offers{tables: true, partialList: true}
+	case "watch":
+		return offers{tables: true, partial: true, stream: true}
+	}
+	return offers{tables: true, partial: true}
 }
 
 // objectNamespace is the namespace of the object itself: namespaces are named in their path twice.
@@ -94,6 +113,9 @@ func (r *request) write() (registry.Write, error) {
 	o := registry.Write{FieldManager: managerOf(r), Strict: strictnessOf(r), Warn: r.warn}
 	if len(r.query) == 0 {
 		return o, nil
+	}
+	if err := checkManager(r.query.Get("fieldManager")); err != nil {
+		return o, err
 	}
 	dry, err := dryRun(r.query["dryRun"])
 	if err != nil {
@@ -177,7 +199,19 @@ func (r *request) decodeObject() (kind.Object, error) {
 		}
 	}
 	r.audit.request(obj)
-	return obj, nil
+	return obj, checkRaw(r.kind, obj)
+}
+
+// checkRaw looks early at what protobuf carries as bytes that JSON would have parsed: the steps before validation
+// take it for JSON.
+func checkRaw(k *kind.Kind, obj kind.Object) error {
+	if _, raw := obj.(*appsv1.ControllerRevision); !raw {
+		return nil
+	}
+	if errs := k.Validate(obj); len(errs) > 0 {
+		return apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+	}
+	return nil
 }
 
 func (s *Server) create(w http.ResponseWriter, r *request) error {
@@ -248,9 +282,6 @@ func (r *request) readPatch() (types.PatchType, []byte, registry.Write, error) {
 	} else if o.Force {
 		return "", nil, o, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "",
 			field.ErrorList{field.Forbidden(field.NewPath("force"), "may not be specified for non-apply patch")})
-	}
-	if err := checkManager(o.FieldManager); err != nil {
-		return "", nil, o, err
 	}
 	data, err := readBody(r)
 	if err == nil && tooDeep(data) {

@@ -30,7 +30,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	m, err := negotiate(r, offers{tables: true, partial: true, stream: true})
+	m, err := negotiate(r, r.objectOffers())
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,7 @@ func (r *request) watchQuery() (registry.WatchQuery, time.Duration, error) {
 		return registry.WatchQuery{}, 0, err
 	}
 	q := registry.WatchQuery{ListQuery: list, AllowBookmarks: truth(r.query, "allowWatchBookmarks"), SendInitialEvents: truth(r.query, "sendInitialEvents")}
+	q.NoInitialEvents = r.query.Has("sendInitialEvents") && !q.SendInitialEvents
 	seconds, err := r.number("timeoutSeconds")
 	if err != nil {
 		return q, 0, err

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -282,6 +283,7 @@ func controllerRevisionKind() *Kind {
 			if r.Data.Raw == nil && r.Data.Object == nil {
 				errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
 			}
+			errs = append(errs, jsonObject(r.Data.Raw, field.NewPath("data"))...)
 			return append(errs, nonNegative(r.Revision, field.NewPath("revision"))...)
 		},
 		validateUpdate: func(r, old *appsv1.ControllerRevision) field.ErrorList {
@@ -299,6 +301,21 @@ func controllerRevisionKind() *Kind {
 			return []any{r.Name, controller, r.Revision, age(r, now)}
 		},
 	}.build()
+}
+
+// jsonObject refuses raw bytes, which protobuf carries unread, that could not be sent on as JSON.
+func jsonObject(raw []byte, path *field.Path) field.ErrorList {
+	if raw == nil {
+		return nil
+	}
+	var obj map[string]any
+	if err := json.Unmarshal(raw, &obj); err != nil {
+		return field.ErrorList{field.Invalid(path, "<value omitted>", fmt.Sprintf("error decoding data as JSON: %v", err))}
+	}
+	if obj == nil {
+		return field.ErrorList{field.Required(path, "data is mandatory")}
+	}
+	return nil
 }
 
 // controllerText names an owner as kubectl does: kind.group/name.

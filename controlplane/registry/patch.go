@@ -87,7 +87,7 @@ func patchObject(t types.PatchType, data []byte, cur runtime.Object, empty func(
 	var patched []byte
 	switch t {
 	case types.JSONPatchType:
-		patched, err = jsonPatch(original, data)
+		patched, err = jsonPatch(original, data, w)
 	case types.MergePatchType:
 		patched, err = mergePatch(original, data, w)
 	default:
@@ -99,7 +99,28 @@ func patchObject(t types.PatchType, data []byte, cur runtime.Object, empty func(
 	return decodePatched(patched, empty(), w)
 }
 
-func jsonPatch(original, data []byte) ([]byte, error) {
+// jsonPatchOp has the fields that an operation of a JSON patch may have.
+type jsonPatchOp struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+func jsonPatch(original, data []byte, w Write) ([]byte, error) {
+	if w.Strict != Ignore {
+		var ops []jsonPatchOp
+		strict, err := kjson.UnmarshalStrict(data, &ops)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		}
+		for i, e := range strict {
+			strict[i] = fmt.Errorf("json patch %w", e)
+		}
+		if err := strictness(strict, w); err != nil {
+			return nil, err
+		}
+	}
 	patch, err := jsonpatch.DecodePatch(data)
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,8 +35,10 @@ type ListQuery struct {
 type WatchQuery struct {
 	ListQuery
 	SendInitialEvents bool
-	AllowBookmarks    bool
-	BookmarkEvery     time.Duration
+	// NoInitialEvents begins a watch without a resourceVersion at what is current, not with the objects.
+	NoInitialEvents bool
+	AllowBookmarks  bool
+	BookmarkEvery   time.Duration
 }
 
 // fieldIndexes name the index that answers an exact field selector without a scan.
@@ -59,6 +62,14 @@ func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*stor
 	sel, err := selection(k, q.ListQuery)
 	if err != nil {
 		return nil, err
+	}
+	if q.NoInitialEvents && (q.ResourceVersion == "" || q.ResourceVersion == "0") {
+		none := func(kind.Object) bool { return false }
+		now, err := r.store.List(ctx, k, store.ListQuery{Namespace: sel.namespace, Match: none, ResourceVersion: q.ResourceVersion})
+		if err != nil {
+			return nil, asStatus(err)
+		}
+		q.ResourceVersion = strconv.FormatInt(now.Revision, 10)
 	}
 	w, err := r.store.Watch(ctx, k, store.WatchQuery{
 		Namespace: sel.namespace, Name: sel.name, Match: sel.match, ResourceVersion: q.ResourceVersion,
