@@ -35,7 +35,7 @@ func agentCommand() *cobra.Command {
 			}
 			g, ctx := errgroup.WithContext(c.Context())
 			g.Go(func() error { return nodeagent.Run(ctx, cfg, log) })
-			g.Go(func() error { tuneMemory(ctx, log); return nil })
+			g.Go(func() error { tuneMemory(ctx, log, 0); return nil })
 			return g.Wait()
 		},
 	}

@@ -68,10 +68,14 @@ const gcPercent = 50
 // settleAfter is when a process has done what it does once: its caches are filled and its connections open.
 const settleAfter = 20 * time.Second
 
+// serverHeadroom is what a server may allocate between two collections however small its heap is: each request
+// leaves garbage, and with a heap of a few megabytes collecting it would be a good part of the work.
+const serverHeadroom = 32 << 20
+
 // tuneMemory is for processes that stay. It returns when ctx ends.
-func tuneMemory(ctx context.Context, log *slog.Logger) {
+func tuneMemory(ctx context.Context, log *slog.Logger, headroom uint64) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		defer residency.Headroom(gcPercent, headroom)()
 	}
 	select {
 	case <-ctx.Done():
@@ -82,6 +86,7 @@ func tuneMemory(ctx context.Context, log *slog.Logger) {
 	if err := residency.Release(); err != nil {
 		log.Warn("cannot release memory of the start", "err", err)
 	}
+	<-ctx.Done()
 }
 
 // newLogger logs to w at a level as configurations name it; libraries that use klog log through it too.

@@ -77,7 +77,7 @@ func runServer(ctx context.Context, cfg config.Server) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
-	g.Go(func() error { tuneMemory(ctx, log); return nil })
+	g.Go(func() error { tuneMemory(ctx, log, serverHeadroom); return nil })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

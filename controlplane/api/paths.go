@@ -62,10 +62,8 @@ func (s *Server) readyz(w http.ResponseWriter) {
 }
 
 func (s *Server) notReady() string {
-	select {
-	case <-s.stopping:
+	if s.stopping.Err() != nil {
 		return "the server is shutting down"
-	default:
 	}
 	select {
 	case <-s.registry.Store().Ready():
@@ -97,6 +95,8 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 		return s.tokens.discovery(w, path)
 	case path == "/openapi/v2" || path == "/openapi/v3" || strings.HasPrefix(path, "/openapi/v3/"):
 		return s.openapi.serve(s, w, r, path)
+	case path == pprofPrefix || strings.HasPrefix(path, pprofPrefix+"/"):
+		return profile(w, r, path)
 	case path == "" || path == "/index.html":
 		s.json(w, r, map[string][]string{"paths": s.discovery.paths()})
 		return nil

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -86,8 +85,10 @@ type Server struct {
 	discovery *discovery
 	openapi   *openAPI
 	agents    *agents
-	stopping  chan struct{} // closed when Serve begins to stop: watches end
-	stopOnce  sync.Once
+	frames    frameCache
+	// stopping ends when Serve begins to stop: watches end with it.
+	stopping context.Context
+	drain    context.CancelFunc
 }
 
 // New returns a server. It starts nothing; see Run and Serve.
@@ -103,9 +104,10 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		registry: c.Registry, kinds: c.Registry.Kinds(), client: registry.NewClient(c.Registry, "fairlead"),
-		config: c, log: c.Logger, now: time.Now, stopping: make(chan struct{}),
+		config: c, log: c.Logger, now: time.Now,
 		envelopes: map[*kind.Kind]*envelope{},
 	}
+	s.stopping, s.drain = context.WithCancel(context.Background())
 	for _, k := range s.kinds.Kinds() {
 		s.envelopes[k] = newEnvelope(k.GroupVersionKind)
 	}
@@ -185,7 +187,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // stop ends watches, waits for the other requests, and closes what is still open after shutdownTimeout.
 func (s *Server) stop(hs *http.Server) {
-	s.stopOnce.Do(func() { close(s.stopping) })
+	s.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancel()
 	if err := hs.Shutdown(ctx); err != nil {

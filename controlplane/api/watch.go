@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -54,27 +55,19 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	f := &frames{server: s, request: r, kind: r.kind, media: m, envelope: s.envelope(r.kind)}
 	s.metrics.watches.Inc()
 	defer s.metrics.watches.Dec()
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	for {
-		select {
-		case batch, ok := <-events.Events():
-			if !ok {
-				if err := events.Err(); err != nil && r.Context().Err() == nil {
-					writeAll(w, f.fail(err))
-					_ = flush.Flush()
-				}
-				return nil
-			}
-			if f.write(w, batch) != nil || flush.Flush() != nil {
-				return nil
-			}
-		case <-timer.C:
-			return nil
-		case <-s.stopping:
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	defer cancel()
+	defer context.AfterFunc(s.stopping, cancel)()
+	for batch := events.Next(ctx); batch != nil; batch = events.Next(ctx) {
+		if f.write(w, batch) != nil || flush.Flush() != nil {
 			return nil
 		}
 	}
+	if err := events.Err(); err != nil && r.Context().Err() == nil {
+		writeAll(w, f.fail(err))
+		_ = flush.Flush()
+	}
+	return nil
 }
 
 func (r *request) watchQuery() (registry.WatchQuery, time.Duration, error) {
@@ -140,11 +133,13 @@ func (f *frames) parts(e *store.Event) ([][]byte, error) {
 	case asPartial:
 		return f.whole(name, partialOf(e.Item.Object, f.media.version))
 	}
-	parts, err := f.envelope.parts(e.Item, f.media.encoding)
-	if err != nil {
-		return nil, err
-	}
-	return f.frame(name, parts), nil
+	return f.server.frames.frame(frameKey{e.Item, e.Type, f.envelope, f.media.encoding}, func() ([][]byte, error) {
+		parts, err := f.envelope.parts(e.Item, f.media.encoding)
+		if err != nil {
+			return nil, err
+		}
+		return f.frame(name, parts), nil
+	})
 }
 
 // bookmark is an object of the watch's kind that has nothing but its version.

@@ -118,7 +118,7 @@ func (c *Client) Watch(ctx context.Context, k *kind.Kind, synced chan<- struct{}
 			}
 			continue
 		}
-		f.follow(w)
+		f.follow(ctx, w)
 		if err := w.Err(); err != nil && ctx.Err() == nil {
 			c.registry.log.Debug("watch resumes with a comparison", "kind", k.Kind, "cause", err)
 		}
@@ -139,10 +139,10 @@ type follower struct {
 }
 
 // follow hands on one watch until it ends.
-func (f *follower) follow(w *store.Watch) {
+func (f *follower) follow(ctx context.Context, w *store.Watch) {
 	defer w.Stop()
 	f.initial = map[store.Key]bool{}
-	for batch := range w.Events() {
+	for batch := w.Next(ctx); batch != nil; batch = w.Next(ctx) {
 		for _, e := range batch {
 			f.event(e)
 		}

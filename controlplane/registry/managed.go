@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	smdschema "sigs.k8s.io/structured-merge-diff/v6/schema"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -164,10 +165,13 @@ func (m *fieldManagers) added(k *kind.Kind, obj kind.Object) (*fieldpath.Set, er
 	if err != nil {
 		return nil, err
 	}
-	made, err := t.FromStructured(obj, typed.AllowDuplicates)
+	v, err := value.NewValueReflect(obj)
 	if err != nil {
 		return nil, err
 	}
+	// An object of the Go type has no field that the schema made of this type lacks, and what it says twice is the
+	// kind's own validation's to refuse: checking it here would walk every new object once more.
+	made := typed.AsTypedUnvalidated(v, t.Schema, t.TypeRef) //nolint:staticcheck // see above
 	empty, ok := m.empty.Load(k)
 	if !ok {
 		tv, err := t.FromStructured(k.New())

@@ -72,7 +72,7 @@ func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*stor
 		q.ResourceVersion = strconv.FormatInt(now.Revision, 10)
 	}
 	w, err := r.store.Watch(ctx, k, store.WatchQuery{
-		Namespace: sel.namespace, Name: sel.name, Match: sel.match, ResourceVersion: q.ResourceVersion,
+		Namespace: sel.namespace, Name: sel.name, Index: sel.index, Value: sel.value, Match: sel.match, ResourceVersion: q.ResourceVersion,
 		SendInitialEvents: q.SendInitialEvents, AllowBookmarks: q.AllowBookmarks, BookmarkEvery: q.BookmarkEvery,
 	})
 	return w, asStatus(err)

@@ -134,7 +134,7 @@ func BenchmarkWatch100(b *testing.B) {
 		all = append(all, w)
 		ended.Go(func() {
 			round := 0
-			for batch := range w.Events() {
+			for batch := w.Next(b.Context()); batch != nil; batch = w.Next(b.Context()) {
 				for _, ev := range batch {
 					if _, err := ev.Item.Encoded(JSON); err != nil {
 						b.Error(err)
@@ -187,10 +187,6 @@ func BenchmarkIdleWatches(b *testing.B) {
 		b.ReportMetric((used()-before)/watches, "B/watch")
 		for _, w := range open {
 			w.Stop()
-		}
-		for _, w := range open {
-			for range w.Events() {
-			}
 		}
 	}
 }

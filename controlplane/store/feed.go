@@ -35,12 +35,7 @@ func (s *Store) Run(ctx context.Context) error {
 	if !s.running.CompareAndSwap(false, true) {
 		return errors.New("cannot run the store: it runs or has run already")
 	}
-	defer s.watches.Wait()
-	defer func() {
-		s.starting.Lock()
-		defer s.starting.Unlock()
-		close(s.done)
-	}()
+	defer close(s.done)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { s.feed(ctx); return nil })
 	g.Go(func() error { s.keep(ctx); return nil })

@@ -26,7 +26,6 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -89,13 +88,11 @@ type Store struct {
 	progress  progress
 	current   currentRevision
 
-	running  atomic.Bool
-	failed   atomic.Pointer[error] // why the feed does not follow etcd; nil: it does
-	readyAt  int64                 // revision from which on the store is open to readers; the feed's own
-	ready    chan struct{}         // closed by Run after the first fill
-	done     chan struct{}         // closed by Run when it returns
-	starting sync.Mutex            // orders the start of a watch and the end of the store
-	watches  sync.WaitGroup        // goroutines of watches
+	running atomic.Bool
+	failed  atomic.Pointer[error] // why the feed does not follow etcd; nil: it does
+	readyAt int64                 // revision from which on the store is open to readers; the feed's own
+	ready   chan struct{}         // closed by Run after the first fill
+	done    chan struct{}         // closed by Run when it returns
 }
 
 // New returns a store of these kinds on an etcd client, which stays the caller's. Nothing is read before Run.

@@ -54,8 +54,9 @@ type WatchQuery struct {
 	Buffer            int           // events that may wait; a watcher that falls behind is ended with 410
 }
 
-// Watch is one open watch. Events is closed by the store when the watch ends; Err then says why (nil: Stop or
-// context; otherwise an apierror such as ResourceExpired to send to the client).
+// Watch is one open watch. It has no goroutine of its own: its one reader calls Next until that says that the
+// watch is over, and Stop at the end. Err then says why it ended (nil: Stop or context; otherwise an apierror such
+// as ResourceExpired to send to the client).
 type Watch struct {
 	cache  *cache
 	query  WatchQuery
@@ -63,13 +64,17 @@ type Watch struct {
 	values func(kind.Object) []string // of the index, nil without
 	from   int64                      // events up to here are not wanted
 
-	events chan []Event  // unbuffered: a batch grows until the reader comes; closed by run
-	wake   chan struct{} // capacity 1: there is something in queue
-	ended  chan struct{} // closed by end
+	// The reader's own: see watchread.go.
+	start    *tree  // what the watch begins with and is still to be delivered; nil: all is
+	position string // key behind which start goes on
+	sent     int64  // revision up to which everything is delivered
+	bookmark *time.Timer
+
+	wake  chan struct{} // capacity 1: there is something in queue
+	ended chan struct{} // closed by end
 
 	mu    sync.Mutex
 	queue []*change
-	held  int // events that run holds back because the reader has not come
 	over  bool
 	err   error
 }
@@ -110,18 +115,18 @@ func (c *cache) bucketOf(q *WatchQuery) bucket {
 	return bucket{value: c.prefixOf(q.Namespace)}
 }
 
-// Events delivers batches: all that was ready when the reader came. A batch belongs to the reader.
-func (w *Watch) Events() <-chan []Event { return w.events }
-
-// Err returns why Events was closed.
+// Err returns why the watch ended.
 func (w *Watch) Err() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.err
 }
 
-// Stop ends the watch; it may be called several times and at any time.
-func (w *Watch) Stop() { w.end(nil) }
+// Stop ends the watch and lets go of what it holds; it may be called several times and at any time.
+func (w *Watch) Stop() {
+	w.end(nil)
+	w.cache.unregister(w)
+}
 
 // end ends the watch; the first reason counts. It does not wait and takes no lock but the watch's own.
 func (w *Watch) end(err error) {
@@ -141,7 +146,7 @@ func (w *Watch) push(changes []*change) {
 	if w.over {
 		return
 	}
-	if len(w.queue)+w.held+len(changes) > w.query.Buffer {
+	if len(w.queue)+len(changes) > w.query.Buffer {
 		w.over, w.err = true, apierrors.NewResourceExpired("The watch was too slow to read its events and has been ended.")
 		close(w.ended)
 		return
@@ -187,20 +192,14 @@ func (s *Store) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*Watch, 
 	if err != nil {
 		return nil, err
 	}
-	var start *tree
-	var rev int64
 	if initial {
-		start, rev, err = c.register(w)
+		w.start, w.sent, err = c.register(w)
 	} else {
 		err = c.resume(w, from)
-		rev = from
+		w.sent = from
 	}
 	if err != nil {
 		return nil, err
-	}
-	if !s.startWatch(ctx, w, start, rev) {
-		c.unregister(w)
-		return nil, stopped()
 	}
 	return w, nil
 }
@@ -216,7 +215,6 @@ func (c *cache) newWatch(q WatchQuery) (*Watch, error) {
 		cache:  c,
 		bucket: c.bucketOf(&q),
 		query:  q,
-		events: make(chan []Event),
 		wake:   make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
@@ -226,19 +224,6 @@ func (c *cache) newWatch(q WatchQuery) (*Watch, error) {
 		}
 	}
 	return w, nil
-}
-
-// startWatch runs the watch unless the store has stopped.
-func (s *Store) startWatch(ctx context.Context, w *Watch, start *tree, rev int64) bool {
-	s.starting.Lock()
-	defer s.starting.Unlock()
-	select {
-	case <-s.done:
-		return false
-	default:
-	}
-	s.watches.Go(func() { w.run(ctx, start, rev) })
-	return true
 }
 
 // register adds a watch that begins with the current objects, which it returns.

@@ -34,18 +34,17 @@ func watchFrom(t testing.TB, s *Store, k *kind.Kind, q WatchQuery) *watcher {
 	return &watcher{t: t, w: w}
 }
 
+// patience is how long a test waits for an event or for the end of a watch.
+const patience = 10 * time.Second
+
 // next returns the next event; it fails the test when none comes.
 func (r *watcher) next() Event {
 	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
 	for len(r.have) == 0 {
-		select {
-		case batch, ok := <-r.w.Events():
-			if !ok {
-				r.t.Fatalf("the watch has ended: %v", r.w.Err())
-			}
-			r.have = batch
-		case <-time.After(10 * time.Second):
-			r.t.Fatal("no event within 10 s")
+		if r.have = r.w.Next(ctx); r.have == nil {
+			r.t.Fatalf("no event within %s, or the watch has ended: %v", patience, r.w.Err())
 		}
 	}
 	ev := r.have[0]
@@ -66,17 +65,14 @@ func (r *watcher) expect(want ...string) {
 // ended waits for the end of the watch and returns why it ended.
 func (r *watcher) ended() error {
 	r.t.Helper()
-	deadline := time.After(10 * time.Second)
-	for {
-		select {
-		case _, ok := <-r.w.Events():
-			if !ok {
-				return r.w.Err()
-			}
-		case <-deadline:
-			r.t.Fatal("the watch has not ended after 10 s")
-		}
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	for r.w.Next(ctx) != nil {
 	}
+	if ctx.Err() != nil {
+		r.t.Fatalf("the watch has not ended after %s", patience)
+	}
+	return r.w.Err()
 }
 
 // describe shows an event as "+name=value", "~name=value", "-name=value" or "bookmark".
@@ -248,12 +244,12 @@ func TestWatchEnds(t *testing.T) {
 	s := New(m.Client, testKinds, Options{Log: quiet()})
 	stop := runStore(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
-	byContext, err := s.Watch(ctx, configMaps, WatchQuery{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	byContext := watchFrom(t, s, configMaps, WatchQuery{})
 	cancel()
-	if err := (&watcher{t: t, w: byContext}).ended(); err != nil {
+	if batch := byContext.w.Next(ctx); batch != nil {
+		t.Errorf("a watch whose context ended delivers %v", batch)
+	}
+	if err := byContext.ended(); err != nil {
 		t.Errorf("a watch whose context ended says %v", err)
 	}
 	stoppedByUser := watchFrom(t, s, configMaps, WatchQuery{})
@@ -346,7 +342,7 @@ const lastName = "last"
 func collect(t *testing.T, w *Watch) map[int64]string {
 	got := map[int64]string{}
 	var before int64
-	for batch := range w.Events() {
+	for batch := w.Next(t.Context()); batch != nil; batch = w.Next(t.Context()) {
 		for _, ev := range batch {
 			if ev.Revision <= before {
 				t.Errorf("%s at %d came behind revision %d", describe(ev), ev.Revision, before)
