@@ -93,6 +93,7 @@ func controllers(c Config) []loop.Controller {
 		node.Evictions(c.Client, c.Recorder),
 		deployment.New(c.Client, c.Recorder),
 		replicaset.New(c.Client, c.Recorder),
+		replicaset.Replication(c.Client, c.Recorder),
 		endpoints.New(c.Client, c.Recorder),
 		disruption.New(c.Client, c.Recorder),
 		garbage.New(c.Client, c.Kinds),

@@ -303,3 +303,39 @@ func TestSystemObjects(t *testing.T) {
 		return a != "" && b != "" && a != b
 	})
 }
+
+func TestReplicationControllerKeepsItsPods(t *testing.T) {
+	c := start(t, nil)
+	three, labels := int32(3), map[string]string{"app": "rc"}
+	stray := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "stray", Namespace: "default", Labels: labels},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/web:1"}}},
+	}
+	must(client.Create(t.Context(), c, stray))(t)
+	must(client.Create(t.Context(), c, &corev1.ReplicationController{
+		ObjectMeta: metav1.ObjectMeta{Name: "rc", Namespace: "default"},
+		Spec: corev1.ReplicationControllerSpec{
+			Replicas: &three, Selector: labels,
+			Template: &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: stray.Spec},
+		},
+	}))(t)
+	counts := func(n int32) func() bool {
+		return func() bool {
+			s := must(client.Get[*corev1.ReplicationController](t.Context(), c, "default", "rc"))(t).Status
+			return s.Replicas == n && s.ReadyReplicas == n && s.AvailableReplicas == n && s.FullyLabeledReplicas == n
+		}
+	}
+	plane.Eventually(t, soon, "three pods, the stray one among them", counts(3))
+	for _, p := range podsOf(t, c, "default") {
+		if ref := metav1.GetControllerOf(p); ref == nil || ref.Kind != "ReplicationController" || ref.APIVersion != "v1" || ref.Name != "rc" {
+			t.Errorf("pod %s belongs to %v", p.Name, ref)
+		}
+	}
+	must(0, client.Delete[*corev1.Pod](t.Context(), c, "default", "stray", metav1.DeleteOptions{}))(t)
+	plane.Eventually(t, soon, "another pod in its place", func() bool {
+		_, err := client.Get[*corev1.Pod](t.Context(), c, "default", "stray")
+		return apierrors.IsNotFound(err) && counts(3)()
+	})
+	change(t, c, "default", "rc", func(rc *corev1.ReplicationController) { *rc.Spec.Replicas = 1 })
+	plane.Eventually(t, soon, "one pod", counts(1))
+}

@@ -1,4 +1,4 @@
-// Package replicaset keeps as many pods of a template as a ReplicaSet asks for.
+// Package replicaset keeps as many pods of a template as a ReplicaSet or a ReplicationController asks for.
 package replicaset
 
 import (
@@ -22,6 +22,7 @@ import (
 const workers = 4
 
 type controller struct {
+	of      workload
 	client  client.Client
 	events  *event.Recorder
 	orphans loop.Orphans
@@ -29,14 +30,23 @@ type controller struct {
 	now     func() time.Time
 }
 
-// New returns the controller.
+// New returns the controller of ReplicaSets.
 func New(c client.Client, events *event.Recorder) loop.Controller {
-	r := &controller{client: c, events: events.For("replicaset-controller"), now: time.Now}
-	r.sets.Of = selectorOf
+	return newController(c, events.For("replicaset-controller"), replicaSets())
+}
+
+// Replication returns the controller of ReplicationControllers.
+func Replication(c client.Client, events *event.Recorder) loop.Controller {
+	return newController(c, events.For("replication-controller"), replicationControllers())
+}
+
+func newController(c client.Client, events *event.Recorder, of workload) loop.Controller {
+	r := &controller{of: of, client: c, events: events, now: time.Now}
+	r.sets.Of = r.selectorOf
 	return loop.Controller{
-		Name: "replicaset", For: kind.Of[*appsv1.ReplicaSet](), Workers: workers, Reconcile: r.reconcile,
+		Name: of.name, For: of.kind, Workers: workers, Reconcile: r.reconcile,
 		Also: []loop.Source{
-			{Kind: kind.Of[*appsv1.ReplicaSet](), Keys: r.sets.Note},
+			{Kind: of.kind, Keys: r.sets.Note},
 			{Kind: kind.Of[*corev1.Pod](), Keys: r.podChanged},
 		},
 	}
@@ -44,17 +54,18 @@ func New(c client.Client, events *event.Recorder) loop.Controller {
 
 func (r *controller) podChanged(e client.Event) []loop.Key {
 	r.orphans.Note(e)
-	return r.sets.OwnersOf(e, "ReplicaSet")
+	return r.sets.OwnersOf(e, r.of.kind.GroupVersionKind.Kind)
 }
 
 func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, error) {
-	rs, err := client.Get[*appsv1.ReplicaSet](ctx, r.client, key.Namespace, key.Name)
+	obj, err := r.client.Get(ctx, r.of.kind, key.Namespace, key.Name)
 	if apierrors.IsNotFound(err) {
 		return loop.Result{}, nil
 	}
 	if err != nil {
 		return loop.Result{}, err
 	}
+	rs := r.of.set(obj)
 	owned, err := r.claim(ctx, rs)
 	if err != nil {
 		return loop.Result{}, err
@@ -64,7 +75,7 @@ func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, 
 		return loop.Result{}, err
 	}
 	p := reconcile(rs, owned, related, r.now())
-	failure, err := r.carryOut(ctx, rs, p)
+	failure, err := r.carryOut(ctx, obj, rs, p)
 	if p.Create > 0 || len(p.Delete) > 0 {
 		// the cache has what was written, so the status need not wait for the next round
 		var listErr error
@@ -72,7 +83,7 @@ func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, 
 			return loop.Result{}, listErr
 		}
 	}
-	after, statusErr := r.updateStatus(ctx, rs, owned, failure)
+	after, statusErr := r.updateStatus(ctx, obj, rs, owned, failure)
 	if err == nil {
 		err = statusErr
 	}
@@ -114,7 +125,7 @@ func (r *controller) claim(ctx context.Context, rs *appsv1.ReplicaSet) ([]*corev
 		}
 	}
 	owned := claims.Keep
-	owner := loop.ControllerRef(kind.Of[*appsv1.ReplicaSet](), rs)
+	owner := loop.ControllerRef(r.of.kind, rs)
 	for _, p := range claims.Adopt {
 		got, err := loop.Adopt(ctx, r.client, k, owner, p)
 		if apierrors.IsNotFound(err) {
@@ -154,16 +165,16 @@ func (r *controller) related(ctx context.Context, rs *appsv1.ReplicaSet, owned [
 }
 
 // carryOut makes and deletes pods; failure is the condition that an error leaves behind.
-func (r *controller) carryOut(ctx context.Context, rs *appsv1.ReplicaSet, p plan) (failure *appsv1.ReplicaSetCondition, err error) {
-	owner := loop.ControllerRef(kind.Of[*appsv1.ReplicaSet](), rs)
+func (r *controller) carryOut(ctx context.Context, obj kind.Object, rs *appsv1.ReplicaSet, p plan) (failure *appsv1.ReplicaSetCondition, err error) {
+	owner := loop.ControllerRef(r.of.kind, rs)
 	if p.Create > 0 {
-		_, err = loop.SlowStart(p.Create, func() error { return r.create(ctx, rs, owner) })
+		_, err = loop.SlowStart(p.Create, func() error { return r.create(ctx, obj, rs, owner) })
 		if err != nil && apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return nil, nil // the set goes with its namespace
 		}
 		return r.failed("FailedCreate", err), err
 	}
-	err = loop.Parallel(len(p.Delete), func(i int) error { return r.delete(ctx, rs, p.Delete[i]) })
+	err = loop.Parallel(len(p.Delete), func(i int) error { return r.delete(ctx, obj, p.Delete[i]) })
 	return r.failed("FailedDelete", err), err
 }
 
@@ -177,42 +188,44 @@ func (r *controller) failed(reason string, err error) *appsv1.ReplicaSetConditio
 	}
 }
 
-func (r *controller) create(ctx context.Context, rs *appsv1.ReplicaSet, owner metav1.OwnerReference) error {
+func (r *controller) create(ctx context.Context, obj kind.Object, rs *appsv1.ReplicaSet, owner metav1.OwnerReference) error {
 	pod, err := client.Create(ctx, r.client, newPod(rs, owner))
 	if err != nil {
 		if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			r.events.Warning(rs, "FailedCreate", "Error creating: %v", err)
+			r.events.Warning(obj, "FailedCreate", "Error creating: %v", err)
 		}
 		return err
 	}
-	r.events.Normal(rs, "SuccessfulCreate", "Created pod: %s", pod.Name)
+	r.events.Normal(obj, "SuccessfulCreate", "Created pod: %s", pod.Name)
 	return nil
 }
 
-func (r *controller) delete(ctx context.Context, rs *appsv1.ReplicaSet, pod *corev1.Pod) error {
+func (r *controller) delete(ctx context.Context, obj kind.Object, pod *corev1.Pod) error {
 	opts := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &pod.UID}}
 	err := client.Delete[*corev1.Pod](ctx, r.client, pod.Namespace, pod.Name, opts)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
 	if err != nil {
-		r.events.Warning(rs, "FailedDelete", "Error deleting: %v", err)
+		r.events.Warning(obj, "FailedDelete", "Error deleting: %v", err)
 		return fmt.Errorf("cannot delete pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	r.events.Normal(rs, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
+	r.events.Normal(obj, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
 	return nil
 }
 
-func (r *controller) updateStatus(ctx context.Context, rs *appsv1.ReplicaSet, owned []*corev1.Pod, failure *appsv1.ReplicaSetCondition) (time.Duration, error) {
+func (r *controller) updateStatus(ctx context.Context, obj kind.Object, rs *appsv1.ReplicaSet, owned []*corev1.Pod, failure *appsv1.ReplicaSetCondition) (time.Duration, error) {
 	next, after := status(rs, owned, failure, r.now())
+	if !r.of.terminating {
+		next.TerminatingReplicas = nil
+	}
 	if reflect.DeepEqual(next, rs.Status) {
 		return after, nil
 	}
-	rs = rs.DeepCopy()
-	rs.Status = next
+	obj = r.of.withStatus(obj, &next)
 	// no precondition: the status is this controller's alone, and observedGeneration says what it is true for
-	rs.ResourceVersion = ""
-	_, err := client.UpdateStatus(ctx, r.client, rs)
+	obj.SetResourceVersion("")
+	_, err := r.client.Update(ctx, r.of.kind, obj, "status")
 	if apierrors.IsNotFound(err) {
 		return 0, nil
 	}
@@ -220,8 +233,8 @@ func (r *controller) updateStatus(ctx context.Context, rs *appsv1.ReplicaSet, ow
 }
 
 // selectorOf returns a set's selector; an invalid one, which validation does not let through, selects nothing.
-func selectorOf(obj kind.Object) labels.Selector {
-	s, err := metav1.LabelSelectorAsSelector(obj.(*appsv1.ReplicaSet).Spec.Selector)
+func (r *controller) selectorOf(obj kind.Object) labels.Selector {
+	s, err := metav1.LabelSelectorAsSelector(r.of.set(obj).Spec.Selector)
 	if err != nil {
 		return nil
 	}
