@@ -140,12 +140,7 @@ func TestEveryKindAndVerb(t *testing.T) {
 			if !ok {
 				t.Fatalf("there is no sample of kind %s", k.Kind)
 			}
-			o := &unstructured.Unstructured{}
-			if err := yaml.Unmarshal([]byte(sample), &o.Object); err != nil {
-				t.Fatal(err)
-			}
-			o.SetGroupVersionKind(k.GroupVersionKind)
-			o.SetName("sample")
+			o := object(t, k, "sample", sample)
 			o.SetAnnotations(map[string]string{"sample": "yes"})
 			var c dynamic.ResourceInterface = dyn.Resource(k.GroupVersionResource())
 			var m metadata.ResourceInterface = meta.Resource(k.GroupVersionResource())
@@ -174,6 +169,18 @@ func TestEveryKindAndVerb(t *testing.T) {
 			}
 		})
 	}
+}
+
+// object makes an object of a kind of what samples has.
+func object(t *testing.T, k *kind.Kind, name, sample string) *unstructured.Unstructured {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(sample), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	o.SetGroupVersionKind(k.GroupVersionKind)
+	o.SetName(name)
+	return o
 }
 
 // metadataAndTable reads the sample by the two transformations.

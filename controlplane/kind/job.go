@@ -272,13 +272,16 @@ func cronJobKind() *Kind {
 			column("Last Schedule", "string", status["lastScheduleTime"]), ageColumn(),
 		}, templateColumns(batchv1.JobSpec{}.SwaggerDoc()["selector"])...),
 		row: func(c *batchv1.CronJob, now time.Time) []any {
-			last := noneText
+			suspended, last := "False", noneText
+			if deref(c.Spec.Suspend, false) {
+				suspended = "True"
+			}
 			if t := c.Status.LastScheduleTime; t != nil {
 				last = since(*t, now)
 			}
 			names, images := containerCells(c.Spec.JobTemplate.Spec.Template.Spec.Containers)
 			return []any{
-				c.Name, c.Spec.Schedule, orNone(deref(c.Spec.TimeZone, "")), deref(c.Spec.Suspend, false), int64(len(c.Status.Active)), last,
+				c.Name, c.Spec.Schedule, orNone(deref(c.Spec.TimeZone, "")), suspended, int64(len(c.Status.Active)), last,
 				age(c, now), names, images, formatSelector(c.Spec.JobTemplate.Spec.Selector),
 			}
 		},
