@@ -17,7 +17,8 @@ import (
 
 // applets are the commands that the test image has, all of them busybox.
 var applets = []string{"sh", "cat", "echo", "sleep", "ls", "id", "env", "hostname", "nc", "wget", "kill", "ps", "touch", "dd",
-	"head", "mount", "grep", "stat", "test", "true", "false", "seq", "tail", "pwd", "ip", "stty", "readlink", "mkdir"}
+	"head", "mount", "grep", "stat", "test", "true", "false", "seq", "tail", "pwd", "ip", "stty", "readlink", "mkdir", "tar", "httpd",
+	"chroot", "date", "tty"}
 
 // Busybox is a one-layer image of /bin/busybox (package busybox-static) with a user "app" (1000) and a group "extra" (2000)
 // that has it as a member.
