@@ -84,7 +84,6 @@ func (s Session) Play(t *testing.T, script []byte) {
 		env = append(env, name+"="+s.Vars[name])
 	}
 	for _, st := range steps {
-		st := st
 		for i := range st.want {
 			st.want[i] = s.expand(st.want[i])
 		}
