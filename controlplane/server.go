@@ -27,6 +27,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/encryption"
@@ -64,6 +65,7 @@ type Server struct {
 	listener net.Listener
 	keys     *pki.Cluster
 	client   *registry.Client
+	api      *api.Server // set before anything is served
 	ready    chan struct{}
 	ledger   *quota.Ledger
 	// etcdHealth is the embedded member's; nil with an external etcd.
@@ -151,6 +153,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 		ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
 		NodePorts:   admission.PortRange{First: int32(first), Last: int32(last)},
 		Ledger:      s.ledger,
+		Authorizer:  s.allowed,
 		Logger:      s.log,
 	})
 	if err != nil {
@@ -162,6 +165,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
+	s.api = handler
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return handler.Serve(ctx, s.listener) })
 	g.Go(func() error {
@@ -187,6 +191,11 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 	return g.Wait()
 }
 
+// allowed asks the API server's authorizer. Admission is made before the API server, and asks after it.
+func (s *Server) allowed(ctx context.Context, at authz.Attributes) bool {
+	return s.api.Allowed(ctx, at)
+}
+
 // lead runs what runs on one server only.
 func (s *Server) lead(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -198,9 +207,11 @@ func (s *Server) lead(ctx context.Context) error {
 			APIServerAddresses: []netip.AddrPort{
 				netip.AddrPortFrom(netip.MustParseAddr(s.cfg.Advertise), s.port()),
 			},
-			CA:     s.CA(),
-			Ledger: s.ledger,
-			Logger: s.log,
+			Ledger:     s.ledger,
+			CA:         s.CA(),
+			Signer:     s.keys.Authority,
+			Authorizer: s.allowed,
+			Logger:     s.log,
 		})
 	})
 	g.Go(func() error { return scheduler.New(scheduler.Config{Client: s.client, Logger: s.log}).Run(ctx) })

@@ -27,6 +27,8 @@ type Options struct {
 	NodePorts PortRange
 	// Ledger is shared with the quota controller of this process; nil when there is none.
 	Ledger *quota.Ledger
+	// Authorizer decides who may approve and sign certificate requests; nobody but the server itself when nil.
+	Authorizer Authorizer
 	// Logger is slog.Default() when nil.
 	Logger *slog.Logger
 }
@@ -57,6 +59,9 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		&priority{client: c},
 		&defaultTolerations{},
 		services,
+		&certificateApproval{allowed: o.Authorizer},
+		&certificateSigning{allowed: o.Authorizer},
+		&certificateSubject{},
 		newResourceQuota(c, o.Ledger),
 	}, nil
 }

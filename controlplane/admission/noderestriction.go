@@ -10,6 +10,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
@@ -56,6 +57,10 @@ func (p *nodeRestriction) Admit(ctx context.Context, r *Request) error {
 		return p.ownPod(ctx, r, node)
 	case *coordinationv1.Lease:
 		return ownLease(r, node)
+	case *storagev1.CSINode:
+		if r.Verb == kind.Create && r.Object.GetName() != node {
+			return forbidden(r, fmt.Errorf("can only access CSINode with the same name as the requesting node"))
+		}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+
 	"k8s.io/apimachinery/pkg/fields"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
@@ -17,6 +19,15 @@ func (s *Server) authorize(r *request) error {
 		return forbidden(r, r.user, reason)
 	}
 	return nil
+}
+
+// Allowed says whether a user may do something, for other parts of the server.
+func (s *Server) Allowed(ctx context.Context, at authz.Attributes) bool {
+	if s.config.AllowAll {
+		return true
+	}
+	ok, _ := s.authz.Allowed(ctx, at)
+	return ok
 }
 
 // attributes of the request for a user.

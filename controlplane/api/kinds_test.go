@@ -21,6 +21,9 @@ import (
 
 const podTemplate = `{metadata: {labels: {app: a}}, spec: {containers: [{name: c, image: "registry.example/a:1"}]}}`
 
+// certificateRequest is PEM in base64, for the common name a.
+const certificateRequest = `LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlISE1HNENBUUF3RERFS01BZ0dBMVVFQXd3QllUQlpNQk1HQnlxR1NNNDlBZ0VHQ0NxR1NNNDlBd0VIQTBJQQpCTWdKQ3J3MFFWT2VQVmFEeG84MFJ2VmQ2bmV1QW10SmZxa3Y4RThVYS8wbnFlSlNsaEJ4b2svS3ZPVi9mN0N0CnNBc0g5dWVCNngvNkxhVWNWSDhlc3cyZ0FEQUtCZ2dxaGtqT1BRUURBZ05KQURCR0FpRUF0TDAxWW5vVkxvYlYKYmV3S29hM1dMU3hmMjhhV25vbTU1YUJFYmljWU1xb0NJUUNQS0NTcnp3SGY0TU1VNzA1Ty93bGhOYm9xUHFNZwpwNlF2bStPSEkxcm1oQT09Ci0tLS0tRU5EIENFUlRJRklDQVRFIFJFUVVFU1QtLS0tLQo=`
+
 // samples has a valid object of every kind that the server has, but for metadata.name.
 var samples = map[string]string{
 	"configmaps":                 `{data: {a: b}}`,
@@ -61,8 +64,8 @@ var samples = map[string]string{
 	"rolebindings":               `{roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}, subjects: [{kind: User, name: u, apiGroup: rbac.authorization.k8s.io}]}`,
 	"roles":                      `{rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]}`,
 	"priorityclasses":            `{value: 100}`,
-	"certificatesigningrequests": `{spec: {request: YQ==, signerName: example.com/s, usages: [client auth]}}`,
-	"volumeattachments":          `{spec: {attacher: example.com/a, nodeName: n, source: {persistentVolumeName: v}}}`,
+	"certificatesigningrequests": `{spec: {request: ` + certificateRequest + `, signerName: example.com/s, usages: [client auth]}}`,
+	"volumeattachments":          `{spec: {attacher: a.example.com, nodeName: node, source: {persistentVolumeName: v}}}`,
 }
 
 // verbs are what the test does with an object of every kind; each must be in discovery, and none else.

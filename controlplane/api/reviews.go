@@ -2,12 +2,15 @@ package api
 
 import (
 	"net/http"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -95,17 +98,91 @@ func (s *Server) selfReview(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// attributesOf reads what an access review asks about.
-func attributesOf(u *kind.User, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes) (authz.Attributes, error) {
+// checkReview holds the parts of an access review against each other.
+func checkReview(kindName string, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes, more field.ErrorList) error {
+	path := field.NewPath("spec")
+	var errs field.ErrorList
 	switch {
-	case (res == nil) == (non == nil):
-		return authz.Attributes{}, apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview").GroupKind(), "", field.ErrorList{
-			field.Invalid(field.NewPath("spec", "resourceAttributes"), res, "exactly one of nonResourceAttributes or resourceAttributes must be specified")})
-	case non != nil:
-		return authz.Attributes{User: u, Verb: non.Verb, Path: non.Path}, nil
+	case res != nil && non != nil:
+		errs = append(errs, field.Invalid(path.Child("nonResourceAttributes"), non, "cannot be specified in combination with resourceAttributes"))
+	case res == nil && non == nil:
+		errs = append(errs, field.Invalid(path.Child("resourceAttributes"), res, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	case res != nil:
+		errs = append(errs, checkSelectors(res, path.Child("resourceAttributes"))...)
+	}
+	if errs = append(errs, more...); len(errs) > 0 {
+		return apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind(kindName).GroupKind(), "", errs)
+	}
+	return nil
+}
+
+func checkSelectors(res *authorizationv1.ResourceAttributes, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	one := func(path *field.Path, raw string, requirements int) {
+		switch {
+		case raw != "" && requirements > 0:
+			errs = append(errs, field.Invalid(path.Child("rawSelector"), raw, "may not specified at the same time as requirements"))
+		case raw == "" && requirements == 0:
+			errs = append(errs, field.Required(path.Child("requirements"), "when "+path.String()+" is specified, requirements or rawSelector is required"))
+		}
+	}
+	if s := res.FieldSelector; s != nil {
+		one(path.Child("fieldSelector"), s.RawSelector, len(s.Requirements))
+		for i := range s.Requirements {
+			errs = append(errs, metav1validation.ValidateFieldSelectorRequirement(s.Requirements[i], metav1validation.FieldSelectorValidationOptions{AllowUnknownOperatorInRequirement: true}, path.Child("fieldSelector", "requirements").Index(i))...)
+		}
+	}
+	if s := res.LabelSelector; s != nil {
+		one(path.Child("labelSelector"), s.RawSelector, len(s.Requirements))
+		for i := range s.Requirements {
+			errs = append(errs, metav1validation.ValidateLabelSelectorRequirement(s.Requirements[i], metav1validation.LabelSelectorValidationOptions{AllowUnknownOperatorInRequirement: true}, path.Child("labelSelector", "requirements").Index(i))...)
+		}
+	}
+	return errs
+}
+
+// attributesOf reads what an access review asks about.
+func attributesOf(u *kind.User, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes) authz.Attributes {
+	if non != nil {
+		return authz.Attributes{User: u, Verb: non.Verb, Path: non.Path}
 	}
 	return authz.Attributes{User: u, Verb: res.Verb, Group: res.Group, Version: res.Version, Resource: res.Resource,
-		Subresource: res.Subresource, Namespace: res.Namespace, Name: res.Name, IsResource: true}, nil
+		Subresource: res.Subresource, Namespace: res.Namespace, Name: res.Name, Fields: fieldsOf(res.FieldSelector), Labels: labelsOf(res.LabelSelector), IsResource: true}
+}
+
+// fieldsOf writes a field selector as a list would send it. What can not be written so is left out: the question
+// is then about more objects, and is answered no rather than yes.
+func fieldsOf(s *authorizationv1.FieldSelectorAttributes) string {
+	if s == nil || s.RawSelector != "" {
+		if s == nil {
+			return ""
+		}
+		return s.RawSelector
+	}
+	var all []fields.Selector
+	for _, r := range s.Requirements {
+		switch {
+		case r.Operator == metav1.FieldSelectorOpIn && len(r.Values) == 1:
+			all = append(all, fields.OneTermEqualSelector(r.Key, r.Values[0]))
+		case r.Operator == metav1.FieldSelectorOpNotIn && len(r.Values) == 1:
+			all = append(all, fields.OneTermNotEqualSelector(r.Key, r.Values[0]))
+		}
+	}
+	return fields.AndSelectors(all...).String()
+}
+
+func labelsOf(s *authorizationv1.LabelSelectorAttributes) string {
+	if s == nil || s.RawSelector != "" {
+		if s == nil {
+			return ""
+		}
+		return s.RawSelector
+	}
+	sel, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: s.Requirements})
+	if err != nil {
+		return ""
+	}
+	return sel.String()
 }
 
 func (s *Server) decide(r *request, a authz.Attributes) authorizationv1.SubjectAccessReviewStatus {
@@ -122,12 +199,11 @@ func (s *Server) selfAccessReview(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, review, gvk); err != nil {
 		return err
 	}
-	a, err := attributesOf(r.user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
-	if err != nil {
+	if err := checkReview(gvk.Kind, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes, nil); err != nil {
 		return err
 	}
 	review.TypeMeta = typeMetaOf(gvk)
-	review.Status = s.decide(r, a)
+	review.Status = s.decide(r, attributesOf(r.user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes))
 	s.answer(w, r, http.StatusCreated, review)
 	return nil
 }
@@ -138,7 +214,7 @@ func (s *Server) accessReview(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, review, gvk); err != nil {
 		return err
 	}
-	status, err := s.reviewSubject(r, &review.Spec)
+	status, err := s.reviewSubject(r, gvk.Kind, &review.Spec)
 	if err != nil {
 		return err
 	}
@@ -156,7 +232,7 @@ func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 	if review.Spec.ResourceAttributes == nil || review.Spec.ResourceAttributes.Namespace != r.namespace {
 		return apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + r.namespace)
 	}
-	status, err := s.reviewSubject(r, &review.Spec)
+	status, err := s.reviewSubject(r, gvk.Kind, &review.Spec)
 	if err != nil {
 		return err
 	}
@@ -165,17 +241,19 @@ func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-func (s *Server) reviewSubject(r *request, spec *authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+func (s *Server) reviewSubject(r *request, kindName string, spec *authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
+	var errs field.ErrorList
 	if spec.User == "" && len(spec.Groups) == 0 {
-		return authorizationv1.SubjectAccessReviewStatus{}, apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview").GroupKind(), "", field.ErrorList{
-			field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified")})
+		errs = append(errs, field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified"))
 	}
-	u := &kind.User{Name: spec.User, UID: spec.UID, Groups: spec.Groups}
-	a, err := attributesOf(u, spec.ResourceAttributes, spec.NonResourceAttributes)
-	if err != nil {
+	if err := checkReview(kindName, spec.ResourceAttributes, spec.NonResourceAttributes, errs); err != nil {
 		return authorizationv1.SubjectAccessReviewStatus{}, err
 	}
-	return s.decide(r, a), nil
+	u := &kind.User{Name: spec.User, UID: spec.UID, Groups: spec.Groups, Extra: map[string][]string{}}
+	for key, values := range spec.Extra {
+		u.Extra[strings.ToLower(key)] = values
+	}
+	return s.decide(r, attributesOf(u, spec.ResourceAttributes, spec.NonResourceAttributes)), nil
 }
 
 // rulesReview lists what the client may do in a namespace.
@@ -190,7 +268,9 @@ func (s *Server) rulesReview(w http.ResponseWriter, r *request) error {
 	}
 	review.TypeMeta = typeMetaOf(gvk)
 	review.Status = authorizationv1.SubjectRulesReviewStatus{ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
-	for _, rule := range s.authz.Rules(r.user, review.Spec.Namespace) {
+	rules, incomplete := s.authz.Rules(r.user, review.Spec.Namespace)
+	review.Status.Incomplete, review.Status.EvaluationError = incomplete != "", incomplete
+	for _, rule := range rules {
 		if len(rule.NonResourceURLs) > 0 {
 			review.Status.NonResourceRules = append(review.Status.NonResourceRules, authorizationv1.NonResourceRule{Verbs: rule.Verbs, NonResourceURLs: rule.NonResourceURLs})
 			continue

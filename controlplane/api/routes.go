@@ -20,8 +20,9 @@ type endpoint struct {
 	handle func(*Server, http.ResponseWriter, *request) error
 }
 
-func hasStatus(k *kind.Kind) bool { return k.Status != nil }
-func hasScale(k *kind.Kind) bool  { return k.Scale != nil }
+func hasStatus(k *kind.Kind) bool   { return k.Status != nil }
+func hasApproval(k *kind.Kind) bool { return k.Approval != nil }
+func hasScale(k *kind.Kind) bool    { return k.Scale != nil }
 
 var (
 	pods            = []schema.GroupResource{{Resource: "pods"}}
@@ -40,6 +41,7 @@ var subresources map[string]*endpoint
 func init() {
 	subresources = map[string]*endpoint{
 		"status":   {when: hasStatus, verbs: getPatchUpdate, handle: (*Server).object},
+		"approval": {when: hasApproval, verbs: getPatchUpdate, handle: (*Server).object},
 		"scale":    {when: hasScale, verbs: getPatchUpdate, kind: schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, handle: (*Server).scale},
 		"finalize": {of: namespaces, verbs: []string{"update"}, handle: (*Server).object},
 		"binding":  {of: pods, verbs: []string{"create"}, kind: schema.GroupVersionKind{Version: "v1", Kind: "Binding"}, handle: (*Server).bind},

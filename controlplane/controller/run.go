@@ -10,8 +10,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/account"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/certificate"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/cleaner"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/deployment"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/disruption"
@@ -29,7 +31,7 @@ import (
 	counting "github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
 )
 
-// Config of Run. All but Kinds, Ledger, Recorder and Logger are required.
+// Config of Run. All but Kinds, Ledger, Signer, Authorizer, Recorder and Logger are required.
 type Config struct {
 	Client client.Client
 	// Kinds is kind.Builtin() when nil.
@@ -43,6 +45,10 @@ type Config struct {
 	CA []byte
 	// Ledger is shared with admission of this process, so that what is being written is not taken for unused.
 	Ledger *counting.Ledger
+	// Signer issues the certificates that are asked for; nil leaves requests to others.
+	Signer certificate.Signer
+	// Authorizer says whose requests for certificates are approved without a person; nil: nobody's.
+	Authorizer admission.Authorizer
 	// Recorder writes events; Run makes and runs one of its own when it is nil.
 	Recorder *event.Recorder
 	// Logger is slog.Default() when nil.
@@ -85,7 +91,7 @@ func reachable(addresses []netip.AddrPort, log *slog.Logger) []netip.AddrPort {
 }
 
 func controllers(c Config) []loop.Controller {
-	return []loop.Controller{
+	list := []loop.Controller{
 		system.New(c.Client, c.ServiceCIDR, c.APIServerAddresses),
 		account.New(c.Client, c.CA),
 		node.Ranges(c.Client, c.Recorder, c.ClusterCIDR),
@@ -102,5 +108,13 @@ func controllers(c Config) []loop.Controller {
 		quota.New(c.Client, c.Kinds, c.Ledger),
 		cleaner.Tokens(c.Client),
 		cleaner.Leases(c.Client),
+		certificate.Cleaner(c.Client),
 	}
+	if c.Authorizer != nil {
+		list = append(list, certificate.Approver(c.Client, c.Authorizer))
+	}
+	if c.Signer != nil {
+		list = append(list, certificate.Issuer(c.Client, c.Signer))
+	}
+	return list
 }

@@ -26,6 +26,7 @@ func all() []*Kind {
 		autoscalerKind(),
 		cronJobKind(),
 		jobKind(),
+		certificateRequestKind(),
 		leaseKind(),
 		endpointSliceKind(),
 		ingressClassKind(),
@@ -38,6 +39,9 @@ func all() []*Kind {
 		roleBindingKind(),
 		roleKind(),
 		priorityClassKind(),
+		csiDriverKind(),
+		csiNodeKind(),
 		storageClassKind(),
+		volumeAttachmentKind(),
 	}
 }

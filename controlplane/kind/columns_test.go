@@ -53,6 +53,10 @@ func TestColumns(t *testing.T) {
 		{"RoleBinding", "", "metadata: {name: b}\nroleRef: {kind: Role, name: r}\nsubjects: [{kind: User, name: u}, {kind: User, name: v}, {kind: ServiceAccount, namespace: x, name: s}]", "b|Role/r|<unknown>|u, v||x/s"},
 		{"PodDisruptionBudget", "", "metadata: {name: b}\nspec: {maxUnavailable: 50%}\nstatus: {disruptionsAllowed: 1}", "b|N/A|50%|1|<unknown>"},
 		{"Lease", "", "metadata: {name: l}\nspec: {holderIdentity: me}", "l|me|<unknown>"},
+		{"CertificateSigningRequest", "", "metadata: {name: c}\nspec: {signerName: a.b/c, username: u, expirationSeconds: 3600}\nstatus: {certificate: eA==, conditions: [{type: Approved}]}", "c|<unknown>|a.b/c|u|60m|Approved,Issued"},
+		{"CSIDriver", "", "metadata: {name: d}\nspec: {podInfoOnMount: true, tokenRequests: [{audience: a}, {audience: b}], volumeLifecycleModes: [Persistent, Ephemeral]}", "d|true|true|false|a,b|false|Persistent,Ephemeral|<unknown>"},
+		{"CSINode", "", "metadata: {name: x}\nspec: {drivers: [{name: a}, {name: b}]}", "x|2|<unknown>"},
+		{"VolumeAttachment", "", "metadata: {name: v}\nspec: {attacher: a, nodeName: x, source: {persistentVolumeName: p}}\nstatus: {attached: true}", "v|a|p|x|true|<unknown>"},
 		{"Secret", "", "metadata: {name: s}\ntype: Opaque\ndata: {a: eA==}", "s|Opaque|1|<unknown>"},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {

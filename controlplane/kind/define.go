@@ -30,14 +30,16 @@ type definition[T Object] struct {
 
 	defaults       func(T)
 	prepareCreate  func(T)
+	requestor      func(obj T, u *User)
 	prepareUpdate  func(obj, old T)
 	validate       func(T) field.ErrorList
 	validateUpdate func(obj, old T) field.ErrorList
 	validName      func(name string, prefix bool) []string
 	warnings       func(obj, old T) []string
 
-	status *statusRules[T]
-	scale  *scaleRules[T]
+	status   *statusRules[T]
+	approval *statusRules[T]
+	scale    *scaleRules[T]
 
 	fields  func(T) fields.Set
 	indexes map[string]func(T) []string
@@ -53,6 +55,13 @@ type definition[T Object] struct {
 type statusRules[T Object] struct {
 	prepareUpdate func(obj, old T)
 	validate      func(obj, old T) field.ErrorList
+}
+
+func (r *statusRules[T]) build() *Status {
+	if r == nil {
+		return nil
+	}
+	return &Status{PrepareUpdate: two(r.prepareUpdate), Validate: twoTo(r.validate)}
 }
 
 type scaleRules[T Object] struct {
@@ -97,9 +106,10 @@ func (d definition[T]) build() *Kind {
 	if d.gracePeriod != nil {
 		k.GracePeriod = func(obj Object, opts *metav1.DeleteOptions) int64 { return d.gracePeriod(obj.(T), opts) }
 	}
-	if d.status != nil {
-		k.Status = &Status{PrepareUpdate: two(d.status.prepareUpdate), Validate: twoTo(d.status.validate)}
+	if d.requestor != nil {
+		k.Requestor = func(obj Object, u *User) { d.requestor(obj.(T), u) }
 	}
+	k.Status, k.Approval = d.status.build(), d.approval.build()
 	if d.scale != nil {
 		k.Scale = &Scale{
 			Get: func(obj Object) (int32, int32, string) { return d.scale.get(obj.(T)) },

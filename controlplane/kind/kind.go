@@ -44,6 +44,9 @@ type Kind struct {
 	Default func(obj Object)
 	// PrepareCreate clears what a client may not set on create: status, and fields that the server owns.
 	PrepareCreate func(obj Object)
+	// Requestor writes into a new object who asks for it, over whatever the client says; u is nil for the server
+	// itself.
+	Requestor func(obj Object, u *User)
 	// PrepareUpdate restores from old what an update of the main resource may not change, status above all.
 	// The generic path sets metadata.generation: it increments when anything but metadata and status changed,
 	// for kinds with Generation set.
@@ -63,6 +66,8 @@ type Kind struct {
 
 	// Status is set when the kind has a status subresource.
 	Status *Status
+	// Approval is set when the kind has an approval subresource: the part of the status that says yes or no.
+	Approval *Status
 	// Scale is set when the kind has a scale subresource.
 	Scale *Scale
 

@@ -50,6 +50,17 @@ func TestValidationOfFurtherKinds(t *testing.T) {
 		{"RuntimeClass", "handler", "handler: A", []string{"handler: " + invalid}},
 		{"HorizontalPodAutoscaler", "bounds", "spec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {kind: Deployment}}", []string{"spec.maxReplicas: " + invalid, "spec.scaleTargetRef.name: " + required}},
 		{"HorizontalPodAutoscaler", "metric", "spec: {maxReplicas: 2, scaleTargetRef: {kind: D, name: d}, metrics: [{type: Pods}, {type: Odd}]}", []string{"spec.metrics[0].pods: " + required, "spec.metrics[1].type: " + notSupported}},
+		{"CertificateSigningRequest", "empty", "{}", []string{"spec.request: " + invalid, "spec.usages: " + required, "spec.signerName: " + required}},
+		{"CertificateSigningRequest", "usages", "spec: {request: eA==, usages: [client auth, client auth, sail], signerName: a.b/c, expirationSeconds: 599}", []string{
+			"spec.request: " + invalid, "spec.usages[1]: " + duplicate, "spec.usages[2]: " + notSupported, "spec.expirationSeconds: " + invalid}},
+		{"CertificateSigningRequest", "signers", "spec: {request: eA==, usages: [any], signerName: a/b_}", []string{"spec.request: " + invalid, "spec.signerName: " + invalid}},
+		{"CSIDriver", "good", "{metadata: {name: d}, spec: {tokenRequests: [{audience: a}]}}", nil},
+		{"CSIDriver", "odd", "{metadata: {name: d}, spec: {volumeLifecycleModes: [Odd], tokenRequests: [{audience: a, expirationSeconds: 1}, {audience: a}], nodeAllocatableUpdatePeriodSeconds: 9}}", []string{
+			"spec.volumeLifecycleModes: " + notSupported, "spec.tokenRequests[0].expirationSeconds: " + invalid, "spec.tokenRequests[1].audience: " + duplicate, "spec.nodeAllocatableUpdatePeriodSeconds: " + invalid}},
+		{"CSINode", "drivers", "spec: {drivers: [{name: a, nodeID: x, topologyKeys: [x]}, {name: a, topologyKeys: ['', x, x]}]}", []string{
+			"spec.drivers[1].nodeID: " + required, "spec.drivers[1].name: " + duplicate, "spec.drivers[1]: " + required, "spec.drivers[1]: " + invalid, "spec.drivers[1]: " + duplicate}},
+		{"VolumeAttachment", "good", "spec: {attacher: a, nodeName: x, source: {persistentVolumeName: v}}", nil},
+		{"VolumeAttachment", "empty", "spec: {source: {}}", []string{"spec.attacher: " + required, "spec.source: " + required, "spec.nodeName: " + invalid}},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)
@@ -71,6 +82,10 @@ func TestUpdatesOfFurtherKinds(t *testing.T) {
 		{"IngressClass", "controller", "spec: {controller: a.b/c}", "spec: {controller: a.b/d}", []string{"spec.controller: " + invalid}},
 		{"StorageClass", "parameters", "{provisioner: a/b, parameters: {a: b}}", "{provisioner: a/b, parameters: {a: c}}", []string{"parameters: " + forbidden}},
 		{"RuntimeClass", "handler", "handler: a", "handler: b", []string{"handler: " + invalid}},
+		{"CSIDriver", "attach", "spec: {}", "spec: {attachRequired: false, podInfoOnMount: true}", []string{"spec.attachedRequired: " + invalid}},
+		{"CSINode", "more", "spec: {drivers: [{name: a, nodeID: x}]}", "spec: {drivers: [{name: a, nodeID: x, allocatable: {count: 3}}, {name: b, nodeID: x}]}", nil},
+		{"CSINode", "changed", "spec: {drivers: [{name: a, nodeID: x}]}", "spec: {drivers: [{name: a, nodeID: z}]}", []string{"CSINodeDriver: " + invalid}},
+		{"VolumeAttachment", "node", "spec: {attacher: a, nodeName: x, source: {persistentVolumeName: v}}", "spec: {attacher: a, nodeName: z, source: {persistentVolumeName: v}}", []string{"spec: " + invalid}},
 		{"PersistentVolumeClaim", "bound", "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}", "spec: {accessModes: [ReadWriteOnce], volumeName: v, resources: {requests: {storage: 1Gi}}}", nil},
 		{"PersistentVolumeClaim", "mode", "spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}", "spec: {accessModes: [ReadOnlyMany], resources: {requests: {storage: 1Gi}}}", []string{"spec: " + forbidden}},
 	} {

@@ -195,6 +195,36 @@ func (a *Authority) SignRequest(requestPEM []byte, s Subject) ([]byte, error) {
 	return a.Sign(req.PublicKey, s)
 }
 
+// Usage is what a certificate may be used for.
+type Usage struct {
+	Key      x509.KeyUsage
+	Extended []x509.ExtKeyUsage
+}
+
+// Issue returns a PEM certificate with the subject and all names of a request. Who calls it has verified the
+// request's signature, and decided that its subject may have what it says.
+func (a *Authority) Issue(req *x509.CertificateRequest, usage Usage, life time.Duration) ([]byte, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: req.Subject,
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(life),
+		KeyUsage: usage.Key, ExtKeyUsage: usage.Extended, BasicConstraintsValid: true,
+		DNSNames: req.DNSNames, IPAddresses: req.IPAddresses, EmailAddresses: req.EmailAddresses, URIs: req.URIs,
+	}
+	if template.NotAfter.After(a.cert.NotAfter) {
+		template.NotAfter = a.cert.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, req.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot issue certificate of %s: %w", req.Subject.CommonName, err)
+	}
+	return certs.EncodeCertificate(der), nil
+}
+
 func newSerial() (*big.Int, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {

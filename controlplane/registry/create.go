@@ -95,9 +95,7 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 	if k.Default != nil {
 		k.Default(obj)
 	}
-	if k.PrepareCreate != nil {
-		k.PrepareCreate(obj)
-	}
+	own(ctx, k, obj)
 	if !w.applied {
 		if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
 			return nil, err
@@ -118,9 +116,7 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 		if k.Default != nil {
 			k.Default(obj)
 		}
-		if k.PrepareCreate != nil {
-			k.PrepareCreate(obj)
-		}
+		own(ctx, k, obj)
 	}
 	if errs := validateNew(k, obj); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
@@ -131,6 +127,16 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 		}
 	}
 	return req, r.admitLast(ctx, req)
+}
+
+// own sets and clears the fields of a new object that a client has no say in.
+func own(ctx context.Context, k *kind.Kind, obj kind.Object) {
+	if k.PrepareCreate != nil {
+		k.PrepareCreate(obj)
+	}
+	if k.Requestor != nil {
+		k.Requestor(obj, kind.UserFrom(ctx))
+	}
 }
 
 // ownMeta sets the metadata that only the server may set on a new object.

@@ -264,7 +264,7 @@ func (m *fieldManagers) manager(k *kind.Kind, subresource string) (*managedfield
 	}
 	var ignored *fieldpath.Set
 	switch {
-	case subresource == "status":
+	case subresource == "status", subresource == "approval":
 		ignored = notStatusPaths
 	case k.Status != nil:
 		ignored = statusPath

@@ -19,7 +19,9 @@ type rules struct {
 func rulesOf(k *kind.Kind, subresource string) rules {
 	switch subresource {
 	case "status":
-		return statusRules(k)
+		return statusRules(k, k.Status)
+	case "approval":
+		return statusRules(k, k.Approval)
 	case "finalize":
 		return rules{prepare: prepareFinalize, validate: func(obj, old kind.Object) field.ErrorList { return validateChange(k, obj, old) }}
 	case "ephemeralcontainers":
@@ -48,17 +50,18 @@ func rulesOf(k *kind.Kind, subresource string) rules {
 	}
 }
 
-func statusRules(k *kind.Kind) rules {
+// statusRules are those of a subresource that is a part of the status.
+func statusRules(k *kind.Kind, part *kind.Status) rules {
 	return rules{
 		prepare: func(obj, old kind.Object) {
-			if k.Status != nil && k.Status.PrepareUpdate != nil {
-				k.Status.PrepareUpdate(obj, old)
+			if part != nil && part.PrepareUpdate != nil {
+				part.PrepareUpdate(obj, old)
 			}
 		},
 		validate: func(obj, old kind.Object) field.ErrorList {
 			errs := validateMetaChange(k, obj, old)
-			if k.Status != nil && k.Status.Validate != nil {
-				errs = append(errs, k.Status.Validate(obj, old)...)
+			if part != nil && part.Validate != nil {
+				errs = append(errs, part.Validate(obj, old)...)
 			}
 			return errs
 		},

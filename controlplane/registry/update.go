@@ -29,7 +29,7 @@ type result struct {
 // errLastFinalizer ends an update whose result is that the object goes.
 var errLastFinalizer = errors.New("the last finalizer is gone")
 
-// Update replaces an object, or with subresource "status" or "finalize" that part of it. A resourceVersion in
+// Update replaces an object, or with subresource "status", "approval" or "finalize" that part of it. A resourceVersion in
 // obj is a precondition. It says whether the object was created (see Write.CreateMissing).
 func (r *Registry) Update(ctx context.Context, k *kind.Kind, obj kind.Object, subresource string, w Write) (*store.Item, bool, error) {
 	pre := obj.GetResourceVersion()

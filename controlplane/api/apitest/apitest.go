@@ -27,6 +27,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/etcd"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -61,6 +62,7 @@ type Env struct {
 	Store    *store.Store
 	Member   *etcd.Member
 	Keys     *pki.Cluster
+	Server   *api.Server
 	Address  string // https://127.0.0.1:PORT
 	TB       testing.TB
 }
@@ -85,7 +87,9 @@ func Start(tb testing.TB, o Options) *Env {
 	e.background("store", e.Store.Run)
 	var plugins []admission.Plugin
 	if !o.NoAdmission {
-		plugins, err = admission.Default(func() client.Client { return e.Client }, admission.Options{ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Logger: o.Logger})
+		plugins, err = admission.Default(func() client.Client { return e.Client }, admission.Options{
+			ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Authorizer: e.Allowed, Logger: o.Logger,
+		})
 		if err != nil {
 			tb.Fatal(err)
 		}
@@ -116,6 +120,7 @@ func (e *Env) serve(o Options) {
 	if err != nil {
 		e.TB.Fatal(err)
 	}
+	e.Server = s
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		e.TB.Fatal(err)
@@ -132,6 +137,11 @@ func (e *Env) serve(o Options) {
 		defer resp.Body.Close()
 		return resp.StatusCode == http.StatusOK
 	})
+}
+
+// Allowed asks the server's authorizer.
+func (e *Env) Allowed(ctx context.Context, at authz.Attributes) bool {
+	return e.Server.Allowed(ctx, at)
 }
 
 func (e *Env) namespaces() {

@@ -47,7 +47,7 @@ func New(c client.Client, kinds *kind.Table, log *slog.Logger) *Authorizer {
 // Ready says whether the caches have been filled.
 func (a *Authorizer) Ready() bool { return a.ready.Load() }
 
-// Allowed decides; the reason is for the answer when it is no.
+// Allowed decides. The reason says by what it is allowed, or is for the answer when it is not.
 func (a *Authorizer) Allowed(ctx context.Context, at Attributes) (bool, string) {
 	if at.User == nil {
 		return false, "no user"
@@ -55,10 +55,22 @@ func (a *Authorizer) Allowed(ctx context.Context, at Attributes) (bool, string) 
 	if slices.Contains(at.User.Groups, masters) {
 		return true, ""
 	}
+	refusal := ""
 	if node, ok := nodeOf(at.User); ok {
-		if allowed, reason := a.nodes.allowed(node, at); allowed || reason != "" {
-			return allowed, reason
+		allowed, reason := a.node(ctx, node, at)
+		if allowed {
+			return true, ""
 		}
+		refusal = reason
 	}
-	return a.rbac.allowed(at), ""
+	grant, missing := a.rbac.allowed(at)
+	switch {
+	case grant != nil:
+		return true, "RBAC: allowed by " + grant.String()
+	case missing == "":
+		return false, refusal
+	case refusal == "":
+		return false, "RBAC: " + missing
+	}
+	return false, refusal + ", RBAC: " + missing
 }

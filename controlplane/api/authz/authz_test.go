@@ -12,7 +12,7 @@ func TestRulesCover(t *testing.T) {
 	res := func(verb, group, resource, sub, name string) Attributes {
 		return Attributes{Verb: verb, Group: group, Resource: resource, Subresource: sub, Name: name, IsResource: true}
 	}
-	pods := rule([]string{"get"}, "", "pods")
+	pods := on("get", core, "pods")
 	named := rbacv1.PolicyRule{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"pods"}, ResourceNames: []string{"a"}}
 	for name, tc := range map[string]struct {
 		rule rbacv1.PolicyRule
@@ -23,19 +23,19 @@ func TestRulesCover(t *testing.T) {
 		"another verb":              {pods, res("list", "", "pods", "", ""), false},
 		"another group":             {pods, res("get", "apps", "pods", "", "x"), false},
 		"a subresource":             {pods, res("get", "", "pods", "log", "x"), false},
-		"named subresource":         {rule([]string{"get"}, "", "pods/log"), res("get", "", "pods", "log", "x"), true},
-		"any resource of it":        {rule([]string{"get"}, "", "*/log"), res("get", "", "pods", "log", "x"), true},
-		"everything":                {rule([]string{"*"}, "*", "*"), res("delete", "apps", "deployments", "scale", ""), true},
-		"everything but paths":      {rule([]string{"*"}, "*", "*"), Attributes{Verb: "get", Path: "/metrics"}, false},
+		"named subresource":         {on("get", core, "pods/log"), res("get", "", "pods", "log", "x"), true},
+		"any resource of it":        {on("get", core, "*/log"), res("get", "", "pods", "log", "x"), true},
+		"everything":                {on("*", "*", "*"), res("delete", "apps", "deployments", "scale", ""), true},
+		"everything but paths":      {on("*", "*", "*"), Attributes{Verb: "get", Path: "/metrics"}, false},
 		"its name":                  {named, res("get", "", "pods", "", "a"), true},
 		"another name":              {named, res("get", "", "pods", "", "b"), false},
 		"no name":                   {named, res("get", "", "pods", "", ""), false},
-		"path":                      {urls([]string{"get"}, "/healthz"), Attributes{Verb: "get", Path: "/healthz"}, true},
-		"path below":                {urls([]string{"get"}, "/healthz"), Attributes{Verb: "get", Path: "/healthz/x"}, false},
-		"path by its beginning":     {urls([]string{"get"}, "/api/*"), Attributes{Verb: "get", Path: "/api/v1"}, true},
-		"resource by a path's rule": {urls([]string{"*"}, "*"), res("get", "", "pods", "", ""), false},
+		"path":                      {urls("/healthz"), Attributes{Verb: "get", Path: "/healthz"}, true},
+		"path below":                {urls("/healthz"), Attributes{Verb: "get", Path: "/healthz/x"}, false},
+		"path by its beginning":     {urls("/api/*"), Attributes{Verb: "get", Path: "/api/v1"}, true},
+		"resource by a path's rule": {rbacv1.PolicyRule{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}}, res("get", "", "pods", "", ""), false},
 	} {
-		if got := covers(tc.rule, tc.ask); got != tc.want {
+		if got := covers(&tc.rule, &tc.ask); got != tc.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -44,7 +44,7 @@ func TestRulesCover(t *testing.T) {
 // TestIncludesIsCovers holds escalation to the same answer as authorization: what includes says of a part of a
 // default role, covers says of a request for it.
 func TestIncludesIsCovers(t *testing.T) {
-	admin := rule([]string{"*"}, "*", "*")
+	admin := on("*", "*", "*")
 	for _, r := range defaultRoles() {
 		for _, ru := range r.Rules {
 			for _, part := range parts(ru) {

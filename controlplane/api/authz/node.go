@@ -1,12 +1,16 @@
 package authz
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
@@ -161,25 +165,39 @@ func (g *graph) needs(node string, n need) bool {
 	return g.nodes[node][n] > 0
 }
 
-// allowed decides for a node what the objects of its pods and itself are about. Neither allowed nor a reason
-// means that roles decide (system:node has what is the same for all nodes).
-func (g *graph) allowed(node string, a Attributes) (bool, string) {
-	if !a.IsResource {
+// nodeResource decides about one resource; name is that of the node.
+type nodeResource func(a *Authorizer, ctx context.Context, node string, at Attributes) (bool, string)
+
+// nodeResources are the resources of which each node may use its own objects alone.
+var nodeResources = map[schema.GroupResource]nodeResource{
+	{Resource: "secrets"}:                                    (*Authorizer).nodeContent,
+	{Resource: "configmaps"}:                                 (*Authorizer).nodeContent,
+	{Resource: "persistentvolumeclaims"}:                     (*Authorizer).nodeClaim,
+	{Resource: "persistentvolumes"}:                          (*Authorizer).nodeVolume,
+	{Group: "storage.k8s.io", Resource: "volumeattachments"}: (*Authorizer).nodeAttachment,
+	{Group: "storage.k8s.io", Resource: "csinodes"}:          (*Authorizer).nodeCSI,
+	{Resource: "serviceaccounts"}:                            (*Authorizer).nodeAccount,
+	{Resource: "pods"}:                                       (*Authorizer).nodePod,
+	{Resource: "nodes"}:                                      (*Authorizer).nodeItself,
+	{Group: "coordination.k8s.io", Resource: "leases"}:       (*Authorizer).nodeLease,
+}
+
+// uniformNodeRules are what all nodes may do.
+var uniformNodeRules = append(nodeRules(), agentRules()...)
+
+// node decides for a node. What it does not allow, roles may.
+func (a *Authorizer) node(ctx context.Context, node string, at Attributes) (bool, string) {
+	if !at.IsResource {
 		return false, ""
 	}
-	switch {
-	case a.Group == "" && (a.Resource == "secrets" || a.Resource == "configmaps" || a.Resource == "persistentvolumeclaims"):
-		return g.content(node, a)
-	case a.Group == "" && a.Resource == "serviceaccounts":
-		return g.serviceAccount(node, a)
-	case a.Group == "" && a.Resource == "pods":
-		return g.pod(node, a)
-	case a.Group == "" && a.Resource == "nodes":
-		return nodeItself(node, a)
-	case a.Group == "coordination.k8s.io" && a.Resource == "leases":
-		return nodeLease(node, a)
+	if decide := nodeResources[schema.GroupResource{Group: at.Group, Resource: at.Resource}]; decide != nil {
+		return decide(a, ctx, node, at)
 	}
-	return false, ""
+	return slices.ContainsFunc(uniformNodeRules, func(r rbacv1.PolicyRule) bool { return covers(&r, &at) }), ""
+}
+
+func unrelated(node string) string {
+	return "no relationship found between node '" + node + "' and this object"
 }
 
 // exactName returns the one name that a get names, or a list or watch selects by metadata.name.
@@ -195,32 +213,91 @@ func exactName(a Attributes) string {
 	return name
 }
 
-func (g *graph) content(node string, a Attributes) (bool, string) {
-	if a.Verb != "get" && a.Verb != "list" && a.Verb != "watch" || a.Subresource != "" {
+// related allows what one of the node's pods needs.
+func (a *Authorizer) related(node string, n need) (bool, string) {
+	if n.name == "" {
+		return false, "No Object name found"
+	}
+	if a.nodes.needs(node, n) {
+		return true, ""
+	}
+	return false, unrelated(node)
+}
+
+func (a *Authorizer) nodeContent(_ context.Context, node string, at Attributes) (bool, string) {
+	switch {
+	case at.Verb != "get" && at.Verb != "list" && at.Verb != "watch":
 		return false, "can only read resources of this type"
+	case at.Subresource != "":
+		return false, "cannot read subresource"
+	case at.Namespace == "":
+		return false, "can only read namespaced object of this type"
 	}
-	name := exactName(a)
-	if name == "" || a.Namespace == "" {
-		return false, "can only read a namespaced object by name"
-	}
-	if g.needs(node, need{a.Resource, a.Namespace, name}) {
-		return true, ""
-	}
-	return false, "no relationship found between node '" + node + "' and this object"
+	return a.related(node, need{at.Resource, at.Namespace, exactName(at)})
 }
 
-func (g *graph) serviceAccount(node string, a Attributes) (bool, string) {
-	if !(a.Verb == "create" && a.Subresource == "token" || a.Verb == "get" && a.Subresource == "") {
-		return false, "can only get service accounts and create their tokens"
+const onlyGet = "can only get individual resources of this type"
+
+func (a *Authorizer) nodeClaim(_ context.Context, node string, at Attributes) (bool, string) {
+	switch {
+	case at.Subresource == "status" && (at.Verb == "update" || at.Verb == "patch"):
+	case at.Subresource == "status":
+		return false, "can only get/update/patch this type"
+	case at.Verb != "get":
+		return false, onlyGet
+	case at.Subresource != "":
+		return false, "cannot get subresource"
 	}
-	if g.needs(node, need{"serviceaccounts", a.Namespace, a.Name}) {
-		return true, ""
-	}
-	return false, "no relationship found between node '" + node + "' and this object"
+	return a.related(node, need{at.Resource, at.Namespace, at.Name})
 }
 
-// pod lets a node read the pods that are its own, write their status and delete them.
-func (g *graph) pod(node string, a Attributes) (bool, string) {
+// nodeVolume lets a node read the volumes whose claims its pods use.
+func (a *Authorizer) nodeVolume(ctx context.Context, node string, at Attributes) (bool, string) {
+	if at.Verb != "get" || at.Subresource != "" {
+		return false, onlyGet
+	}
+	volume, err := client.Get[*corev1.PersistentVolume](ctx, a.client, "", at.Name)
+	if err != nil || volume.Spec.ClaimRef == nil {
+		return false, unrelated(node)
+	}
+	return a.related(node, need{"persistentvolumeclaims", volume.Spec.ClaimRef.Namespace, volume.Spec.ClaimRef.Name})
+}
+
+func (a *Authorizer) nodeAttachment(ctx context.Context, node string, at Attributes) (bool, string) {
+	if at.Verb != "get" || at.Subresource != "" {
+		return false, onlyGet
+	}
+	if attachment, err := client.Get[*storagev1.VolumeAttachment](ctx, a.client, "", at.Name); err != nil || attachment.Spec.NodeName != node {
+		return false, unrelated(node)
+	}
+	return true, ""
+}
+
+func (a *Authorizer) nodeCSI(_ context.Context, node string, at Attributes) (bool, string) {
+	switch at.Verb {
+	case "get", "create", "update", "patch", "delete":
+	default:
+		return false, "can only get, create, update, patch, or delete a CSINode"
+	}
+	if at.Subresource != "" {
+		return false, "cannot authorize CSINode subresources"
+	}
+	if at.Verb != "create" && at.Name != node { // the name of a new one is in the body; node restriction holds it to its own
+		return false, "can only access CSINode with the same name as the requesting node"
+	}
+	return true, ""
+}
+
+func (a *Authorizer) nodeAccount(_ context.Context, node string, at Attributes) (bool, string) {
+	if !(at.Verb == "create" && at.Subresource == "token" || at.Verb == "get" && at.Subresource == "") {
+		return false, "can only create tokens for individual service accounts"
+	}
+	return a.related(node, need{at.Resource, at.Namespace, at.Name})
+}
+
+// nodePod lets a node read the pods that are its own, write their status and delete them.
+func (au *Authorizer) nodePod(_ context.Context, node string, a Attributes) (bool, string) {
+	g := au.nodes
 	const reason = "can only access pods that are bound to this node"
 	switch a.Verb {
 	case "list", "watch":
@@ -251,7 +328,7 @@ func (g *graph) pod(node string, a Attributes) (bool, string) {
 }
 
 // nodeItself lets a node register, read and update itself. Admission's node restriction looks at what it sets.
-func nodeItself(node string, a Attributes) (bool, string) {
+func (*Authorizer) nodeItself(_ context.Context, node string, a Attributes) (bool, string) {
 	switch a.Verb {
 	case "create":
 		return a.Subresource == "", "" // the name is in the body; node restriction holds it to its own
@@ -269,7 +346,7 @@ func nodeItself(node string, a Attributes) (bool, string) {
 	return false, "nodes cannot do this to nodes"
 }
 
-func nodeLease(node string, a Attributes) (bool, string) {
+func (*Authorizer) nodeLease(_ context.Context, node string, a Attributes) (bool, string) {
 	if a.Namespace != corev1.NamespaceNodeLease {
 		return false, "can only access leases in the " + corev1.NamespaceNodeLease + " system namespace"
 	}

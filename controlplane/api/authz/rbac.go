@@ -2,6 +2,7 @@ package authz
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -22,6 +23,7 @@ type rules struct {
 
 type binding struct {
 	namespace string // "" for the whole cluster
+	name      string
 	ref       rbacv1.RoleRef
 	subjects  []string
 }
@@ -50,7 +52,7 @@ func (r *rules) setBinding(namespace, name string, ref rbacv1.RoleRef, subjects 
 	defer r.mu.Unlock()
 	key := namespace + "/" + name
 	r.unlink(key)
-	b := binding{namespace: namespace, ref: ref}
+	b := binding{namespace: namespace, name: name, ref: ref}
 	for _, s := range subjects {
 		sk := subjectKey(s, namespace)
 		b.subjects = append(b.subjects, sk)
@@ -109,8 +111,31 @@ func (r *rules) resolve(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRu
 	return rules, ok
 }
 
-// each calls f for every rule that the user has in namespace ("" for the cluster) until f says false.
-func (r *rules) each(u *kind.User, namespace string, f func(rbacv1.PolicyRule) bool) {
+// grant says by what a user has a rule.
+type grant struct {
+	binding binding
+	subject string // as subjectKey has it
+}
+
+// String is for the audit log and access reviews, in Kubernetes' words.
+func (g *grant) String() string {
+	kind, name := "ClusterRoleBinding", g.binding.name
+	if g.binding.namespace != "" {
+		kind, name = "RoleBinding", name+"/"+g.binding.namespace
+	}
+	subject := "User " + strconv.Quote(g.subject[2:])
+	if g.subject[0] == 'g' {
+		subject = "Group " + strconv.Quote(g.subject[2:])
+	} else if sa, ok := strings.CutPrefix(g.subject[2:], "system:serviceaccount:"); ok {
+		ns, account, _ := strings.Cut(sa, ":")
+		subject = "ServiceAccount " + strconv.Quote(account+"/"+ns)
+	}
+	return kind + " " + strconv.Quote(name) + " of " + g.binding.ref.Kind + " " + strconv.Quote(g.binding.ref.Name) + " to " + subject
+}
+
+// bindingsOf calls f for every binding that the user has in namespace ("" for the cluster), with its rules, until f
+// says false. known is false when the role is not there.
+func (r *rules) bindingsOf(u *kind.User, namespace string, f func(b binding, subject string, rules []rbacv1.PolicyRule, known bool) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	visit := func(subject string) bool {
@@ -119,11 +144,9 @@ func (r *rules) each(u *kind.User, namespace string, f func(rbacv1.PolicyRule) b
 			if b.namespace != "" && b.namespace != namespace {
 				continue
 			}
-			rules, _ := r.resolve(b.ref, b.namespace)
-			for _, rule := range rules {
-				if !f(rule) {
-					return false
-				}
+			rules, known := r.resolve(b.ref, b.namespace)
+			if !f(b, subject, rules, known) {
+				return false
 			}
 		}
 		return true
@@ -138,13 +161,46 @@ func (r *rules) each(u *kind.User, namespace string, f func(rbacv1.PolicyRule) b
 	}
 }
 
-func (r *rules) allowed(a Attributes) bool {
-	found := false
-	r.each(a.User, a.Namespace, func(rule rbacv1.PolicyRule) bool {
-		found = covers(rule, a)
-		return !found
+// each calls f for every rule that the user has in namespace until f says false.
+func (r *rules) each(u *kind.User, namespace string, f func(rbacv1.PolicyRule) bool) {
+	r.bindingsOf(u, namespace, func(_ binding, _ string, rules []rbacv1.PolicyRule, _ bool) bool {
+		for _, rule := range rules {
+			if !f(rule) {
+				return false
+			}
+		}
+		return true
 	})
-	return found
+}
+
+// allowed returns what grants the request, or nil and which roles of the user's bindings are missing.
+func (r *rules) allowed(a Attributes) (*grant, string) {
+	var found *grant
+	var missing []string
+	r.bindingsOf(a.User, a.Namespace, func(b binding, subject string, rules []rbacv1.PolicyRule, known bool) bool {
+		if !known {
+			missing = append(missing, missingRole(b.ref))
+		}
+		for i := range rules {
+			if covers(&rules[i], &a) {
+				found = &grant{b, subject}
+				return false
+			}
+		}
+		return true
+	})
+	if found != nil || len(missing) == 0 {
+		return found, ""
+	}
+	slices.Sort(missing)
+	if missing = slices.Compact(missing); len(missing) == 1 {
+		return nil, missing[0]
+	}
+	return nil, "[" + strings.Join(missing, ", ") + "]"
+}
+
+func missingRole(ref rbacv1.RoleRef) string {
+	return strings.ToLower(ref.Kind) + "." + rbacv1.GroupName + " " + strconv.Quote(ref.Name) + " not found"
 }
 
 func has(list []string, v string) bool {
@@ -152,7 +208,7 @@ func has(list []string, v string) bool {
 }
 
 // covers says whether one rule allows what is asked.
-func covers(rule rbacv1.PolicyRule, a Attributes) bool {
+func covers(rule *rbacv1.PolicyRule, a *Attributes) bool {
 	if !has(rule.Verbs, a.Verb) {
 		return false
 	}
@@ -188,9 +244,11 @@ func coversPath(pattern, path string) bool {
 	return pattern == path
 }
 
-// Rules returns what a user may do in a namespace.
-func (a *Authorizer) Rules(u *kind.User, namespace string) []rbacv1.PolicyRule {
-	var out []rbacv1.PolicyRule
+// Rules returns what a user may do in a namespace, and why that is not all of it when it is not.
+func (a *Authorizer) Rules(u *kind.User, namespace string) (out []rbacv1.PolicyRule, incomplete string) {
+	if _, ok := nodeOf(u); ok {
+		incomplete = "node authorizer does not support user rule resolution"
+	}
 	if slices.Contains(u.Groups, masters) {
 		out = append(out, rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}},
 			rbacv1.PolicyRule{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}})
@@ -199,5 +257,5 @@ func (a *Authorizer) Rules(u *kind.User, namespace string) []rbacv1.PolicyRule {
 		out = append(out, rule)
 		return true
 	})
-	return out
+	return out, incomplete
 }

@@ -43,7 +43,13 @@ func (a *Authorizer) Run(ctx context.Context) error {
 			return err
 		}
 		a.ready.Store(true)
+		g.Go(func() error {
+			return a.retry(ctx, "cannot reconcile default roles of namespaces", a.reconcileNamespaces)
+		})
 		return a.aggregate(ctx)
+	})
+	g.Go(func() error {
+		return a.retry(ctx, "cannot reconcile default roles of namespaces", a.reconcileNamespaces)
 	})
 	return g.Wait()
 }

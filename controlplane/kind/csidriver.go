@@ -1,0 +1,138 @@
+package kind
+
+import (
+	"strings"
+	"time"
+
+	storagev1 "k8s.io/api/storage/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	// maxDriverName is how long the name of a CSI driver may be.
+	maxDriverName = 63
+	// minVolumeTokenSeconds and maxVolumeTokenSeconds bound the life of the tokens that a driver asks for.
+	minVolumeTokenSeconds = 600
+	maxVolumeTokenSeconds = 1 << 32
+	// minAllocatablePeriod is the shortest time between two updates of what a node can attach, in seconds.
+	minAllocatablePeriod = 10
+)
+
+func csiDriverKind() *Kind {
+	docs := storagev1.CSIDriverSpec{}.SwaggerDoc()
+	return definition[*storagev1.CSIDriver]{
+		gv: storagev1.SchemeGroupVersion, kind: "CSIDriver", plural: "csidrivers", singular: "csidriver",
+		new:           func() *storagev1.CSIDriver { return &storagev1.CSIDriver{} },
+		list:          func() runtime.Object { return &storagev1.CSIDriverList{} },
+		defaults:      defaultDriver,
+		prepareUpdate: countDriverChange,
+		validate:      validateDriver,
+		validateUpdate: func(d, old *storagev1.CSIDriver) field.ErrorList {
+			path := field.NewPath("spec")
+			errs := immutable(d.Spec.AttachRequired, old.Spec.AttachRequired, path.Child("attachedRequired"))
+			return append(errs, immutable(d.Spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, path.Child("volumeLifecycleModes"))...)
+		},
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("AttachRequired", "boolean", docs["attachRequired"]), column("PodInfoOnMount", "boolean", docs["podInfoOnMount"]),
+			column("StorageCapacity", "boolean", docs["storageCapacity"]), column("TokenRequests", "string", docs["tokenRequests"]),
+			column("RequiresRepublish", "boolean", docs["requiresRepublish"]), column("Modes", "string", docs["volumeLifecycleModes"]), ageColumn(),
+		},
+		row: driverRow,
+	}.build()
+}
+
+func defaultDriver(d *storagev1.CSIDriver) {
+	s := &d.Spec
+	setDefault(&s.AttachRequired, true)
+	setDefault(&s.PodInfoOnMount, false)
+	setDefault(&s.StorageCapacity, false)
+	setDefault(&s.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+	setDefault(&s.RequiresRepublish, false)
+	setDefault(&s.SELinuxMount, false)
+	if len(s.VolumeLifecycleModes) == 0 {
+		s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
+	}
+}
+
+// countDriverChange makes a new generation of what kubelets must notice, and of nothing else.
+func countDriverChange(d, old *storagev1.CSIDriver) {
+	a, b := &d.Spec, &old.Spec
+	if !apiequality.Semantic.DeepEqual(a.TokenRequests, b.TokenRequests) || deref(a.RequiresRepublish, false) != deref(b.RequiresRepublish, false) ||
+		deref(a.SELinuxMount, false) != deref(b.SELinuxMount, false) {
+		d.Generation = old.Generation + 1
+	}
+}
+
+func driverRow(d *storagev1.CSIDriver, now time.Time) []any {
+	tokens, modes := unsetText, make([]string, len(d.Spec.VolumeLifecycleModes))
+	if len(d.Spec.TokenRequests) > 0 {
+		audiences := make([]string, len(d.Spec.TokenRequests))
+		for i, t := range d.Spec.TokenRequests {
+			audiences[i] = t.Audience
+		}
+		tokens = strings.Join(audiences, ",")
+	}
+	for i, m := range d.Spec.VolumeLifecycleModes {
+		modes[i] = string(m)
+	}
+	return []any{
+		d.Name, deref(d.Spec.AttachRequired, true), deref(d.Spec.PodInfoOnMount, false), deref(d.Spec.StorageCapacity, false), tokens,
+		deref(d.Spec.RequiresRepublish, false), orNone(strings.Join(modes, ",")), age(d, now),
+	}
+}
+
+// validateDriverName checks a driver's name where it is no object's name.
+func validateDriverName(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	var errs field.ErrorList
+	if len(name) > maxDriverName {
+		errs = append(errs, field.TooLong(path, name, maxDriverName))
+	}
+	return append(errs, invalidEach(path, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
+}
+
+func validateDriver(d *storagev1.CSIDriver) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := validateDriverName(d.Name, field.NewPath("metadata", "name"))
+	for _, m := range d.Spec.VolumeLifecycleModes {
+		errs = append(errs, oneOf(m, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecycleEphemeral, storagev1.VolumeLifecyclePersistent)...)
+	}
+	if p := d.Spec.FSGroupPolicy; p != nil {
+		errs = append(errs, oneOf(*p, path.Child("fsGroupPolicy"), storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)...)
+	}
+	errs = append(errs, validateVolumeTokens(d.Spec.TokenRequests, path.Child("tokenRequests"))...)
+	if s := d.Spec.NodeAllocatableUpdatePeriodSeconds; s != nil && *s < minAllocatablePeriod {
+		errs = append(errs, field.Invalid(path.Child("nodeAllocatableUpdatePeriodSeconds"), *s, "must be greater than or equal to 10 seconds"))
+	}
+	if d.Spec.ServiceAccountTokenInSecrets != nil && len(d.Spec.TokenRequests) == 0 {
+		errs = append(errs, field.Invalid(path.Child("serviceAccountTokenInSecrets"), *d.Spec.ServiceAccountTokenInSecrets, "serviceAccountTokenInSecrets can only be set when tokenRequests is specified"))
+	}
+	return errs
+}
+
+func validateVolumeTokens(requests []storagev1.TokenRequest, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := map[string]bool{}
+	for i, t := range requests {
+		at := path.Index(i)
+		if seen[t.Audience] {
+			errs = append(errs, field.Duplicate(at.Child("audience"), t.Audience))
+			continue
+		}
+		seen[t.Audience] = true
+		s := deref(t.ExpirationSeconds, minVolumeTokenSeconds)
+		if s < minVolumeTokenSeconds {
+			errs = append(errs, field.Invalid(at.Child("expirationSeconds"), s, "may not specify a duration less than 10 minutes"))
+		}
+		if s > maxVolumeTokenSeconds {
+			errs = append(errs, field.Invalid(at.Child("expirationSeconds"), s, "may not specify a duration larger than 2^32 seconds"))
+		}
+	}
+	return errs
+}
