@@ -79,7 +79,7 @@ status: {phase: Pending}`},
 metadata: {name: c}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, volumeMode: Filesystem}
 status: {phase: Pending}`},
-		"CSIDriver": {"{metadata: {name: d}, spec: {}}", "{metadata: {name: d}, spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, requiresRepublish: false, seLinuxMount: false, volumeLifecycleModes: [Persistent]}}"},
+		"CSIDriver":    {"{metadata: {name: d}, spec: {}}", "{metadata: {name: d}, spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, requiresRepublish: false, seLinuxMount: false, volumeLifecycleModes: [Persistent]}}"},
 		"StorageClass": {"{metadata: {name: s}, provisioner: a/b}", "{metadata: {name: s}, provisioner: a/b, reclaimPolicy: Delete, volumeBindingMode: Immediate}"},
 		"IngressClass": {"{metadata: {name: i}, spec: {controller: a.b/c, parameters: {kind: K, name: x}}}", "{metadata: {name: i}, spec: {controller: a.b/c, parameters: {kind: K, name: x, scope: Cluster}}}"},
 		"NetworkPolicy": {"{metadata: {name: p}, spec: {podSelector: {}, egress: [{ports: [{port: 80}]}]}}",
