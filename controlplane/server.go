@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/oidc"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/encryption"
@@ -226,8 +227,20 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 	serving := s.keys.ServingKeyPair(s.cfg.Domain, names)
 	agents := s.keys.AgentClientKeyPair()
 	joins := &join.Handler{Client: s.client, Authority: s.keys.Authority, Logger: s.log}
+	var issuer *oidc.Authenticator
+	if o := s.cfg.OIDC; o != nil {
+		var err error
+		issuer, err = oidc.New(oidc.Config{
+			IssuerURL: o.IssuerURL, ClientID: o.ClientID, Audiences: o.Audiences, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
+			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: o.RequiredClaims, SigningAlgs: o.SigningAlgs, CAFile: o.CAFile, Logger: s.log,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
 	return api.New(api.Config{
 		Registry: reg,
+		OIDC:     issuer,
 		TLS: &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			GetCertificate: serving.GetCertificate,

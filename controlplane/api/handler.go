@@ -72,7 +72,6 @@ func (s *Server) handle(w http.ResponseWriter, r *request) error {
 	}
 	release, err := s.limits.enter(r)
 	if err != nil {
-		s.metrics.rejected.Inc()
 		return err
 	}
 	defer release()

@@ -1,67 +1,227 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"runtime"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Defaults of how many requests may be under way at once.
+// How many requests may be under way at once, for each processor. Reads cost processor time alone, so more at
+// once make none of them quicker; writes wait for the disk, and are put on it together.
 const (
-	defaultReads  = 800
-	defaultWrites = 400
-	// userShare is the part of a limit that one user may take, so that one noisy client cannot starve the others.
-	userShare = 0.6
+	readsPerProcessor  = 16
+	writesPerProcessor = 32
+	// systemShare is the part of these that is set aside, beside them, for the cluster's own parts.
+	systemShare = 0.5
+	// maxWaiting is how many requests of one user wait, and maxWait how long: a client's own timeout is a few
+	// times that.
+	maxWaiting = 128
+	maxWait    = 10 * time.Second
+	// retrySeconds is what a client is told to wait that is refused.
+	retrySeconds = 1
 )
 
-// limits bounds requests under way by verb class and user. Watches and streams are not counted: they cost
-// little and stay long. The cluster's administrators are never refused, so that they can mend what goes wrong.
+// limits shares the server out: each request needs a seat, and seats that become free go to the user who has
+// fewest, so a noisy client cannot starve the others. What Kubernetes does with priority levels and flows, in
+// its simplest form: two levels for reads and two for writes, a flow for each user.
+//
+//	exempt    watches and streams, which cost little and stay long; administrators, who mend what goes wrong
+//	system    nodes, and the accounts of kube-system and system:kube-…
+//	workload  everybody else
+//
+// The server's own loops do not come by HTTP and need no seat.
 type limits struct {
-	mu     sync.Mutex
-	reads  class
-	writes class
+	pools [2][2]*pool // by level, and by reading or writing
 }
 
-type class struct {
-	max, perUser, now int
-	users             map[string]int
-}
+const (
+	system = iota
+	workload
+)
+
+const (
+	reading = iota
+	writing
+)
+
+// The levels' and kinds' names in metrics.
+var (
+	levelNames = [2]string{"system", "workload"}
+	kindNames  = [2]string{"readOnly", "mutating"}
+)
 
 func newLimits(reads, writes int) *limits {
-	return &limits{reads: newClass(reads, defaultReads), writes: newClass(writes, defaultWrites)}
-}
-
-func newClass(max, fallback int) class {
-	if max <= 0 {
-		max = fallback
+	l := &limits{}
+	for i, seats := range [2]int{reads, writes} {
+		if seats <= 0 {
+			seats = [2]int{readsPerProcessor, writesPerProcessor}[i] * max(2, runtime.GOMAXPROCS(0))
+		}
+		l.pools[workload][i] = newPool(seats)
+		l.pools[system][i] = newPool(max(1, int(float64(seats)*systemShare)))
 	}
-	return class{max: max, perUser: int(float64(max)*userShare) + 1, users: map[string]int{}}
+	return l
 }
 
-// enter takes a place; the caller releases it.
+// levelOf tells the cluster's parts from its users.
+func levelOf(r *request) int {
+	u := r.user
+	if slices.Contains(u.Groups, "system:nodes") || slices.Contains(u.Groups, "system:serviceaccounts:kube-system") || strings.HasPrefix(u.Name, "system:kube-") {
+		return system
+	}
+	return workload
+}
+
+// enter takes a seat, and waits for one if it must; the caller releases it.
 func (l *limits) enter(r *request) (release func(), err error) {
 	if r.long() || isAdmin(r.user) {
 		return func() {}, nil
 	}
-	c := &l.writes
+	kind := writing
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		c = &l.reads
+		kind = reading
 	}
-	user := r.user.Name
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c.now >= c.max || c.users[user] >= c.perUser {
-		return nil, apierrors.NewTooManyRequests("too many requests, please try again later.", 1)
+	return l.pools[levelOf(r)][kind].enter(r.Context(), r.user.Name)
+}
+
+// pool is a number of seats and those who wait for one.
+type pool struct {
+	mu    sync.Mutex
+	seats int
+	taken int
+	flows map[string]*flow
+	// order has the flows in which somebody waits, in the order in which they began to.
+	order    []*flow
+	waiting  int
+	rejected int64
+}
+
+// flow is what one user has and wants.
+type flow struct {
+	user    string
+	taken   int
+	waiting []*waiter
+}
+
+// waiter is one request that waits.
+type waiter struct {
+	// seated is closed by the pool, with the seat given, under its lock.
+	seated chan struct{}
+}
+
+func newPool(seats int) *pool { return &pool{seats: seats, flows: map[string]*flow{}} }
+
+func (p *pool) enter(ctx context.Context, user string) (func(), error) {
+	p.mu.Lock()
+	f := p.flows[user]
+	if f == nil {
+		f = &flow{user: user}
+		p.flows[user] = f
 	}
-	c.now++
-	c.users[user]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		c.now--
-		if c.users[user]--; c.users[user] == 0 {
-			delete(c.users, user)
+	release := func() { p.leave(f) }
+	if p.taken < p.seats {
+		p.taken++
+		f.taken++
+		p.mu.Unlock()
+		return release, nil
+	}
+	if len(f.waiting) >= maxWaiting {
+		p.rejected++
+		p.mu.Unlock()
+		return nil, errTooMany()
+	}
+	w := &waiter{seated: make(chan struct{})}
+	if len(f.waiting) == 0 {
+		p.order = append(p.order, f)
+	}
+	f.waiting = append(f.waiting, w)
+	p.waiting++
+	p.mu.Unlock()
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	select {
+	case <-w.seated:
+		return release, nil
+	case <-ctx.Done():
+		return nil, p.giveUp(f, w, ctx.Err())
+	case <-timer.C:
+		return nil, p.giveUp(f, w, errTooMany())
+	}
+}
+
+func errTooMany() error {
+	return apierrors.NewTooManyRequests("Too many requests, please try again later.", retrySeconds)
+}
+
+// giveUp takes a waiter away; one that has got its seat meanwhile hands it on.
+func (p *pool) giveUp(f *flow, w *waiter, cause error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if apierrors.IsTooManyRequests(cause) {
+		p.rejected++
+	}
+	at := slices.Index(f.waiting, w)
+	if at < 0 {
+		p.free(f)
+		return cause
+	}
+	f.waiting = slices.Delete(f.waiting, at, at+1)
+	p.waiting--
+	if len(f.waiting) == 0 {
+		p.order = slices.DeleteFunc(p.order, func(o *flow) bool { return o == f })
+		p.forget(f)
+	}
+	return cause
+}
+
+func (p *pool) leave(f *flow) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free(f)
+}
+
+// free gives a seat that f had to the waiting user who has fewest, of several to whom waits longest. The caller
+// holds the lock.
+func (p *pool) free(f *flow) {
+	p.taken--
+	f.taken--
+	if len(p.order) > 0 {
+		at := 0
+		for i, o := range p.order {
+			if o.taken < p.order[at].taken {
+				at = i
+			}
 		}
-	}, nil
+		next := p.order[at]
+		w := next.waiting[0]
+		next.waiting = next.waiting[1:]
+		p.waiting--
+		p.order = slices.Delete(p.order, at, at+1)
+		if len(next.waiting) > 0 {
+			p.order = append(p.order, next)
+		}
+		p.taken++
+		next.taken++
+		close(w.seated)
+	}
+	p.forget(f)
+}
+
+// forget drops a user of whom nothing is left. The caller holds the lock.
+func (p *pool) forget(f *flow) {
+	if f.taken == 0 && len(f.waiting) == 0 {
+		delete(p.flows, f.user)
+	}
+}
+
+// figures of a pool for metrics.
+func (p *pool) figures() (taken, waiting int, rejected int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.taken, p.waiting, p.rejected
 }

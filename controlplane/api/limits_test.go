@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"net/http/httptest"
 	"testing"
 
@@ -9,45 +11,102 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
-func TestLimitsLeaveRoomForOthers(t *testing.T) {
-	l := newLimits(10, 10)
-	get := func(user string, groups ...string) *request {
-		return &request{Request: httptest.NewRequest("GET", "/api/v1/pods", nil), resource: true, verb: "list", user: &kind.User{Name: user, Groups: groups}}
-	}
-	var releases []func()
-	enter := func(r *request) error {
-		release, err := l.enter(r)
-		if err == nil {
-			releases = append(releases, release)
-		}
-		return err
-	}
-	n := 0
-	for enter(get("noisy")) == nil {
-		if n++; n > 10 {
-			t.Fatal("one user takes all places")
+func reader(user string, groups ...string) *request {
+	return &request{Request: httptest.NewRequest("GET", "/api/v1/pods", nil), resource: true, verb: "list", user: &kind.User{Name: user, Groups: groups}}
+}
+
+func TestLimitsLetTheClusterThrough(t *testing.T) {
+	l := newLimits(2, 2)
+	for range 2 {
+		if _, err := l.enter(reader("noisy")); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if err := enter(get("noisy")); !apierrors.IsTooManyRequests(err) {
-		t.Fatalf("error %v", err)
-	} else if s, ok := apierrors.SuggestsClientDelay(err); !ok || s != 1 {
-		t.Fatalf("delay %d", s)
+	write, watch := reader("noisy"), reader("noisy")
+	write.Method, watch.verb = "POST", "watch"
+	for name, r := range map[string]*request{
+		"node": reader("system:node:a", "system:nodes"), "administrator": reader("root", groupMasters), "watch": watch, "write": write,
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // it must not wait
+		r.Request = r.WithContext(ctx)
+		if _, err := l.enter(r); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	if err := enter(get("quiet")); err != nil {
-		t.Fatalf("another user: %v", err)
+	a := reader("system:serviceaccount:kube-system:x", "system:serviceaccounts:kube-system")
+	if got := levelOf(a); got != system {
+		t.Errorf("an account of kube-system is of level %s", levelNames[got])
 	}
-	if err := enter(get("root", groupMasters)); err != nil {
-		t.Fatalf("administrator: %v", err)
+}
+
+// TestSeatsGoToWhoHasFewest has two users wait behind one that has all the seats.
+func TestSeatsGoToWhoHasFewest(t *testing.T) {
+	p := newPool(2)
+	enter := func(user string) chan func() {
+		got := make(chan func(), 1) // one result
+		_, before, _ := p.figures()
+		go func() {
+			release, err := p.enter(t.Context(), user)
+			if err != nil {
+				t.Errorf("%s: %v", user, err)
+			}
+			got <- release
+		}()
+		if taken, _, _ := p.figures(); taken == 2 {
+			for { // until it waits
+				if _, waiting, _ := p.figures(); waiting > before {
+					break
+				}
+			}
+		}
+		return got
 	}
-	watch := get("noisy")
-	watch.verb = "watch"
-	if err := enter(watch); err != nil {
-		t.Fatalf("watch: %v", err)
+	first, second := <-enter("noisy"), <-enter("noisy")
+	third, fourth := enter("noisy"), enter("noisy")
+	quiet, other := enter("quiet"), enter("other")
+	first()
+	(<-quiet)() // before those that came earlier
+	(<-other)()
+	(<-third)()
+	second()
+	(<-fourth)()
+	if taken, waiting, _ := p.figures(); taken != 0 || waiting != 0 || len(p.flows) != 0 || len(p.order) != 0 {
+		t.Errorf("%d taken, %d wait, %d users after all is over", taken, waiting, len(p.flows))
 	}
-	for _, release := range releases {
-		release()
+}
+
+func TestWaitingIsBounded(t *testing.T) {
+	p := newPool(1)
+	release, err := p.enter(t.Context(), "noisy")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if l.reads.now != 0 || len(l.reads.users) != 0 {
-		t.Fatalf("%d places are taken by %v after all is over", l.reads.now, l.reads.users)
+	ctx, cancel := context.WithCancel(t.Context())
+	ends := make(chan error, maxWaiting) // one for each
+	for range maxWaiting {
+		go func() {
+			_, err := p.enter(ctx, "noisy")
+			ends <- err
+		}()
+	}
+	for {
+		if _, waiting, _ := p.figures(); waiting == maxWaiting {
+			break
+		}
+	}
+	_, err = p.enter(t.Context(), "noisy")
+	if s, ok := apierrors.SuggestsClientDelay(err); !apierrors.IsTooManyRequests(err) || !ok || s != retrySeconds {
+		t.Errorf("one too many: %v", err)
+	}
+	cancel()
+	for range maxWaiting {
+		if err := <-ends; !errors.Is(err, context.Canceled) {
+			t.Errorf("a client that went away: %v", err)
+		}
+	}
+	release()
+	if taken, waiting, rejected := p.figures(); taken != 0 || waiting != 0 || rejected != 1 || len(p.flows) != 0 {
+		t.Errorf("%d taken, %d wait, %d refused", taken, waiting, rejected)
 	}
 }

@@ -83,6 +83,10 @@ func (s *Server) notReady() string {
 
 // path serves what is no resource and needs authentication.
 func (s *Server) path(w http.ResponseWriter, r *request) error {
+	if h := s.config.Paths[r.URL.Path]; h != nil {
+		h.ServeHTTP(w, r.Request)
+		return nil
+	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return errPathNotFound(r)
 	}

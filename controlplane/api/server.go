@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/oidc"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/credential"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -53,11 +54,15 @@ type Config struct {
 	Issuer                   string
 	// Credentials verifies the records of credentials; nil means that none are accepted.
 	Credentials credential.Verifier
+	// OIDC authenticates by the tokens of an OpenID Connect issuer; nil means that there is none.
+	OIDC *oidc.Authenticator
 	// AgentTLS is how nodes' agents are dialled: client certificate and the CA that signs theirs. ServerName is
 	// set to the node's name for each connection.
 	AgentTLS *tls.Config
 	// Extra are handlers below their paths that authenticate by themselves.
 	Extra map[string]http.Handler
+	// Paths are handlers of exactly these paths, for whom roles let use them (nonResourceURLs).
+	Paths map[string]http.Handler
 	// Ready returns why the server should not be called ready yet; nil means that the store decides alone.
 	Ready func() error
 	Audit Audit

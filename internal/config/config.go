@@ -48,6 +48,8 @@ type Server struct {
 	NodePorts        string   `json:"nodePorts,omitempty"`
 	Etcd             Etcd     `json:"etcd,omitempty"`
 	Audit            Audit    `json:"audit,omitempty"`
+	// OIDC, when set, lets users in by the tokens of an OpenID Connect issuer.
+	OIDC *OIDC `json:"oidc,omitempty"`
 	// Node, when set, runs an agent in this process.
 	Node *Agent `json:"node,omitempty"`
 	// LogLevel is debug, info, warn or error.
@@ -65,12 +67,28 @@ type Etcd struct {
 	QuotaBytes int64 `json:"quotaBytes,omitempty"`
 }
 
+// OIDC names an OpenID Connect issuer; the fields mean what those of package oidc's Config mean.
+type OIDC struct {
+	IssuerURL      string            `json:"issuerURL"`
+	ClientID       string            `json:"clientID,omitempty"`
+	Audiences      []string          `json:"audiences,omitempty"`
+	UsernameClaim  string            `json:"usernameClaim,omitempty"`
+	UsernamePrefix string            `json:"usernamePrefix,omitempty"`
+	GroupsClaim    string            `json:"groupsClaim,omitempty"`
+	GroupsPrefix   string            `json:"groupsPrefix,omitempty"`
+	RequiredClaims map[string]string `json:"requiredClaims,omitempty"`
+	SigningAlgs    []string          `json:"signingAlgs,omitempty"`
+	CAFile         string            `json:"caFile,omitempty"`
+}
+
 // Audit configures the audit log; an empty Path means DataDir/audit.log.
 type Audit struct {
-	Path    string `json:"path,omitempty"`
-	Level   string `json:"level,omitempty"` // None, Metadata (default), Request, RequestResponse
-	MaxMiB  int    `json:"maxMiB,omitempty"`
-	MaxKeep int    `json:"maxKeep,omitempty"`
+	Path  string `json:"path,omitempty"`
+	Level string `json:"level,omitempty"` // None, Metadata (default), Request, RequestResponse
+	// PolicyFile is a Policy of audit.k8s.io/v1, which says the level of each request in the place of Level.
+	PolicyFile string `json:"policyFile,omitempty"`
+	MaxMiB     int    `json:"maxMiB,omitempty"`
+	MaxKeep    int    `json:"maxKeep,omitempty"`
 }
 
 // Agent configures `fairlead agent`.
