@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane"
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/encryption"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/join"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/supervise"
@@ -124,26 +123,6 @@ func tokenCommand() *cobra.Command {
 	create.Flags().DurationVar(&ttl, "ttl", 15*time.Minute, "how long the token is good, at most 24h")
 	_ = create.MarkFlagRequired("node")
 	c.AddCommand(create)
-	return c
-}
-
-func encryptionCommand() *cobra.Command {
-	c := &cobra.Command{Use: "encryption", Short: "Look after the keys that encrypt secrets at rest"}
-	var file string
-	rotate := &cobra.Command{
-		Use:   "rotate",
-		Short: "Put a new key in front; it takes effect when the server starts next, older keys keep reading",
-		Args:  noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			cfg, err := serverConfig(file)
-			if err != nil {
-				return err
-			}
-			return encryption.Rotate(filepath.Join(cfg.DataDir, "pki", "encryption.json"))
-		},
-	}
-	rotate.Flags().StringVar(&file, "config", config.ServerFile, "the server's configuration `FILE`")
-	c.AddCommand(rotate)
 	return c
 }
 

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
@@ -66,7 +67,8 @@ type Server struct {
 	listener net.Listener
 	keys     *pki.Cluster
 	client   *registry.Client
-	api      *api.Server // set before anything is served
+	api      *api.Server // set before anything is served, as is keeper
+	keeper   *encryption.Keeper
 	ready    chan struct{}
 	ledger   *quota.Ledger
 	// etcdHealth is the embedded member's; nil with an external etcd.
@@ -142,6 +144,11 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	storeDone := make(chan error, 1)
 	go func() { storeDone <- st.Run(storeCtx) }()
 	defer func() { stopStore(); err = errors.Join(err, <-storeDone) }()
+	prefixes := map[string]string{}
+	for _, resource := range encrypted {
+		prefixes[resource] = st.KeysOf(schema.ParseGroupResource(resource))
+	}
+	s.keeper = encryption.NewKeeper(transform, etcdClient, prefixes, s.log)
 	return s.serve(ctx, st, etcdClient)
 }
 
@@ -186,6 +193,12 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 		if err != nil {
 			return err
 		}
+		g.Go(func() error {
+			if err := s.keeper.Run(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
 		e := &elector{client: etcdClient, identity: id, log: s.log}
 		return e.run(ctx, s.lead)
 	})
@@ -241,6 +254,7 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 	return api.New(api.Config{
 		Registry: reg,
 		OIDC:     issuer,
+		Paths:    s.keeper.Paths(),
 		TLS: &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			GetCertificate: serving.GetCertificate,
@@ -257,7 +271,7 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 		Credentials: s.keys.Authority,
 		Extra:       joins.Routes(),
 		Audit: api.Audit{
-			Path: s.cfg.Audit.Path, Level: api.AuditLevel(s.cfg.Audit.Level), MaxMiB: s.cfg.Audit.MaxMiB, MaxKeep: s.cfg.Audit.MaxKeep,
+			Path: s.cfg.Audit.Path, Level: api.AuditLevel(s.cfg.Audit.Level), PolicyFile: s.cfg.Audit.PolicyFile, MaxMiB: s.cfg.Audit.MaxMiB, MaxKeep: s.cfg.Audit.MaxKeep,
 		},
 		Logger: s.log,
 	})

@@ -79,6 +79,9 @@ func (p *podSecurity) Validate(ctx context.Context, r *Request) error {
 			r.Warn(text)
 		}
 	}
+	for key, value := range answer.AuditAnnotations {
+		kind.Annotate(ctx, psapi.AuditAnnotationPrefix+key, value)
+	}
 	if violation, ok := answer.AuditAnnotations[psapi.AuditViolationsAnnotationKey]; ok {
 		p.log.InfoContext(ctx, "pod security audit", "resource", r.Kind.Plural, "namespace", r.Namespace, "name", r.Name, "violations", violation)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,27 +14,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
-// AuditLevel is how much of a request the audit log keeps.
-type AuditLevel string
-
-// The levels, as in audit.k8s.io/v1.
-const (
-	AuditNone            AuditLevel = "None"
-	AuditMetadata        AuditLevel = "Metadata"
-	AuditRequest         AuditLevel = "Request"
-	AuditRequestResponse AuditLevel = "RequestResponse"
-)
-
-// Audit configures the audit log: JSON lines of audit.k8s.io/v1 events, one a request, at its end.
+// Audit configures the audit log: JSON lines of audit.k8s.io/v1 events, one for each stage of a request that is kept.
 type Audit struct {
 	// Path of the file; empty means no log.
 	Path string
-	// Level is AuditMetadata when empty. Secrets, ConfigMaps and tokens are never logged beyond metadata.
+	// Level is AuditMetadata when empty. By it a request is logged once, at its end, and Secrets, ConfigMaps and
+	// tokens are never logged beyond metadata.
 	Level AuditLevel
+	// PolicyFile is a Policy of audit.k8s.io/v1; it takes the place of Level.
+	PolicyFile string
 	// MaxMiB is the size at which the file is rotated (100), MaxKeep how many old files are kept (10).
 	MaxMiB, MaxKeep int
 	// Writer, when set, takes the lines instead of Path.
@@ -42,8 +37,8 @@ type Audit struct {
 // auditLog writes events through a buffer that is flushed when it is full and every second, so that a request
 // does not wait for the disk.
 type auditLog struct {
-	level AuditLevel
-	log   *slog.Logger
+	policy *auditPolicy // nil: nothing is kept
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	out     io.Writer
@@ -60,13 +55,21 @@ const (
 )
 
 func newAuditLog(c Audit, log *slog.Logger) (*auditLog, error) {
-	a := &auditLog{level: c.Level, log: log, out: c.Writer}
-	switch c.Level {
-	case "":
-		a.level = AuditMetadata
-	case AuditNone, AuditMetadata, AuditRequest, AuditRequestResponse:
-	default:
+	a := &auditLog{log: log, out: c.Writer}
+	if c.Level == "" {
+		c.Level = AuditMetadata
+	}
+	if !slices.Contains(auditLevels, c.Level) {
 		return nil, fmt.Errorf("cannot audit at level %q: it is None, Metadata, Request or RequestResponse", c.Level)
+	}
+	switch {
+	case c.PolicyFile != "":
+		var err error
+		if a.policy, err = readAuditPolicy(c.PolicyFile); err != nil {
+			return nil, err
+		}
+	case c.Level != AuditNone:
+		a.policy = levelPolicy(c.Level)
 	}
 	if a.out == nil && c.Path != "" {
 		if c.MaxMiB == 0 {
@@ -79,41 +82,78 @@ func newAuditLog(c Audit, log *slog.Logger) (*auditLog, error) {
 		a.out, a.closer = file, file
 	}
 	if a.out == nil {
-		a.level = AuditNone
+		a.policy = nil
 	}
 	return a, nil
 }
 
 // auditEvent is what is kept of a request while it runs; nil means that it is not audited. All methods may be
-// called on nil.
+// called on nil, and are called by the request's own goroutine.
 type auditEvent struct {
-	level    AuditLevel
-	received time.Time
-	object   metav1.Object
-	reqBody  any
-	respBody any
-	failure  *metav1.Status
+	auditDecision
+	id          types.UID
+	received    time.Time
+	object      metav1.Object
+	reqBody     any
+	respBody    any
+	failure     *metav1.Status
+	annotations map[string]string
 }
+
+// auditID is a header by which a client names its request, and the server in its answer.
+const auditID = "Audit-Id"
+
+// maxAuditID is how long a client's name of a request may be.
+const maxAuditID = 64
 
 // begin returns the event of a request, or nil.
-func (a *auditLog) begin(r *request) *auditEvent {
-	if a.level == AuditNone || !r.resource && r.verb == "get" {
+func (a *auditLog) begin(w http.ResponseWriter, r *request) *auditEvent {
+	if a.policy == nil {
 		return nil
 	}
-	level := a.level
-	if secretive(r) {
-		level = AuditMetadata
+	u := r.user
+	if u == nil { // who sent it is not known
+		u = &kind.User{}
 	}
-	return &auditEvent{level: level, received: time.Now()}
+	d := a.policy.decide(r, u)
+	if d.level == AuditNone {
+		return nil
+	}
+	e := &auditEvent{auditDecision: d, received: time.Now(), id: types.UID(r.Header.Get(auditID))}
+	if e.id == "" || len(e.id) > maxAuditID {
+		e.id = uuid.NewUUID()
+	}
+	w.Header().Set(auditID, string(e.id))
+	r.audit = e
+	a.stage(r, auditv1.StageRequestReceived, 0)
+	return e
 }
 
-// secretive requests are never logged with their bodies.
-func secretive(r *request) bool {
-	switch r.plural {
-	case "secrets", "configmaps", "tokenreviews":
-		return true
+// annotate adds what a part of the server has to say of the request; the first word on a key stays.
+func (e *auditEvent) annotate(key, value string) {
+	if e == nil {
+		return
 	}
-	return r.subresource == "token"
+	if e.annotations == nil {
+		e.annotations = map[string]string{}
+	}
+	if _, ok := e.annotations[key]; !ok {
+		e.annotations[key] = value
+	}
+}
+
+// authorized notes the authorizer's decision.
+func (e *auditEvent) authorized(allowed bool, reason string) {
+	decision := "forbid"
+	if allowed {
+		decision = "allow"
+	}
+	e.annotate("authorization.k8s.io/decision", decision)
+	e.annotate("authorization.k8s.io/reason", reason)
+}
+
+func (e *auditEvent) keepsRequest() bool {
+	return e.level == AuditRequest || e.level == AuditRequestResponse
 }
 
 func (e *auditEvent) request(obj kind.Object) {
@@ -121,13 +161,13 @@ func (e *auditEvent) request(obj kind.Object) {
 		return
 	}
 	e.object = obj
-	if e.level == AuditRequest || e.level == AuditRequestResponse {
-		e.reqBody = obj.DeepCopyObject()
+	if e.keepsRequest() {
+		e.reqBody = e.copy(obj)
 	}
 }
 
 func (e *auditEvent) requestRaw(_ types.PatchType, data []byte) {
-	if e != nil && (e.level == AuditRequest || e.level == AuditRequestResponse) && json.Valid(data) {
+	if e != nil && e.keepsRequest() && json.Valid(data) {
 		e.reqBody = json.RawMessage(data)
 	}
 }
@@ -139,7 +179,19 @@ func (e *auditEvent) response(obj kind.Object) {
 	e.object = obj
 	if e.level == AuditRequestResponse {
 		e.respBody = obj
+		if e.dropManaged && len(obj.GetManagedFields()) > 0 {
+			e.respBody = e.copy(obj)
+		}
 	}
+}
+
+// copy returns obj as the log is to have it: its own, since the request goes on to change it.
+func (e *auditEvent) copy(obj kind.Object) kind.Object {
+	out := obj.DeepCopyObject().(kind.Object)
+	if e.dropManaged {
+		out.SetManagedFields(nil)
+	}
+	return out
 }
 
 func (e *auditEvent) status(st *metav1.Status) {
@@ -150,23 +202,24 @@ func (e *auditEvent) status(st *metav1.Status) {
 
 // line is an audit.k8s.io/v1 Event.
 type line struct {
-	Kind         string           `json:"kind"`
-	APIVersion   string           `json:"apiVersion"`
-	Level        AuditLevel       `json:"level"`
-	AuditID      types.UID        `json:"auditID"`
-	Stage        string           `json:"stage"`
-	RequestURI   string           `json:"requestURI"`
-	Verb         string           `json:"verb"`
-	User         lineUser         `json:"user"`
-	Impersonated *lineUser        `json:"impersonatedUser,omitempty"`
-	SourceIPs    []string         `json:"sourceIPs,omitempty"`
-	UserAgent    string           `json:"userAgent,omitempty"`
-	ObjectRef    *lineObject      `json:"objectRef,omitempty"`
-	Response     lineResponse     `json:"responseStatus"`
-	ReqBody      any              `json:"requestObject,omitempty"`
-	RespBody     any              `json:"responseObject,omitempty"`
-	Received     metav1.MicroTime `json:"requestReceivedTimestamp"`
-	Done         metav1.MicroTime `json:"stageTimestamp"`
+	Kind         string            `json:"kind"`
+	APIVersion   string            `json:"apiVersion"`
+	Level        AuditLevel        `json:"level"`
+	AuditID      types.UID         `json:"auditID"`
+	Stage        auditv1.Stage     `json:"stage"`
+	RequestURI   string            `json:"requestURI"`
+	Verb         string            `json:"verb"`
+	User         lineUser          `json:"user"`
+	Impersonated *lineUser         `json:"impersonatedUser,omitempty"`
+	SourceIPs    []string          `json:"sourceIPs,omitempty"`
+	UserAgent    string            `json:"userAgent,omitempty"`
+	ObjectRef    *lineObject       `json:"objectRef,omitempty"`
+	Response     *lineResponse     `json:"responseStatus,omitempty"`
+	ReqBody      any               `json:"requestObject,omitempty"`
+	RespBody     any               `json:"responseObject,omitempty"`
+	Received     metav1.MicroTime  `json:"requestReceivedTimestamp"`
+	Done         metav1.MicroTime  `json:"stageTimestamp"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
 type lineUser struct {
@@ -197,14 +250,27 @@ type lineResponse struct {
 func userLine(u *kind.User) lineUser { return lineUser{u.Name, u.UID, u.Groups, u.Extra} }
 
 // end writes the event of a finished request.
-func (a *auditLog) end(r *request, code int) {
+func (a *auditLog) end(r *request, code int) { a.stage(r, auditv1.StageResponseComplete, code) }
+
+// stage writes the event of a request at one of its stages, if that is kept.
+func (a *auditLog) stage(r *request, stage auditv1.Stage, code int) {
 	e := r.audit
-	now := time.Now()
+	if e == nil || e.omits(stage) {
+		return
+	}
 	l := line{
-		Kind: "Event", APIVersion: "audit.k8s.io/v1", Level: e.level, AuditID: uuid.NewUUID(), Stage: "ResponseComplete",
-		RequestURI: r.URL.RequestURI(), Verb: r.verb, User: userLine(r.user), SourceIPs: []string{host(r.RemoteAddr)}, UserAgent: r.Header.Get("User-Agent"),
-		Response: lineResponse{Code: code}, ReqBody: e.reqBody, RespBody: e.respBody,
-		Received: metav1.NewMicroTime(e.received), Done: metav1.NewMicroTime(now),
+		Kind: "Event", APIVersion: "audit.k8s.io/v1", Level: e.level, AuditID: e.id, Stage: stage,
+		RequestURI: r.URL.RequestURI(), Verb: r.verb, SourceIPs: []string{host(r.RemoteAddr)}, UserAgent: r.Header.Get("User-Agent"),
+		ReqBody: e.reqBody, Received: metav1.NewMicroTime(e.received), Done: metav1.NewMicroTime(time.Now()), Annotations: e.annotations,
+	}
+	if code != 0 {
+		l.Response = &lineResponse{Code: code}
+	}
+	if stage == auditv1.StageResponseComplete {
+		l.RespBody = e.respBody
+	}
+	if r.user != nil {
+		l.User = userLine(r.user)
 	}
 	if r.actor != nil {
 		l.User = userLine(r.actor)
@@ -212,7 +278,7 @@ func (a *auditLog) end(r *request, code int) {
 		l.Impersonated = &impersonated
 	}
 	if e.failure != nil {
-		l.Response = lineResponse{Status: e.failure.Status, Reason: e.failure.Reason, Message: e.failure.Message, Code: int(e.failure.Code)}
+		l.Response = &lineResponse{Status: e.failure.Status, Reason: e.failure.Reason, Message: e.failure.Message, Code: int(e.failure.Code)}
 	}
 	if r.resource {
 		l.ObjectRef = &lineObject{Resource: r.plural, Namespace: r.namespace, Name: r.name, APIGroup: r.group, APIVersion: r.version, Subresource: r.subresource}

@@ -3,6 +3,9 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +15,8 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
 
 // lines is a writer whose whole lines can be read meanwhile.
@@ -78,5 +83,106 @@ func TestAudit(t *testing.T) {
 	}
 	if all := strings.Join(log.all(), "\n"); strings.Contains(all, "hunter2") || strings.Contains(all, "aHVudGVyMg") {
 		t.Error("the audit log has a secret in it")
+	}
+}
+
+const auditPolicyFile = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, users: [jane], verbs: [list]}
+- {level: RequestResponse, resources: [{resources: [configmaps], resourceNames: [kept]}, {resources: ["serviceaccounts/*"]}], namespaces: [default], omitManagedFields: true}
+- {level: Request, resources: [{group: apps}], omitStages: [ResponseComplete]}
+- {level: Metadata, nonResourceURLs: ["/api*"], userGroups: ["system:masters"]}
+- {level: Metadata, verbs: [watch, delete]}
+`
+
+// TestAuditPolicy has a request for each rule, and for none.
+func TestAuditPolicy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, []byte(auditPolicyFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &lines{}
+	e := apitest.Start(t, apitest.Options{Audit: log, Change: func(c *api.Config) { c.Audit.PolicyFile = file }})
+	ctx, admin := t.Context(), e.Kube(e.Admin())
+	_, _ = e.Kube(e.As("jane")).CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+	for _, name := range []string{"kept", "other"} {
+		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"a": "b"}}
+		if _, err := admin.CoreV1().ConfigMaps("default").Create(ctx, m, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admin.CoreV1().ConfigMaps("default").Update(ctx, m, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, _ = admin.AppsV1().Deployments("default").List(ctx, metav1.ListOptions{})
+	if _, _, data := do(t, e.HTTP(), "GET", e.Address+"/apis", "", "", ""); len(data) == 0 {
+		t.Fatal("no discovery")
+	}
+	w, err := admin.CoreV1().Pods("default").Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Stop()
+	if err := admin.CoreV1().ConfigMaps("default").Delete(ctx, "other", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	type event struct {
+		Level, Stage, Verb, RequestURI string
+		ObjectRef                      struct{ Resource, Name string }
+		RequestObject, ResponseObject  struct {
+			Data     map[string]string
+			Metadata struct{ ManagedFields []any }
+		}
+		Annotations map[string]string
+	}
+	var got []string
+	e.Eventually("the last request is logged", func() bool {
+		got = nil
+		for _, text := range log.all() {
+			var ev event
+			if json.Unmarshal([]byte(text), &ev) != nil {
+				return false
+			}
+			if ev.Level == "RequestResponse" && (ev.RequestObject.Data["a"] != "b" || ev.ResponseObject.Data["a"] != "b" || len(ev.ResponseObject.Metadata.ManagedFields) > 0) {
+				t.Fatalf("bodies: %s", text)
+			}
+			if ev.Annotations["authorization.k8s.io/decision"] != "allow" {
+				t.Fatalf("annotations: %s", text)
+			}
+			got = append(got, strings.TrimSpace(ev.Level+" "+ev.Stage+" "+ev.Verb+" "+ev.ObjectRef.Resource+" "+ev.ObjectRef.Name))
+		}
+		return slices.Contains(got, "Metadata ResponseComplete delete configmaps other") && slices.Contains(got, "Metadata ResponseComplete watch pods")
+	})
+	slices.Sort(got)
+	want := []string{
+		"Metadata ResponseComplete delete configmaps other", "Metadata ResponseComplete get", "Metadata ResponseComplete watch pods",
+		"Metadata ResponseStarted watch pods", "RequestResponse ResponseComplete update configmaps kept",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestAuditPolicyIsChecked(t *testing.T) {
+	for name, tc := range map[string]struct{ policy, want string }{
+		"kind":     {"{apiVersion: audit.k8s.io/v1beta1, kind: Policy, rules: [{level: None}]}", "audit.k8s.io/v1beta1"},
+		"no rules": {"{apiVersion: audit.k8s.io/v1, kind: Policy}", "no rules"},
+		"field":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, user: [a]}]}", "user"},
+		"level":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: All}]}", "rules[0].level"},
+		"stage":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [End], rules: [{level: None}]}", "omitStages[0]"},
+		"both":     {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, nonResourceURLs: [/a], namespaces: [b]}]}", "rules[0].nonResourceURLs"},
+		"url":      {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, nonResourceURLs: ['/*/a']}]}", "rules[0].nonResourceURLs[0]"},
+		"names":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, resources: [{resourceNames: [a]}]}]}", "rules[0].resources[0].resourceNames"},
+	} {
+		file := filepath.Join(t.TempDir(), "policy.yaml")
+		if err := os.WriteFile(file, []byte(tc.policy), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := api.New(api.Config{Registry: registry.New(registry.Config{Kinds: kind.Builtin()}), Audit: api.Audit{PolicyFile: file}})
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -15,6 +15,7 @@ func (s *Server) authorize(r *request) error {
 		return nil
 	}
 	ok, reason := s.authz.Allowed(r.Context(), r.attributes(r.user))
+	r.audit.authorized(ok, reason)
 	if !ok {
 		return forbidden(r, r.user, reason)
 	}

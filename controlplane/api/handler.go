@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/uuid"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -64,9 +65,10 @@ func (s *Server) extra(path string) http.Handler {
 // handle authenticates, authorizes and dispatches one request.
 func (s *Server) handle(w http.ResponseWriter, r *request) error {
 	if err := s.authenticate(r); err != nil {
+		s.audit.begin(w, r)
 		return err
 	}
-	r.audit = s.audit.begin(r)
+	s.audit.begin(w, r)
 	if err := s.impersonate(r); err != nil {
 		return err
 	}
@@ -79,6 +81,9 @@ func (s *Server) handle(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	ctx := kind.WithUser(r.Context(), r.user)
+	if r.audit != nil {
+		ctx = kind.WithAnnotator(ctx, r.audit.annotate)
+	}
 	if !r.long() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.deadline())
@@ -97,13 +102,12 @@ func (s *Server) finish(w *recorder, r *request, start time.Time) {
 		id := string(uuid.NewUUID())
 		s.log.Error("handler panicked", "id", id, "method", r.Method, "path", r.URL.Path, "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
 		s.metrics.panics.Inc()
+		s.audit.stage(r, auditv1.StagePanic, http.StatusInternalServerError)
 		if !w.wrote {
 			s.writeError(w, r, apierrors.NewInternalError(fmt.Errorf("the server could not handle the request; its log has the cause under id %s", id)))
 		}
 	}
-	if r.audit != nil {
-		s.audit.end(r, w.code)
-	}
+	s.audit.end(r, w.code)
 	s.metrics.observe(r, w.code, time.Since(start))
 }
 

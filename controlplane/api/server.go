@@ -124,8 +124,8 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.authz = authz.New(s.client, s.kinds, c.Logger)
-	s.metrics = newMetrics()
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
+	s.metrics = newMetrics(s.limits)
 	s.discovery = newDiscovery(s.kinds)
 	s.openapi = newOpenAPI(s.kinds, c.Registry.MergeSchema)
 	s.agents = newAgents(s.client, c.AgentTLS)

@@ -111,7 +111,14 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, data := do(t, e.HTTP(), "GET", e.Address+"/metrics", "", "", "")
-	if want := `apiserver_request_total{code="201",resource="secrets",verb="create"} 1`; !strings.Contains(string(data), want) {
-		t.Fatalf("metrics lack %s", want)
+	for _, want := range []string{
+		`apiserver_request_total{code="201",component="apiserver",group="",resource="secrets",scope="resource",subresource="",verb="POST",version="v1"} 1`,
+		`apiserver_current_inflight_requests{request_kind="readOnly"} 0`,
+		`apiserver_flowcontrol_rejected_requests_total{priority_level="workload",request_kind="mutating"} 0`,
+		`apiserver_longrunning_requests{component="apiserver",verb="WATCH"} 0`,
+	} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("metrics lack %s", want)
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
@@ -53,12 +54,15 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 		return nil //nolint:nilerr // the client is gone
 	}
 	f := &frames{server: s, request: r, kind: r.kind, media: m, envelope: s.envelope(r.kind)}
+	s.audit.stage(r, auditv1.StageResponseStarted, http.StatusOK)
 	s.metrics.watches.Inc()
 	defer s.metrics.watches.Dec()
+	sent := s.metrics.watchEvents(r.kind)
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
 	for batch := events.Next(ctx); batch != nil; batch = events.Next(ctx) {
+		sent.Add(float64(len(batch)))
 		if f.write(w, batch) != nil || flush.Flush() != nil {
 			return nil
 		}

@@ -2,8 +2,8 @@
 // the value's key in etcd so that values can not be swapped.
 //
 // A stored value is "fl:aesgcm:v1:ID:" + nonce + sealed, where ID names a key of the key file. The first key of
-// the file writes, all of them read; what was read with another than the first is stale and is written anew by
-// the next write of the object.
+// the file writes, all of them read; what was read with another than the first is stale, and is written anew by
+// the next write of the object or by a Keeper.
 package encryption
 
 import (
@@ -18,6 +18,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/atomicfile"
 )
@@ -30,13 +33,22 @@ const (
 type fileKey struct {
 	ID  string `json:"id"`
 	Key []byte `json:"key"`
+	// Retired is when another key took its place in front.
+	Retired time.Time `json:"retired,omitzero"`
 }
 
 // Keys encrypts and decrypts; it implements store.Transformer and is safe for concurrent use.
 type Keys struct {
+	path      string
 	resources map[string]bool
-	first     string
-	aeads     map[string]cipher.AEAD
+	ring      atomic.Pointer[ring]
+}
+
+// ring is the keys of one state of the key file. It is immutable.
+type ring struct {
+	file  []fileKey
+	first string
+	aeads map[string]cipher.AEAD
 }
 
 // Open reads the key file, or makes one with one key (0600) when it is not there. resources are those to
@@ -49,31 +61,59 @@ func Open(path string, resources ...string) (*Keys, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keys{resources: map[string]bool{}, first: keys[0].ID, aeads: map[string]cipher.AEAD{}}
+	k := &Keys{path: path, resources: map[string]bool{}}
 	for _, r := range resources {
 		k.resources[r] = true
 	}
+	r, err := newRing(path, keys)
+	if err != nil {
+		return nil, err
+	}
+	k.ring.Store(r)
+	return k, nil
+}
+
+func newRing(path string, keys []fileKey) (*ring, error) {
+	r := &ring{file: keys, first: keys[0].ID, aeads: map[string]cipher.AEAD{}}
 	for _, fk := range keys {
 		block, err := aes.NewCipher(fk.Key)
 		if err != nil || len(fk.Key) != keySize {
 			return nil, fmt.Errorf("cannot use key %s of %s: it must have %d bytes", fk.ID, path, keySize)
 		}
-		if k.aeads[fk.ID], err = cipher.NewGCM(block); err != nil {
+		if r.aeads[fk.ID], err = cipher.NewGCM(block); err != nil {
 			return nil, fmt.Errorf("cannot use key %s of %s: %w", fk.ID, path, err)
 		}
 	}
-	return k, nil
+	return r, nil
 }
 
-// Rotate puts a new first key into the key file. It takes effect when the server starts next; older keys keep
-// reading.
-func Rotate(path string) error {
-	keys, err := readFile(path)
+// rotate puts a new key in front, in the file before it is used: what is written under it can be read whatever
+// happens.
+func (k *Keys) rotate(now time.Time) error {
+	keys := slices.Clone(k.ring.Load().file)
+	keys[0].Retired = now.UTC().Truncate(time.Second)
+	keys, err := addKey(k.path, keys)
 	if err != nil {
 		return err
 	}
-	_, err = addKey(path, keys)
-	return err
+	r, err := newRing(k.path, keys)
+	if err != nil {
+		return err
+	}
+	k.ring.Store(r)
+	return nil
+}
+
+// drop takes keys out of the file. This process goes on to read by them until it ends: a watch may still bring what
+// was written before.
+func (k *Keys) drop(ids map[string]bool) error {
+	old := k.ring.Load()
+	kept := slices.DeleteFunc(slices.Clone(old.file), func(fk fileKey) bool { return ids[fk.ID] })
+	if err := writeFile(k.path, kept); err != nil {
+		return err
+	}
+	k.ring.Store(&ring{file: kept, first: old.first, aeads: old.aeads})
+	return nil
 }
 
 func readFile(path string) ([]fileKey, error) {
@@ -97,14 +137,18 @@ func addKey(path string, keys []fileKey) ([]fileKey, error) {
 		return nil, fmt.Errorf("cannot make encryption key: %w", err)
 	}
 	keys = append([]fileKey{{ID: hex.EncodeToString(raw[:4]), Key: raw[4:]}}, keys...)
-	data, err := json.Marshal(keys)
-	if err != nil {
-		return nil, err
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("cannot create key directory: %w", err)
 	}
-	return keys, atomicfile.Write(path, data, 0o600)
+	return keys, writeFile(path, keys)
+}
+
+func writeFile(path string, keys []fileKey) error {
+	data, err := json.Marshal(keys)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(path, data, 0o600)
 }
 
 // ToStorage encrypts plain when its resource is one of those to encrypt.
@@ -112,8 +156,9 @@ func (k *Keys) ToStorage(resource, key string, plain []byte) ([]byte, error) {
 	if !k.resources[resource] {
 		return plain, nil
 	}
-	aead := k.aeads[k.first]
-	head := prefix + k.first + ":"
+	r := k.ring.Load()
+	aead := r.aeads[r.first]
+	head := prefix + r.first + ":"
 	out := make([]byte, len(head)+aead.NonceSize(), len(head)+aead.NonceSize()+len(plain)+aead.Overhead())
 	copy(out, head)
 	nonce := out[len(head):]
@@ -131,7 +176,8 @@ func (k *Keys) FromStorage(resource, key string, stored []byte) (plain []byte, s
 		return stored, k.resources[resource], nil
 	}
 	id, sealed, ok := bytes.Cut(rest, []byte(":"))
-	aead := k.aeads[string(id)]
+	r := k.ring.Load()
+	aead := r.aeads[string(id)]
 	if !ok || aead == nil {
 		return nil, false, fmt.Errorf("cannot decrypt %s: no key %q in the key file", key, id)
 	}
@@ -142,5 +188,5 @@ func (k *Keys) FromStorage(resource, key string, stored []byte) (plain []byte, s
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot decrypt %s: %w", key, err)
 	}
-	return plain, string(id) != k.first || !k.resources[resource], nil
+	return plain, string(id) != r.first || !k.resources[resource], nil
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestRoundTripRotationAndBinding(t *testing.T) {
@@ -35,11 +36,12 @@ func TestRoundTripRotationAndBinding(t *testing.T) {
 		t.Error("a damaged value was read")
 	}
 
-	if err := Rotate(path); err != nil {
+	rotated := open(t, path)
+	if err := rotated.rotate(time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	rotated := open(t, path)
 	check(rotated, true)
+	check(open(t, path), true)
 	again, err := rotated.ToStorage("secrets", "k", plain)
 	if err != nil {
 		t.Fatal(err)

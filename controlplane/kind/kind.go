@@ -197,3 +197,18 @@ func WithUser(ctx context.Context, u *User) context.Context {
 
 // UserFrom returns the user of a request, or nil for the server itself.
 func UserFrom(ctx context.Context) *User { u, _ := ctx.Value(userKey{}).(*User); return u }
+
+type annotatorKey struct{}
+
+// WithAnnotator returns ctx with the function that adds to the audit event of a request.
+func WithAnnotator(ctx context.Context, add func(key, value string)) context.Context {
+	return context.WithValue(ctx, annotatorKey{}, add)
+}
+
+// Annotate adds an annotation to the audit event of a request, if it has one: admission says by it why it let
+// something pass. It is for the goroutine of the request.
+func Annotate(ctx context.Context, key, value string) {
+	if add, ok := ctx.Value(annotatorKey{}).(func(key, value string)); ok {
+		add(key, value)
+	}
+}

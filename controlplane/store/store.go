@@ -173,3 +173,6 @@ func (s *Store) cacheOf(k *kind.Kind) (*cache, error) {
 
 // Key names an object in its resource.
 type Key = types.NamespacedName
+
+// KeysOf returns what begins the etcd keys of a resource's objects, for what looks after stored values.
+func (s *Store) KeysOf(gr schema.GroupResource) string { return s.prefix + pathOf(gr) + "/" }
