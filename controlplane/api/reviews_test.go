@@ -1,0 +1,118 @@
+package api_test
+
+import (
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
+)
+
+// TestAccessReviews asks on behalf of others: with selectors, with reasons, and wrongly.
+func TestAccessReviews(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	ctx, admin := t.Context(), e.Kube(e.Admin())
+	bindRole(t, admin, "default", "view", "jane")
+	bindRole(t, admin, "default", "missing", "jane")
+	e.Eventually("jane's roles are bound", func() bool { return may(t, e.Kube(e.As("jane")), "list", "", "pods", "default", "") })
+	node := authorizationv1.SubjectAccessReviewSpec{User: "system:node:a", Groups: []string{"system:nodes"}}
+	pods := func(s *authorizationv1.FieldSelectorAttributes) *authorizationv1.ResourceAttributes {
+		return &authorizationv1.ResourceAttributes{Verb: "list", Version: "v1", Resource: "pods", FieldSelector: s}
+	}
+	ofNode := []metav1.FieldSelectorRequirement{{Key: "spec.nodeName", Operator: "In", Values: []string{"a"}}}
+	ask := func(spec authorizationv1.SubjectAccessReviewSpec, r *authorizationv1.ResourceAttributes) (*authorizationv1.SubjectAccessReview, error) {
+		spec.ResourceAttributes = r
+		return admin.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+	}
+	for name, tc := range map[string]struct {
+		spec authorizationv1.SubjectAccessReviewSpec
+		res  *authorizationv1.ResourceAttributes
+		want authorizationv1.SubjectAccessReviewStatus
+	}{
+		"a node's own pods": {node, pods(&authorizationv1.FieldSelectorAttributes{Requirements: ofNode}), authorizationv1.SubjectAccessReviewStatus{Allowed: true}},
+		"as it is sent":     {node, pods(&authorizationv1.FieldSelectorAttributes{RawSelector: "spec.nodeName=a"}), authorizationv1.SubjectAccessReviewStatus{Allowed: true}},
+		"all pods":          {node, pods(nil), authorizationv1.SubjectAccessReviewStatus{Reason: "can only list and watch pods with spec.nodeName=a field selector"}},
+		"by a role": {authorizationv1.SubjectAccessReviewSpec{User: "jane"}, &authorizationv1.ResourceAttributes{Namespace: "default", Verb: "get", Resource: "pods"},
+			authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: `RBAC: allowed by RoleBinding "jane-view/default" of ClusterRole "view" to User "jane"`}},
+		"role that is missing": {authorizationv1.SubjectAccessReviewSpec{User: "jane"}, &authorizationv1.ResourceAttributes{Namespace: "default", Verb: "get", Resource: "secrets"},
+			authorizationv1.SubjectAccessReviewStatus{Reason: `RBAC: clusterrole.rbac.authorization.k8s.io "missing" not found`}},
+	} {
+		got, err := ask(tc.spec, tc.res)
+		if err != nil || got.Status != tc.want {
+			t.Errorf("%s: %+v, %v", name, got.Status, err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		spec authorizationv1.SubjectAccessReviewSpec
+		res  *authorizationv1.ResourceAttributes
+		path string
+	}{
+		"nobody":         {authorizationv1.SubjectAccessReviewSpec{}, pods(nil), "spec.user"},
+		"nothing":        {node, nil, "spec.resourceAttributes"},
+		"two selectors":  {node, pods(&authorizationv1.FieldSelectorAttributes{RawSelector: "a=b", Requirements: ofNode}), "spec.resourceAttributes.fieldSelector.rawSelector"},
+		"empty selector": {node, pods(&authorizationv1.FieldSelectorAttributes{}), "spec.resourceAttributes.fieldSelector.requirements"},
+	} {
+		_, err := ask(tc.spec, tc.res)
+		if causes, ok := apierrors.StatusCause(err, metav1.CauseTypeFieldValueInvalid); (!ok || causes.Field != tc.path) && !hasCause(err, tc.path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	rules, err := e.Kube(e.As("system:node:a", "system:nodes")).AuthorizationV1().SelfSubjectRulesReviews().Create(ctx,
+		&authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "default"}}, metav1.CreateOptions{})
+	if err != nil || !rules.Status.Incomplete || rules.Status.EvaluationError == "" {
+		t.Errorf("a node's rules: %+v, %v", rules, err)
+	}
+}
+
+func hasCause(err error, path string) bool {
+	status, ok := err.(apierrors.APIStatus)
+	if !ok || status.Status().Details == nil {
+		return false
+	}
+	for _, c := range status.Status().Details.Causes {
+		if c.Field == path {
+			return true
+		}
+	}
+	return false
+}
+
+// TestNodeVolumes lets a node read the volumes that its pods' claims are bound to, and no other.
+func TestNodeVolumes(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	ctx, admin, node := t.Context(), e.Kube(e.Admin()), e.Kube(e.As("system:node:a", "system:nodes"))
+	for name, claim := range map[string]string{"used": "mine", "other": "theirs"} {
+		v := &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, Capacity: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/x"}}, ClaimRef: &corev1.ObjectReference{Namespace: "default", Name: claim}}}
+		if _, err := admin.CoreV1().PersistentVolumes().Create(ctx, v, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{NodeName: "a", Containers: []corev1.Container{{Name: "c", Image: "registry.example/a:1"}},
+		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "mine"}}}}}}
+	if _, err := admin.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.Eventually("the node may read its volume", func() bool {
+		_, err := node.CoreV1().PersistentVolumes().Get(ctx, "used", metav1.GetOptions{})
+		return err == nil
+	})
+	if _, err := node.CoreV1().PersistentVolumes().Get(ctx, "other", metav1.GetOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("another volume: %v", err)
+	}
+	// what a person gives to nodes by a role is theirs, as on Kubernetes
+	if _, err := admin.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "nodes"},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:persistent-volume-provisioner"}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "system:nodes"}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.Eventually("the role counts", func() bool {
+		_, err := node.CoreV1().PersistentVolumes().Get(ctx, "other", metav1.GetOptions{})
+		return err == nil
+	})
+}
