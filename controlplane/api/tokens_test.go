@@ -88,3 +88,56 @@ func TestTokens(t *testing.T) {
 		t.Errorf("token of an account that is gone: %v", err)
 	}
 }
+
+// TestTokenEndsWithWhatItIsBoundTo deletes each kind of object that a token may be bound to, or puts another of the
+// same name in its place.
+func TestTokenEndsWithWhatItIsBoundTo(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	ctx, admin := t.Context(), e.Kube(e.Admin())
+	newSecret := func() *corev1.Secret {
+		t.Helper()
+		s, err := admin.CoreV1().Secrets("default").Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	newSecret()
+	if _, err := admin.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for kind, tc := range map[string]struct {
+		name   string
+		remove func() error
+	}{
+		"Secret": {"s", func() error {
+			err := admin.CoreV1().Secrets("default").Delete(ctx, "s", metav1.DeleteOptions{})
+			newSecret()
+			return err
+		}},
+		"Node": {"n", func() error { return admin.CoreV1().Nodes().Delete(ctx, "n", metav1.DeleteOptions{}) }},
+	} {
+		r, err := admin.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
+			BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: kind, APIVersion: "v1", Name: tc.name}}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := whoami(t, e, r.Status.Token); err != nil {
+			t.Errorf("token of a %s: %v", kind, err)
+		}
+		if err := tc.remove(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := whoami(t, e, r.Status.Token); !apierrors.IsUnauthorized(err) {
+			t.Errorf("token of a %s that is gone: %v", kind, err)
+		}
+	}
+	for name, ref := range map[string]*authenticationv1.BoundObjectReference{
+		"a config map": {Kind: "ConfigMap", APIVersion: "v1", Name: "kube-root-ca.crt"}, "a pod that is not there": {Kind: "Pod", APIVersion: "v1", Name: "none"},
+	} {
+		_, err := admin.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: ref}}, metav1.CreateOptions{})
+		if !apierrors.IsBadRequest(err) && !apierrors.IsNotFound(err) {
+			t.Errorf("token for %s: %v", name, err)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"math/big"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,8 +23,10 @@ const (
 	// keysGood is how long fetched keys are used without asking again: so long does a key live on that the
 	// issuer has withdrawn.
 	keysGood = time.Hour
-	// fetchPause is between two requests to the issuer, whatever clients send.
+	// fetchPause is between two requests to the issuer, whatever clients send; oldPause is it while the keys that
+	// are known would do, so that an issuer that hangs holds up one client now and then.
 	fetchPause = 10 * time.Second
+	oldPause   = time.Minute
 	// maxDocument bounds what the issuer may answer, in bytes.
 	maxDocument = 1 << 20
 	// minRSABits is the smallest modulus of a key.
@@ -36,11 +39,13 @@ type keySet struct {
 	client *http.Client
 	log    *slog.Logger
 	now    func() time.Time
-	// turn holds one token: who has it may look at the fields below.
-	turn    chan struct{}
+	// turn holds one token, for who asks the issuer.
+	turn chan struct{}
+
+	mu      sync.Mutex
 	keys    map[string]publicKey
 	fetched time.Time // when keys came
-	asked   time.Time // when the issuer was last asked, whatever came of it
+	asked   time.Time // when the issuer last answered, or did not
 	failure error     // of the last time
 }
 
@@ -59,48 +64,75 @@ func newKeySet(issuer string, c *http.Client, log *slog.Logger) *keySet {
 // key returns the key of that id, and asks the issuer when it is not known or what is known is old. A token
 // without an id is good when there is one key.
 func (s *keySet) key(ctx context.Context, id, alg string) (crypto.PublicKey, error) {
-	select {
-	case <-s.turn:
-		defer func() { s.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	found, ok := s.find(id)
-	if now := s.now(); (!ok || now.Sub(s.fetched) > keysGood) && now.Sub(s.asked) > fetchPause {
-		s.refresh(ctx)
-		found, ok = s.find(id)
+	found, ok, ask := s.find(id)
+	switch {
+	case ok && ask:
+		select {
+		case <-s.turn:
+			s.refresh(ctx)
+			s.turn <- struct{}{}
+			found, ok, _ = s.find(id)
+		default: // somebody asks already, and this key will do
+		}
+	case !ok && ask:
+		select {
+		case <-s.turn:
+			if _, ok, ask := s.find(id); !ok && ask {
+				s.refresh(ctx)
+			}
+			s.turn <- struct{}{}
+			found, ok, _ = s.find(id)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
 	}
 	switch {
-	case !ok && s.failure != nil:
-		return nil, fmt.Errorf("cannot get the issuer's keys: %w", s.failure)
 	case !ok:
-		return nil, fmt.Errorf("the issuer has no key with the id %q", id)
+		return nil, s.missing(id)
 	case found.alg != "" && found.alg != alg:
 		return nil, fmt.Errorf("key %q is for %s, and the token is signed by %s", id, found.alg, alg)
 	}
 	return found.key, nil
 }
 
-func (s *keySet) find(id string) (publicKey, bool) {
+// find returns the key of an id, and whether it is time to ask the issuer for it.
+func (s *keySet) find(id string) (key publicKey, ok, ask bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key, ok = s.keys[id]
 	if id == "" && len(s.keys) == 1 {
-		for _, k := range s.keys {
-			return k, true
+		for _, key = range s.keys {
+			ok = true
 		}
 	}
-	k, ok := s.keys[id]
-	return k, ok
+	now := s.now()
+	if ok {
+		return key, ok, now.Sub(s.fetched) > keysGood && now.Sub(s.asked) > oldPause
+	}
+	return key, ok, now.Sub(s.asked) > fetchPause
+}
+
+func (s *keySet) missing(id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		return fmt.Errorf("cannot get the issuer's keys: %w", s.failure)
+	}
+	return fmt.Errorf("the issuer has no key with the id %q", id)
 }
 
 // refresh asks the issuer. A client that goes away meanwhile does not spoil it for the next: the request has its
-// own bound.
+// own bound. The caller has the turn.
 func (s *keySet) refresh(ctx context.Context) {
-	s.asked = s.now()
 	keys, err := s.fetch(context.WithoutCancel(ctx))
-	if s.failure = err; err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked, s.failure = s.now(), err
+	if err != nil {
 		s.log.Warn("cannot get keys of OpenID Connect issuer", "issuer", s.issuer, "error", err)
 		return
 	}
-	s.keys, s.fetched = keys, s.now()
+	s.keys, s.fetched = keys, s.asked
 }
 
 func (s *keySet) fetch(ctx context.Context) (map[string]publicKey, error) {
