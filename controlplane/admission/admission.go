@@ -31,8 +31,6 @@ type Request struct {
 	// FieldManager, and Delete on a delete, are the client's options.
 	FieldManager string
 	Delete       *metav1.DeleteOptions
-	// Annotate puts a note into the audit log; nil drops it.
-	Annotate func(key, value string)
 
 	settle []func(Outcome)
 }
@@ -69,12 +67,6 @@ func (r *Request) Settle(o Outcome) {
 func (r *Request) warn(text string) {
 	if r.Warn != nil {
 		r.Warn(text)
-	}
-}
-
-func (r *Request) annotate(key, value string) {
-	if r.Annotate != nil {
-		r.Annotate(key, value)
 	}
 }
 

@@ -4,9 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
 )
 
 // Reader returns the client that plug-ins read with. It is called on each request and not before, since the
@@ -25,16 +28,21 @@ type Options struct {
 	ServiceCIDR netip.Prefix
 	// NodePorts is where node ports come from; DefaultNodePorts when zero.
 	NodePorts PortRange
+	// Webhooks calls webhooks; one of its own when nil.
+	Webhooks *webhook.Caller
+	// Kinds are those that policies find parameters in; kind.Builtin() when nil.
+	Kinds *kind.Table
 	// Ledger is shared with the quota controller of this process; nil when there is none.
 	Ledger *quota.Ledger
-	// Authorizer decides who may approve and sign certificate requests; nobody but the server itself when nil.
+	// Authorizer decides who may approve and sign certificate requests, and answers expressions that ask who may do
+	// what; nobody but the server itself may anything when it is nil.
 	Authorizer Authorizer
 	// Logger is slog.Default() when nil.
 	Logger *slog.Logger
 }
 
-// Default returns the plug-ins of the server in the order in which they run: what fills in fields comes before
-// what judges them.
+// Default returns the plug-ins of the server in the order in which they run, which is kube-apiserver's: what fills in
+// fields comes before what judges them, and quotas come last.
 func Default(c Reader, o Options) ([]Plugin, error) {
 	if o.NodePorts == (PortRange{}) {
 		o.NodePorts = DefaultNodePorts
@@ -46,11 +54,17 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	security, err := newPodSecurity(c, o.Logger)
+	security, err := newPodSecurity(c)
 	if err != nil {
 		return nil, err
 	}
-	return []Plugin{
+	if o.Webhooks == nil {
+		o.Webhooks = webhook.New(c)
+	}
+	if o.Kinds == nil {
+		o.Kinds = kind.Builtin()
+	}
+	plugins := []Plugin{
 		&namespaceLifecycle{client: c},
 		&limitRanger{client: c},
 		&serviceAccount{client: c},
@@ -58,12 +72,21 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		security,
 		&priority{client: c},
 		&defaultTolerations{},
-		services,
+		&defaultStorageClass{client: c},
+		&claimResize{client: c},
+		&runtimeClass{client: c},
 		&certificateApproval{allowed: o.Authorizer},
 		&certificateSigning{allowed: o.Authorizer},
 		&certificateSubject{},
+		&defaultIngressClass{client: c},
+	}
+	plugins = append(plugins, newMutatingWebhooks(c, o.Webhooks, o.Authorizer, slices.Clone(plugins)))
+	return append(plugins,
+		newValidatingPolicies(c, o.Kinds, o.Authorizer),
+		newValidatingWebhooks(c, o.Webhooks, o.Authorizer),
+		services, // after what webhooks wrote, as Kubernetes' allocators
 		newResourceQuota(c, o.Ledger),
-	}, nil
+	), nil
 }
 
 // silent is the half of Plugin that most plug-ins do not need.

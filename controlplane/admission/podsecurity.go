@@ -3,7 +3,6 @@ package admission
 import (
 	"context"
 	"fmt"
-	"log/slog"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,10 +23,9 @@ type podSecurity struct {
 	silent
 	judge   *psadmission.Admission
 	extract psadmission.DefaultPodSpecExtractor
-	log     *slog.Logger
 }
 
-func newPodSecurity(c Reader, log *slog.Logger) (*podSecurity, error) {
+func newPodSecurity(c Reader) (*podSecurity, error) {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make pod security checks: %w", err)
@@ -51,13 +49,13 @@ func newPodSecurity(c Reader, log *slog.Logger) (*podSecurity, error) {
 	if err := judge.ValidateConfiguration(); err != nil {
 		return nil, fmt.Errorf("cannot configure pod security: %w", err)
 	}
-	return &podSecurity{judge: judge, log: log}, nil
+	return &podSecurity{judge: judge}, nil
 }
 
 func (*podSecurity) Name() string { return "PodSecurity" }
 
 func (p *podSecurity) Validate(ctx context.Context, r *Request) error {
-	if r.Verb != kind.Create && r.Verb != kind.Update {
+	if r.Object == nil || r.Verb != kind.Create && r.Verb != kind.Update {
 		return nil
 	}
 	if _, ok := r.Object.(*corev1.Namespace); !ok && !p.extract.HasPodSpec(r.Kind.GroupResource()) {
@@ -75,15 +73,10 @@ func (p *podSecurity) Validate(ctx context.Context, r *Request) error {
 	}
 	answer := p.judge.Validate(ctx, attributes)
 	for _, text := range answer.Warnings {
-		if r.Warn != nil {
-			r.Warn(text)
-		}
+		r.warn(text)
 	}
 	for key, value := range answer.AuditAnnotations {
 		kind.Annotate(ctx, psapi.AuditAnnotationPrefix+key, value)
-	}
-	if violation, ok := answer.AuditAnnotations[psapi.AuditViolationsAnnotationKey]; ok {
-		p.log.InfoContext(ctx, "pod security audit", "resource", r.Kind.Plural, "namespace", r.Namespace, "name", r.Name, "violations", violation)
 	}
 	if !answer.Allowed {
 		return &apierrors.StatusError{ErrStatus: *answer.Result}

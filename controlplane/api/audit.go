@@ -88,7 +88,7 @@ func newAuditLog(c Audit, log *slog.Logger) (*auditLog, error) {
 }
 
 // auditEvent is what is kept of a request while it runs; nil means that it is not audited. All methods may be
-// called on nil, and are called by the request's own goroutine.
+// called on nil, and all but annotate are called by the request's own goroutine.
 type auditEvent struct {
 	auditDecision
 	id          types.UID
@@ -97,6 +97,8 @@ type auditEvent struct {
 	reqBody     any
 	respBody    any
 	failure     *metav1.Status
+
+	mu          sync.Mutex // a deletion of a collection annotates from several goroutines
 	annotations map[string]string
 }
 
@@ -134,6 +136,8 @@ func (e *auditEvent) annotate(key, value string) {
 	if e == nil {
 		return
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.annotations == nil {
 		e.annotations = map[string]string{}
 	}

@@ -232,6 +232,9 @@ func (s *Server) podStream(w http.ResponseWriter, r *request) error {
 			return forbidden(r, r.user, reason)
 		}
 	}
+	if err := s.admitConnect(r); err != nil {
+		return err
+	}
 	path := "/" + r.subresource + "/" + pod.Namespace + "/" + pod.Name
 	query := url.Values{}
 	if r.subresource == "portforward" {
@@ -287,6 +290,9 @@ func (s *Server) proxy(w http.ResponseWriter, r *request) error {
 	scheme, name, port, ok := target(r.name)
 	if !ok {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid proxy name %q", r.name))
+	}
+	if err := s.admitConnect(r); err != nil {
+		return err
 	}
 	prefix := strings.TrimSuffix(r.URL.Path, r.rest)
 	rest := r.rest

@@ -38,6 +38,14 @@ func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, req, gvk); err != nil {
 		return err
 	}
+	o, err := r.write()
+	if err != nil {
+		return err
+	}
+	body := &admission.Body{Kind: gvk, Object: req}
+	if err := s.registry.AdmitBody(r.Context(), kind.Create, r.kind, r.namespace, r.name, "token", body, o); err != nil {
+		return err
+	}
 	g, err := s.grantOf(r, req)
 	if err != nil {
 		return err
@@ -46,7 +54,7 @@ func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
 	req.Name, req.Namespace = r.name, r.namespace
 	req.CreationTimestamp = metav1.Now()
 	req.Spec.Audiences, req.Spec.ExpirationSeconds = g.audiences, &g.seconds
-	if !truth(r.query, "dryRun") {
+	if !o.DryRun {
 		token, expires, err := s.tokens.issue(g, s.now())
 		if err != nil {
 			return apierrors.NewInternalError(err)

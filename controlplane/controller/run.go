@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/account"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/admissionpolicy"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/certificate"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/cleaner"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/deployment"
@@ -106,6 +107,7 @@ func controllers(c Config) []loop.Controller {
 		namespace.New(c.Client, c.Kinds),
 		podgc.New(c.Client),
 		quota.New(c.Client, c.Kinds, c.Ledger),
+		admissionpolicy.New(c.Client),
 		cleaner.Tokens(c.Client),
 		cleaner.Leases(c.Client),
 		certificate.Cleaner(c.Client),

@@ -106,7 +106,7 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 	}
 	req := &admission.Request{
 		Verb: kind.Create, Kind: k, Namespace: obj.GetNamespace(), Name: obj.GetName(), Object: obj,
-		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Annotate: w.Annotate,
+		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager,
 	}
 	if err := r.admit(ctx, req); err != nil {
 		return nil, err
@@ -183,6 +183,23 @@ func (r *Registry) admitLast(ctx context.Context, req *admission.Request) error 
 		}
 	}
 	return nil
+}
+
+// AdmitBody asks admission about a request to a subresource that carries an object of its own, which admission may
+// change: a Binding, a TokenRequest, the options of a connection.
+func (r *Registry) AdmitBody(ctx context.Context, verb kind.Verb, k *kind.Kind, namespace, name, subresource string, body *admission.Body, w Write) error {
+	req := r.bodyRequest(ctx, verb, k, namespace, name, subresource, body, w)
+	if err := r.admit(ctx, req); err != nil {
+		return err
+	}
+	return r.admitLast(ctx, req)
+}
+
+func (r *Registry) bodyRequest(ctx context.Context, verb kind.Verb, k *kind.Kind, namespace, name, subresource string, body *admission.Body, w Write) *admission.Request {
+	return &admission.Request{
+		Verb: verb, Kind: k, Subresource: subresource, Namespace: namespace, Name: name, Body: body,
+		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager,
+	}
 }
 
 // outcomeOf says what an error of the store means for the write.

@@ -52,7 +52,7 @@ func (r *Registry) deleteVersion(ctx context.Context, k *kind.Kind, cur *store.I
 	}
 	req := &admission.Request{
 		Verb: kind.Delete, Kind: k, Namespace: old.GetNamespace(), Name: old.GetName(), Old: old,
-		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Delete: opts, Annotate: w.Annotate,
+		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Delete: opts,
 	}
 	if err := r.admit(ctx, req); err != nil {
 		return nil, false, err

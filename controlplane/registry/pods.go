@@ -27,6 +27,10 @@ func (r *Registry) Bind(ctx context.Context, b *corev1.Binding, w Write) error {
 	if errs := validateBinding(b); len(errs) > 0 {
 		return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), b.Name, errs)
 	}
+	body := &admission.Body{Kind: corev1.SchemeGroupVersion.WithKind("Binding"), Object: b}
+	if err := r.AdmitBody(ctx, kind.Create, k, b.Namespace, b.Name, "binding", body, w); err != nil {
+		return err
+	}
 	_, err := r.change(ctx, k, b.Namespace, b.Name, "binding", w, func(cur kind.Object) (kind.Object, error) {
 		pod := cur.(*corev1.Pod)
 		switch {
@@ -84,7 +88,14 @@ func (r *Registry) Evict(ctx context.Context, namespace, name string, opts *meta
 		return err
 	}
 	pod := item.Object.(*corev1.Pod)
-	req := &admission.Request{Verb: kind.Create, Kind: k, Subresource: "eviction", Namespace: namespace, Name: name, Old: pod, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn}
+	req := r.bodyRequest(ctx, kind.Create, k, namespace, name, "eviction", &admission.Body{
+		Kind:   policyv1.SchemeGroupVersion.WithKind("Eviction"),
+		Object: &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, DeleteOptions: opts},
+	}, w)
+	req.Old = pod
+	if err := r.admit(ctx, req); err != nil {
+		return err
+	}
 	if err := r.admitLast(ctx, req); err != nil {
 		return err
 	}

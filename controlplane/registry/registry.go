@@ -89,8 +89,6 @@ type Write struct {
 	Strict Strictness
 	// Warn receives texts for Warning headers; nil drops them.
 	Warn func(text string)
-	// Annotate puts admission's notes into the audit log; nil drops them. It may be called from several goroutines.
-	Annotate func(key, value string)
 	// Preconditions is nil or what the current object must be.
 	Preconditions *metav1.Preconditions
 	// Check, when set, has a word on the new state before admission: old is nil on create. It must not change

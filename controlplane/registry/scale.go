@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
@@ -44,8 +45,12 @@ func (r *Registry) PatchScale(ctx context.Context, k *kind.Kind, namespace, name
 
 func (r *Registry) changeScale(ctx context.Context, k *kind.Kind, namespace, name string, w Write, f func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*autoscalingv1.Scale, error) {
 	res, err := r.change(ctx, k, namespace, name, "scale", w, func(cur kind.Object) (kind.Object, error) {
-		scale, err := f(scaleOf(k, cur))
+		was := scaleOf(k, cur)
+		scale, err := f(was)
 		if err != nil {
+			return nil, err
+		}
+		if err := r.AdmitBody(ctx, kind.Update, k, namespace, name, "scale", &admission.Body{Kind: scaleKind, Object: scale, Old: was}, w); err != nil {
 			return nil, err
 		}
 		if scale.ResourceVersion != "" && scale.ResourceVersion != cur.GetResourceVersion() {

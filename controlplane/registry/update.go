@@ -151,7 +151,7 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 	}
 	req := &admission.Request{
 		Verb: kind.Update, Kind: k, Subresource: subresource, Namespace: old.GetNamespace(), Name: old.GetName(),
-		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Annotate: w.Annotate,
+		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager,
 	}
 	if err := r.admit(ctx, req); err != nil {
 		return nil, nil, err

@@ -34,6 +34,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/certs"
 )
 
@@ -87,8 +88,10 @@ func Start(tb testing.TB, o Options) *Env {
 	e.background("store", e.Store.Run)
 	var plugins []admission.Plugin
 	if !o.NoAdmission {
+		caller := webhook.New(func() client.Client { return e.Client })
+		tb.Cleanup(caller.Close)
 		plugins, err = admission.Default(func() client.Client { return e.Client }, admission.Options{
-			ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Authorizer: e.Allowed, Logger: o.Logger,
+			ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Authorizer: e.Allowed, Webhooks: caller, Logger: o.Logger,
 		})
 		if err != nil {
 			tb.Fatal(err)

@@ -1,0 +1,222 @@
+package admission
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/expression"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
+)
+
+// hook is one webhook of a configuration, ready to be matched and called.
+type hook struct {
+	name        string
+	target      webhook.Target
+	rules       []admissionregistrationv1.RuleWithOperations
+	ignore      bool // its failures
+	namespaces  labels.Selector
+	objects     labels.Selector
+	sideEffects bool // also on a dry run
+	timeout     time.Duration
+	speaksV1    bool
+	conditions  matchconditions.Matcher // nil: none
+	reinvoke    bool
+	broken      error // why it can not be matched
+}
+
+// mutatingHooks makes the webhooks of a configuration.
+func mutatingHooks(c *admissionregistrationv1.MutatingWebhookConfiguration) []*hook {
+	out := make([]*hook, len(c.Webhooks))
+	for i := range c.Webhooks {
+		h := &c.Webhooks[i]
+		out[i] = newHook("mutating", &admissionregistrationv1.ValidatingWebhook{
+			Name: h.Name, ClientConfig: h.ClientConfig, Rules: h.Rules, FailurePolicy: h.FailurePolicy, MatchPolicy: h.MatchPolicy,
+			NamespaceSelector: h.NamespaceSelector, ObjectSelector: h.ObjectSelector, SideEffects: h.SideEffects, TimeoutSeconds: h.TimeoutSeconds,
+			AdmissionReviewVersions: h.AdmissionReviewVersions, MatchConditions: h.MatchConditions,
+		})
+		out[i].reinvoke = h.ReinvocationPolicy != nil && *h.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy
+	}
+	return out
+}
+
+func validatingHooks(c *admissionregistrationv1.ValidatingWebhookConfiguration) []*hook {
+	out := make([]*hook, len(c.Webhooks))
+	for i := range c.Webhooks {
+		out[i] = newHook("validating", &c.Webhooks[i])
+	}
+	return out
+}
+
+// defaultHookTimeout is that of a webhook that was stored without.
+const defaultHookTimeout = 10 * time.Second
+
+func newHook(what string, h *admissionregistrationv1.ValidatingWebhook) *hook {
+	out := &hook{
+		name: h.Name, rules: h.Rules, timeout: defaultHookTimeout,
+		ignore:      h.FailurePolicy != nil && *h.FailurePolicy == admissionregistrationv1.Ignore,
+		sideEffects: h.SideEffects == nil || *h.SideEffects != admissionregistrationv1.SideEffectClassNone && *h.SideEffects != admissionregistrationv1.SideEffectClassNoneOnDryRun,
+		speaksV1:    slices.Contains(h.AdmissionReviewVersions, "v1"),
+		target:      webhook.Target{CABundle: h.ClientConfig.CABundle},
+	}
+	if h.TimeoutSeconds != nil {
+		out.timeout = time.Duration(*h.TimeoutSeconds) * time.Second
+	}
+	if h.ClientConfig.URL != nil {
+		out.target.URL = *h.ClientConfig.URL
+	}
+	if s := h.ClientConfig.Service; s != nil {
+		out.target.Service = &webhook.Service{Namespace: s.Namespace, Name: s.Name}
+		if s.Path != nil {
+			out.target.Service.Path = *s.Path
+		}
+		if s.Port != nil {
+			out.target.Service.Port = *s.Port
+		}
+	}
+	var errs [2]error
+	out.namespaces, errs[0] = selectorOf(h.NamespaceSelector)
+	out.objects, errs[1] = selectorOf(h.ObjectSelector)
+	out.broken = errors.Join(errs[:]...)
+	if len(h.MatchConditions) > 0 {
+		out.conditions = expression.Conditions(h.MatchConditions, h.FailurePolicy, what, h.Name)
+	}
+	return out
+}
+
+// selectorOf reads a selector of which nil selects everything.
+func selectorOf(s *metav1.LabelSelector) (labels.Selector, error) {
+	if s == nil {
+		return labels.Everything(), nil
+	}
+	return metav1.LabelSelectorAsSelector(s)
+}
+
+// wants says whether the webhook is to be called.
+func (h *hook) wants(ctx context.Context, c client.Client, s *subject, allowed Authorizer) (bool, error) {
+	if !s.matchRules(h.rules) {
+		return false, nil
+	}
+	if h.broken != nil {
+		return false, apierrors.NewInternalError(h.broken)
+	}
+	if !s.matchObject(h.objects) {
+		return false, nil
+	}
+	if ok, err := s.matchNamespace(ctx, c, h.namespaces); err != nil || !ok {
+		return false, err
+	}
+	if h.conditions == nil {
+		return true, nil
+	}
+	result := h.conditions.Match(ctx, s.attributes(), nil, authorizer{allowed})
+	if result.Error != nil {
+		return false, forbidden(s.request, result.Error)
+	}
+	return result.Matches, nil
+}
+
+// failure is a call that brought no answer to go by; the webhook's failure policy says what that means.
+type failure struct {
+	hook   string
+	reason error
+}
+
+func (f *failure) Error() string {
+	return fmt.Sprintf("failed calling webhook %q: %v", f.hook, f.reason)
+}
+func (f *failure) Unwrap() error { return f.reason }
+
+// ask calls the webhook. The error is a *failure, or the refusal.
+func (h *hook) ask(ctx context.Context, caller *webhook.Caller, s *subject) (*admissionv1.AdmissionResponse, error) {
+	if s.request.DryRun && h.sideEffects {
+		reason := fmt.Sprintf("admission webhook %q does not support dry run", h.name)
+		return nil, apierrors.NewBadRequest(reason)
+	}
+	if !h.speaksV1 {
+		return nil, &failure{h.name, errors.New("could not create admission objects: webhook does not accept known AdmissionReview versions (v1)")}
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	defer cancel()
+	request := s.review()
+	request.UID = uuid.NewUUID()
+	typ := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: admissionv1.SchemeGroupVersion.String()}
+	var answer admissionv1.AdmissionReview
+	if err := caller.Call(ctx, h.target, &admissionv1.AdmissionReview{TypeMeta: typ, Request: request}, &answer); err != nil {
+		return nil, &failure{h.name, fmt.Errorf("failed to call webhook: %w", err)}
+	}
+	if err := checkAnswer(&answer, typ, request); err != nil {
+		return nil, &failure{h.name, fmt.Errorf("received invalid webhook response: %w", err)}
+	}
+	return answer.Response, nil
+}
+
+func checkAnswer(a *admissionv1.AdmissionReview, want metav1.TypeMeta, request *admissionv1.AdmissionRequest) error {
+	switch {
+	case a.Response == nil:
+		return errors.New("webhook response was absent")
+	case a.Response.UID != request.UID:
+		return fmt.Errorf("expected response.uid=%q, got %q", request.UID, a.Response.UID)
+	case a.TypeMeta != want:
+		return fmt.Errorf("expected webhook response of %s, got %s", want.GroupVersionKind(), a.GroupVersionKind())
+	}
+	return nil
+}
+
+// heard passes on what a webhook says beside its verdict, and returns its refusal.
+func (h *hook) heard(ctx context.Context, r *Request, a *admissionv1.AdmissionResponse) error {
+	for key, value := range a.AuditAnnotations {
+		kind.Annotate(ctx, h.name+"/"+key, value)
+	}
+	for _, text := range a.Warnings {
+		r.warn(text)
+	}
+	if a.Allowed {
+		return nil
+	}
+	status := metav1.Status{}
+	if a.Result != nil {
+		status = *a.Result
+	}
+	if status.Code < http.StatusBadRequest {
+		status.Code = http.StatusBadRequest
+	}
+	if status.Status == "" || status.Status == metav1.StatusSuccess {
+		status.Status = metav1.StatusFailure
+	}
+	denied := fmt.Sprintf("admission webhook %q denied the request", h.name)
+	switch {
+	case status.Message != "":
+		status.Message = denied + ": " + status.Message
+	case status.Reason != "":
+		status.Message = denied + ": " + string(status.Reason)
+	default:
+		status.Message = denied + " without explanation"
+	}
+	return &apierrors.StatusError{ErrStatus: status}
+}
+
+// failed says what a failed call means: nil where the webhook's failures are ignored.
+func (h *hook) failed(ctx context.Context, f *failure, note string) error {
+	if !h.ignore {
+		return apierrors.NewInternalError(f)
+	}
+	if ctx.Err() != nil {
+		return apierrors.NewTimeoutError("request did not complete within requested timeout", 0)
+	}
+	kind.Annotate(ctx, note, h.name)
+	return nil
+}

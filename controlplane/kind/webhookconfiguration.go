@@ -1,0 +1,372 @@
+package kind
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/expression"
+)
+
+const (
+	maxMatchConditions = 64
+	maxWebhookTimeout  = 30
+)
+
+var apiExtensions = []string{"api-extensions"}
+
+func mutatingWebhookKind() *Kind {
+	return definition[*admissionregistrationv1.MutatingWebhookConfiguration]{
+		gv: admissionregistrationv1.SchemeGroupVersion, kind: "MutatingWebhookConfiguration",
+		plural: "mutatingwebhookconfigurations", singular: "mutatingwebhookconfiguration", categories: apiExtensions, generation: true,
+		new: func() *admissionregistrationv1.MutatingWebhookConfiguration {
+			return &admissionregistrationv1.MutatingWebhookConfiguration{}
+		},
+		list: func() runtime.Object { return &admissionregistrationv1.MutatingWebhookConfigurationList{} },
+		defaults: func(c *admissionregistrationv1.MutatingWebhookConfiguration) {
+			for i := range c.Webhooks {
+				h := &c.Webhooks[i]
+				defaultWebhook(mutatingHook(h))
+				setDefault(&h.ReinvocationPolicy, admissionregistrationv1.NeverReinvocationPolicy)
+			}
+		},
+		validate: func(c *admissionregistrationv1.MutatingWebhookConfiguration) field.ErrorList {
+			hooks := make([]webhook, len(c.Webhooks))
+			var errs field.ErrorList
+			for i := range c.Webhooks {
+				hooks[i] = mutatingHook(&c.Webhooks[i])
+				if p := c.Webhooks[i].ReinvocationPolicy; p != nil && *p != admissionregistrationv1.NeverReinvocationPolicy && *p != admissionregistrationv1.IfNeededReinvocationPolicy {
+					errs = append(errs, field.NotSupported(webhooksPath.Index(i).Child("reinvocationPolicy"), *p, []string{"IfNeeded", "Never"}))
+				}
+			}
+			return append(errs, validateWebhooks(hooks)...)
+		},
+		columns: webhookColumns,
+		row: func(c *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) []any {
+			return []any{c.Name, int64(len(c.Webhooks)), age(c, now)}
+		},
+	}.build()
+}
+
+func validatingWebhookKind() *Kind {
+	return definition[*admissionregistrationv1.ValidatingWebhookConfiguration]{
+		gv: admissionregistrationv1.SchemeGroupVersion, kind: "ValidatingWebhookConfiguration",
+		plural: "validatingwebhookconfigurations", singular: "validatingwebhookconfiguration", categories: apiExtensions, generation: true,
+		new: func() *admissionregistrationv1.ValidatingWebhookConfiguration {
+			return &admissionregistrationv1.ValidatingWebhookConfiguration{}
+		},
+		list: func() runtime.Object { return &admissionregistrationv1.ValidatingWebhookConfigurationList{} },
+		defaults: func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
+			for i := range c.Webhooks {
+				defaultWebhook(validatingHook(&c.Webhooks[i]))
+			}
+		},
+		validate: func(c *admissionregistrationv1.ValidatingWebhookConfiguration) field.ErrorList {
+			hooks := make([]webhook, len(c.Webhooks))
+			for i := range c.Webhooks {
+				hooks[i] = validatingHook(&c.Webhooks[i])
+			}
+			return validateWebhooks(hooks)
+		},
+		columns: webhookColumns,
+		row: func(c *admissionregistrationv1.ValidatingWebhookConfiguration, now time.Time) []any {
+			return []any{c.Name, int64(len(c.Webhooks)), age(c, now)}
+		},
+	}.build()
+}
+
+var (
+	webhooksPath   = field.NewPath("webhooks")
+	webhookColumns = []metav1.TableColumnDefinition{
+		nameColumn(), column("Webhooks", "integer", "Webhooks indicates the number of webhooks defined in this configuration"), ageColumn(),
+	}
+)
+
+// webhook is what mutating and validating ones have in common.
+type webhook struct {
+	name              string
+	client            *admissionregistrationv1.WebhookClientConfig
+	rules             []admissionregistrationv1.RuleWithOperations
+	failurePolicy     **admissionregistrationv1.FailurePolicyType
+	matchPolicy       **admissionregistrationv1.MatchPolicyType
+	namespaceSelector **metav1.LabelSelector
+	objectSelector    **metav1.LabelSelector
+	sideEffects       *admissionregistrationv1.SideEffectClass
+	timeout           **int32
+	reviewVersions    []string
+	conditions        []admissionregistrationv1.MatchCondition
+}
+
+func mutatingHook(h *admissionregistrationv1.MutatingWebhook) webhook {
+	return webhook{h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, &h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector,
+		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions}
+}
+
+func validatingHook(h *admissionregistrationv1.ValidatingWebhook) webhook {
+	return webhook{h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, &h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector,
+		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions}
+}
+
+func defaultWebhook(h webhook) {
+	setDefault(h.failurePolicy, admissionregistrationv1.Fail)
+	setDefault(h.matchPolicy, admissionregistrationv1.Equivalent)
+	setDefault(h.namespaceSelector, metav1.LabelSelector{})
+	setDefault(h.objectSelector, metav1.LabelSelector{})
+	setDefault(h.timeout, 10)
+	for i := range h.rules {
+		setDefault(&h.rules[i].Scope, admissionregistrationv1.AllScopes)
+	}
+	if s := h.client.Service; s != nil {
+		setDefault(&s.Port, 443)
+	}
+}
+
+func validateWebhooks(hooks []webhook) field.ErrorList {
+	var errs field.ErrorList
+	names := map[string]bool{}
+	for i, h := range hooks {
+		at := webhooksPath.Index(i)
+		errs = append(errs, validateWebhook(h, at)...)
+		if names[h.name] {
+			errs = append(errs, field.Duplicate(at.Child("name"), h.name))
+		}
+		names[h.name] = true
+	}
+	return errs
+}
+
+func validateWebhook(h webhook, path *field.Path) field.ErrorList {
+	errs := validation.IsFullyQualifiedName(path.Child("name"), h.name)
+	errs = append(errs, validateReviewVersions(h.reviewVersions, path.Child("admissionReviewVersions"))...)
+	for i := range h.rules {
+		errs = append(errs, validateAdmissionRule(&h.rules[i], path.Child("rules").Index(i))...)
+	}
+	errs = append(errs, validatePolicies(*h.failurePolicy, *h.matchPolicy, path)...)
+	switch {
+	case h.sideEffects == nil:
+		errs = append(errs, field.Required(path.Child("sideEffects"), "must specify one of None, NoneOnDryRun"))
+	case *h.sideEffects != admissionregistrationv1.SideEffectClassNone && *h.sideEffects != admissionregistrationv1.SideEffectClassNoneOnDryRun:
+		errs = append(errs, field.NotSupported(path.Child("sideEffects"), *h.sideEffects, []string{"None", "NoneOnDryRun"}))
+	}
+	if t := *h.timeout; t != nil && (*t < 1 || *t > maxWebhookTimeout) {
+		errs = append(errs, field.Invalid(path.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds"))
+	}
+	errs = append(errs, metavalidation.ValidateLabelSelector(*h.namespaceSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))...)
+	errs = append(errs, metavalidation.ValidateLabelSelector(*h.objectSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("objectSelector"))...)
+	errs = append(errs, validateClientConfig(h.client, path.Child("clientConfig"))...)
+	return append(errs, validateMatchConditions(h.conditions, path.Child("matchConditions"), expression.CheckCondition)...)
+}
+
+func validatePolicies(fail *admissionregistrationv1.FailurePolicyType, match *admissionregistrationv1.MatchPolicyType, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if fail != nil && *fail != admissionregistrationv1.Fail && *fail != admissionregistrationv1.Ignore {
+		errs = append(errs, field.NotSupported(path.Child("failurePolicy"), *fail, []string{"Fail", "Ignore"}))
+	}
+	if match != nil && *match != admissionregistrationv1.Exact && *match != admissionregistrationv1.Equivalent {
+		errs = append(errs, field.NotSupported(path.Child("matchPolicy"), *match, []string{"Equivalent", "Exact"}))
+	}
+	return errs
+}
+
+func validateReviewVersions(versions []string, path *field.Path) field.ErrorList {
+	if len(versions) == 0 {
+		return field.ErrorList{field.Required(path, "must specify one of v1, v1beta1")}
+	}
+	var errs field.ErrorList
+	seen, known := map[string]bool{}, false
+	for i, v := range versions {
+		if seen[v] {
+			errs = append(errs, field.Invalid(path.Index(i), v, "duplicate version"))
+			continue
+		}
+		seen[v] = true
+		errs = append(errs, invalidEach(path.Index(i), v, validation.IsDNS1035Label(v))...)
+		known = known || v == "v1" || v == "v1beta1"
+	}
+	if len(errs) == 0 && !known {
+		errs = append(errs, field.Invalid(path, versions, "must include at least one of v1, v1beta1"))
+	}
+	return errs
+}
+
+func validateClientConfig(c *admissionregistrationv1.WebhookClientConfig, path *field.Path) field.ErrorList {
+	switch {
+	case (c.URL == nil) == (c.Service == nil):
+		return field.ErrorList{field.Required(path, "exactly one of url or service is required")}
+	case c.URL != nil:
+		return validateWebhookURL(*c.URL, path.Child("url"))
+	}
+	var errs field.ErrorList
+	s, at := c.Service, path.Child("service")
+	if s.Name == "" {
+		errs = append(errs, field.Required(at.Child("name"), "service name is required"))
+	}
+	if s.Namespace == "" {
+		errs = append(errs, field.Required(at.Child("namespace"), "service namespace is required"))
+	}
+	for _, msg := range validation.IsValidPortNum(int(deref(s.Port, 443))) {
+		errs = append(errs, field.Invalid(at.Child("port"), *s.Port, "port is not valid: "+msg))
+	}
+	return append(errs, validateWebhookPath(s.Path, at.Child("path"))...)
+}
+
+func validateWebhookURL(text string, path *field.Path) field.ErrorList {
+	const form = "; desired format: https://host[/path]"
+	u, err := url.Parse(text)
+	if err != nil {
+		return field.ErrorList{field.Required(path, "url must be a valid URL: "+err.Error()+form)}
+	}
+	var errs field.ErrorList
+	if u.Scheme != "https" {
+		errs = append(errs, field.Invalid(path, u.Scheme, "'https' is the only allowed URL scheme"+form))
+	}
+	if u.Host == "" {
+		errs = append(errs, field.Invalid(path, u.Host, "host must be specified"+form))
+	}
+	if u.User != nil {
+		errs = append(errs, field.Invalid(path, u.User.String(), "user information is not permitted in the URL"))
+	}
+	if u.Fragment != "" {
+		errs = append(errs, field.Invalid(path, u.Fragment, "fragments are not permitted in the URL"))
+	}
+	if u.RawQuery != "" {
+		errs = append(errs, field.Invalid(path, u.RawQuery, "query parameters are not permitted in the URL"))
+	}
+	return errs
+}
+
+func validateWebhookPath(p *string, path *field.Path) field.ErrorList {
+	if p == nil || *p == "" || *p == "/" {
+		return nil
+	}
+	if !strings.HasPrefix(*p, "/") {
+		return field.ErrorList{field.Invalid(path, *p, "must start with a '/'")}
+	}
+	if strings.Contains(*p, "//") {
+		return field.ErrorList{field.Invalid(path, *p, "segment may not be empty")}
+	}
+	var errs field.ErrorList
+	for i, step := range strings.Split(strings.Trim(*p, "/"), "/") {
+		for _, msg := range validation.IsDNS1123Subdomain(step) {
+			errs = append(errs, field.Invalid(path, *p, fmt.Sprintf("segment[%d]: %v", i, msg)))
+		}
+	}
+	return errs
+}
+
+func validateMatchConditions(list []admissionregistrationv1.MatchCondition, path *field.Path, check func(string) error) field.ErrorList {
+	var errs field.ErrorList
+	if len(list) > maxMatchConditions {
+		errs = append(errs, field.TooMany(path, len(list), maxMatchConditions))
+	}
+	names := map[string]bool{}
+	for i, c := range list {
+		at := path.Index(i)
+		switch {
+		case strings.TrimSpace(c.Expression) == "":
+			errs = append(errs, field.Required(at.Child("expression"), ""))
+		default:
+			if err := check(c.Expression); err != nil {
+				errs = append(errs, field.Invalid(at.Child("expression"), c.Expression, err.Error()))
+			}
+		}
+		if c.Name == "" {
+			errs = append(errs, field.Required(at.Child("name"), ""))
+			continue
+		}
+		errs = append(errs, invalidEach(at.Child("name"), c.Name, validation.IsQualifiedName(c.Name))...)
+		if names[c.Name] {
+			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+		}
+		names[c.Name] = true
+	}
+	return errs
+}
+
+var admissionOperations = []admissionregistrationv1.OperationType{
+	admissionregistrationv1.OperationAll, admissionregistrationv1.Connect, admissionregistrationv1.Create, admissionregistrationv1.Delete, admissionregistrationv1.Update,
+}
+
+func validateAdmissionRule(r *admissionregistrationv1.RuleWithOperations, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	operations := path.Child("operations")
+	if len(r.Operations) == 0 {
+		errs = append(errs, field.Required(operations, ""))
+	}
+	if len(r.Operations) > 1 && slices.Contains(r.Operations, admissionregistrationv1.OperationAll) {
+		errs = append(errs, field.Invalid(operations, r.Operations, "if '*' is present, must not specify other operations"))
+	}
+	for i, op := range r.Operations {
+		if !slices.Contains(admissionOperations, op) {
+			errs = append(errs, field.NotSupported(operations.Index(i), op, admissionOperations))
+		}
+	}
+	errs = append(errs, wildcardAlone(r.APIGroups, path.Child("apiGroups"), "API groups", true)...)
+	errs = append(errs, wildcardAlone(r.APIVersions, path.Child("apiVersions"), "API versions", false)...)
+	errs = append(errs, validateRuleResources(r.Resources, path.Child("resources"))...)
+	if s := r.Scope; s != nil && *s != admissionregistrationv1.AllScopes && *s != admissionregistrationv1.ClusterScope && *s != admissionregistrationv1.NamespacedScope {
+		errs = append(errs, field.NotSupported(path.Child("scope"), *s, []string{"*", "Cluster", "Namespaced"}))
+	}
+	return errs
+}
+
+func wildcardAlone(list []string, path *field.Path, what string, empty bool) field.ErrorList {
+	var errs field.ErrorList
+	if len(list) == 0 {
+		errs = append(errs, field.Required(path, ""))
+	}
+	if len(list) > 1 && slices.Contains(list, "*") {
+		errs = append(errs, field.Invalid(path, list, "if '*' is present, must not specify other "+what))
+	}
+	for i, v := range list {
+		if v == "" && !empty {
+			errs = append(errs, field.Required(path.Index(i), ""))
+		}
+	}
+	return errs
+}
+
+// validateRuleResources refuses a list in which one entry makes another useless.
+func validateRuleResources(list []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(list) == 0 {
+		errs = append(errs, field.Required(path, ""))
+	}
+	allOf, everyOf := map[string]bool{}, map[string]bool{}
+	plain := false
+	for i, r := range list {
+		if r == "" {
+			errs = append(errs, field.Required(path.Index(i), ""))
+			continue
+		}
+		res, sub, ok := strings.Cut(r, "/")
+		if !ok {
+			plain = plain || r != "*"
+			continue
+		}
+		if allOf[res] {
+			errs = append(errs, field.Invalid(path.Index(i), r, fmt.Sprintf("if '%s/*' is present, must not specify %s", res, r)))
+		}
+		if everyOf[sub] {
+			errs = append(errs, field.Invalid(path.Index(i), r, fmt.Sprintf("if '*/%s' is present, must not specify %s", sub, r)))
+		}
+		allOf[res] = allOf[res] || sub == "*"
+		everyOf[sub] = everyOf[sub] || res == "*"
+	}
+	if len(list) > 1 && slices.Contains(list, "*/*") {
+		errs = append(errs, field.Invalid(path, list, "if '*/*' is present, must not specify other resources"))
+	}
+	if plain && slices.Contains(list, "*") {
+		errs = append(errs, field.Invalid(path, list, "if '*' is present, must not specify other resources without subresources"))
+	}
+	return errs
+}
