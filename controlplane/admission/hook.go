@@ -105,11 +105,8 @@ func selectorOf(s *metav1.LabelSelector) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(s)
 }
 
-// wants says whether the webhook is to be called.
+// wants says whether the webhook, whose rules name the request, is to be called.
 func (h *hook) wants(ctx context.Context, c client.Client, s *subject, allowed Authorizer) (bool, error) {
-	if !s.matchRules(h.rules) {
-		return false, nil
-	}
 	if h.broken != nil {
 		return false, apierrors.NewInternalError(h.broken)
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -83,15 +82,24 @@ func (p *validatingPolicies) Validate(ctx context.Context, r *Request) error {
 	if err != nil {
 		return err
 	}
-	v := &verdict{plugin: p, subject: subjectOf(r)}
+	v := &verdict{plugin: p}
 	for _, policy := range policies {
+		if policy.broken == nil && !policy.match.names(r) {
+			continue
+		}
 		bound := slices.DeleteFunc(slices.Clone(bindings), func(b *policyBinding) bool { return b.Spec.PolicyName != policy.Name })
 		if len(bound) == 0 {
 			continue
 		}
+		if v.subject == nil {
+			v.subject = subjectOf(r)
+		}
 		if err := v.policy(ctx, policy, bound); err != nil {
 			return err
 		}
+	}
+	if v.subject == nil {
+		return nil
 	}
 	v.publish(ctx)
 	return v.refusal
@@ -260,22 +268,25 @@ func newMatchResources(spec *admissionregistrationv1.MatchResources) (matchResou
 	return m, errors.Join(errs[:]...)
 }
 
+// names says whether the rules name a request; it needs no subject. A binding without rules takes its policy's.
+func (m matchResources) names(r *Request) bool {
+	if m.spec == nil {
+		return true
+	}
+	named := func(rules []admissionregistrationv1.NamedRuleWithOperations) bool {
+		return slices.ContainsFunc(rules, func(rule admissionregistrationv1.NamedRuleWithOperations) bool {
+			return matchRule(r, rule.RuleWithOperations) && (len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, r.Name))
+		})
+	}
+	return (len(m.spec.ResourceRules) == 0 || named(m.spec.ResourceRules)) && !named(m.spec.ExcludeResourceRules)
+}
+
 func (m matchResources) matches(ctx context.Context, c client.Client, s *subject) (bool, error) {
 	if m.spec == nil {
 		return true, nil
 	}
-	named := func(rules []admissionregistrationv1.NamedRuleWithOperations) bool {
-		return slices.ContainsFunc(rules, func(rule admissionregistrationv1.NamedRuleWithOperations) bool {
-			return s.matchRule(rule.RuleWithOperations) && (len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, s.request.Name))
-		})
-	}
-	// a binding without rules takes its policy's
-	if len(m.spec.ResourceRules) > 0 && !named(m.spec.ResourceRules) || named(m.spec.ExcludeResourceRules) || !s.matchObject(m.objects) {
+	if !m.names(s.request) || !s.matchObject(m.objects) {
 		return false, nil
 	}
-	ok, err := s.matchNamespace(ctx, c, m.namespaces)
-	if apierrors.IsNotFound(err) {
-		return false, err
-	}
-	return ok, err
+	return s.matchNamespace(ctx, c, m.namespaces)
 }

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -33,6 +34,34 @@ const (
 type serviceAccount struct {
 	silent
 	client Reader
+}
+
+// Validate keeps identities out of pods that a node runs on its own.
+func (p *serviceAccount) Validate(_ context.Context, r *Request) error {
+	pod := podOf(r)
+	if pod == nil || r.Verb != kind.Create {
+		return nil
+	}
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; !mirror {
+		return nil
+	}
+	if pod.Spec.ServiceAccountName != "" {
+		return forbidden(r, errors.New("a mirror pod may not reference service accounts"))
+	}
+	for _, v := range pod.Spec.Volumes {
+		if v.Secret != nil {
+			return forbidden(r, errors.New("a mirror pod may not reference secrets"))
+		}
+		if v.Projected == nil {
+			continue
+		}
+		for _, source := range v.Projected.Sources {
+			if source.ServiceAccountToken != nil {
+				return forbidden(r, errors.New("a mirror pod may not use ServiceAccountToken volume projections"))
+			}
+		}
+	}
+	return nil
 }
 
 func (*serviceAccount) Name() string { return "ServiceAccount" }

@@ -143,14 +143,12 @@ func (s *subject) review() *admissionv1.AdmissionRequest {
 	}
 }
 
-// matchRules says whether one of the rules names the request. A resource has the same meaning in all of its versions:
-// with the policy Equivalent a rule for another version that is served counts too.
-func (s *subject) matchRules(rules []admissionregistrationv1.RuleWithOperations) bool {
-	return slices.ContainsFunc(rules, s.matchRule)
+// matchRules says whether one of the rules names the request. It is asked first, since it needs no subject.
+func matchRules(r *Request, rules []admissionregistrationv1.RuleWithOperations) bool {
+	return slices.ContainsFunc(rules, func(rule admissionregistrationv1.RuleWithOperations) bool { return matchRule(r, rule) })
 }
 
-func (s *subject) matchRule(rule admissionregistrationv1.RuleWithOperations) bool {
-	r := s.request
+func matchRule(r *Request, rule admissionregistrationv1.RuleWithOperations) bool {
 	if rule.Scope != nil && *rule.Scope != admissionregistrationv1.AllScopes {
 		// a namespace is not in itself
 		if namespaced := r.Kind.Namespaced && r.Namespace != ""; namespaced != (*rule.Scope == admissionregistrationv1.NamespacedScope) {

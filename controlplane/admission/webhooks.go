@@ -91,6 +91,9 @@ func (p *mutatingWebhooks) Admit(ctx context.Context, r *Request) error {
 // ask calls one webhook if it wants the request. It returns the object as the webhook left it, nil when it was not
 // asked, and whether it changed it.
 func (p *mutatingWebhooks) ask(ctx context.Context, h *hook, r *Request, round, index int) (runtime.Object, bool, error) {
+	if !matchRules(r, h.rules) {
+		return nil, false, nil
+	}
 	s := subjectOf(r)
 	if wants, err := h.wants(ctx, p.client(), s, p.allowed); err != nil || !wants {
 		return nil, false, err
@@ -211,10 +214,16 @@ func (p *validatingWebhooks) Validate(ctx context.Context, r *Request) error {
 	if err != nil || len(configurations) == 0 || unseen(r) {
 		return err
 	}
-	s := subjectOf(r)
+	var s *subject
 	var called []*hook
 	for _, hooks := range configurations {
 		for _, h := range hooks {
+			if !matchRules(r, h.rules) {
+				continue
+			}
+			if s == nil {
+				s = subjectOf(r)
+			}
 			wants, err := h.wants(ctx, p.client(), s, p.allowed)
 			if err != nil {
 				return err

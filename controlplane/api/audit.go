@@ -91,12 +91,12 @@ func newAuditLog(c Audit, log *slog.Logger) (*auditLog, error) {
 // called on nil, and all but annotate are called by the request's own goroutine.
 type auditEvent struct {
 	auditDecision
-	id          types.UID
-	received    time.Time
-	object      metav1.Object
-	reqBody     any
-	respBody    any
-	failure     *metav1.Status
+	id       types.UID
+	received time.Time
+	object   metav1.Object
+	reqBody  any
+	respBody any
+	failure  *metav1.Status
 
 	mu          sync.Mutex // a deletion of a collection annotates from several goroutines
 	annotations map[string]string

@@ -206,7 +206,7 @@ func WithAnnotator(ctx context.Context, add func(key, value string)) context.Con
 }
 
 // Annotate adds an annotation to the audit event of a request, if it has one: admission says by it why it let
-// something pass. It is for the goroutine of the request.
+// something pass.
 func Annotate(ctx context.Context, key, value string) {
 	if add, ok := ctx.Value(annotatorKey{}).(func(key, value string)); ok {
 		add(key, value)

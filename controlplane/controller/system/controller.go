@@ -1,16 +1,18 @@
-// Package system keeps what every cluster has: its four namespaces, and the service "kubernetes" by which pods
-// reach the API.
+// Package system keeps what every cluster has: its four namespaces, the system's two priority classes, and the
+// service "kubernetes" by which pods reach the API.
 package system
 
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -56,6 +58,7 @@ func New(c client.Client, services netip.Prefix, addresses []netip.AddrPort) loo
 		Name: "system", Initial: []loop.Key{everything}, Reconcile: r.reconcile,
 		Also: []loop.Source{
 			{Kind: kind.Of[*corev1.Namespace](), Keys: lost("", namespaces...)},
+			{Kind: kind.Of[*schedulingv1.PriorityClass](), Keys: lost("", slices.Collect(maps.Keys(kind.SystemPriorities))...)},
 			{Kind: kind.Of[*corev1.Service](), Keys: lost(metav1.NamespaceDefault, serviceName)},
 			{Kind: kind.Of[*corev1.Endpoints](), Keys: lost(metav1.NamespaceDefault, serviceName)},
 			{Kind: kind.Of[*discoveryv1.EndpointSlice](), Keys: lost(metav1.NamespaceDefault, serviceName)},
@@ -66,6 +69,11 @@ func New(c client.Client, services netip.Prefix, addresses []netip.AddrPort) loo
 func (r *controller) reconcile(ctx context.Context, _ loop.Key) (loop.Result, error) {
 	for _, name := range namespaces {
 		if err := r.namespace(ctx, name); err != nil {
+			return loop.Result{}, err
+		}
+	}
+	for name, value := range kind.SystemPriorities {
+		if err := r.priorityClass(ctx, name, value); err != nil {
 			return loop.Result{}, err
 		}
 	}
@@ -96,6 +104,17 @@ func (r *controller) reconcile(ctx context.Context, _ loop.Key) (loop.Result, er
 func (r *controller) namespace(ctx context.Context, name string) error {
 	want := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	return ensure(ctx, r.client, want, func(_, _ *corev1.Namespace) bool { return false })
+}
+
+// systemClassText says what each of the system's priority classes is for.
+var systemClassText = map[string]string{
+	"system-node-critical":    "Used for system critical pods that must not be moved from their current node.",
+	"system-cluster-critical": "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+}
+
+func (r *controller) priorityClass(ctx context.Context, name string, value int32) error {
+	want := &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value, Description: systemClassText[name]}
+	return ensure(ctx, r.client, want, func(_, _ *schedulingv1.PriorityClass) bool { return false })
 }
 
 func (r *controller) service(ctx context.Context) error {
