@@ -2,6 +2,7 @@
 //
 //	go run ./bench -binary ./fairlead            start, memory, writes, lists, watches, scheduling
 //	go run ./bench -binary ./fairlead -node      also pods and services; needs root and containerd
+//	go run ./bench -binary ./fairlead -scale     also a server of its own that holds 100,000 objects
 //
 // It starts its own processes in a temporary directory and ends them. Figures depend on the machine: compare
 // those of one machine only, and let it be quiet meanwhile.
@@ -32,6 +33,10 @@ type options struct {
 	replicas int
 	services int
 	burst    int
+	// scale adds the figures of a server that holds many objects.
+	scale       bool
+	stored      int
+	idleWatches int
 }
 
 func main() {
@@ -48,6 +53,9 @@ func main() {
 	flag.IntVar(&o.replicas, "replicas", 1000, "replicas of the deployment")
 	flag.IntVar(&o.services, "services", 2000, "services that stand when new ones are measured")
 	flag.IntVar(&o.burst, "burst", 30, "pods started at once")
+	flag.BoolVar(&o.scale, "scale", false, "measure a server with many objects too")
+	flag.IntVar(&o.stored, "stored", 100_000, "objects that -scale stores")
+	flag.IntVar(&o.idleWatches, "idle-watches", 1000, "watches that are open while nothing happens")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -57,7 +65,14 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o *options) (err error) {
+func run(ctx context.Context, o *options) error {
+	if err := measure(ctx, o); err != nil || !o.scale {
+		return err
+	}
+	return measureScale(ctx, o)
+}
+
+func measure(ctx context.Context, o *options) (err error) {
 	s, err := startServer(ctx, o)
 	if err != nil {
 		return err
@@ -75,6 +90,9 @@ func run(ctx context.Context, o *options) (err error) {
 		}
 	}
 	row("server memory after that", "%d MB", s.rss()/1000)
+	if err := measureIdleWatches(ctx, s, o); err != nil {
+		return err
+	}
 	if !o.node {
 		return nil
 	}

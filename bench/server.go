@@ -26,6 +26,7 @@ const startTimeout = 30 * time.Second
 // server is a server process of its own.
 type server struct {
 	dir        string
+	port       int
 	url        string
 	cmd        *exec.Cmd
 	readyAfter time.Duration
@@ -42,24 +43,41 @@ func startServer(ctx context.Context, o *options) (_ *server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &server{dir: dir, url: fmt.Sprintf("https://127.0.0.1:%d", port)}
-	log, err := os.Create(filepath.Join(dir, "server.log"))
+	s := &server{dir: dir, port: port, url: fmt.Sprintf("https://127.0.0.1:%d", port)}
+	if err := s.start(ctx, o); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, s.connect()
+}
+
+// start runs the server on its directory and waits until it is ready.
+func (s *server) start(ctx context.Context, o *options) error {
+	log, err := os.OpenFile(filepath.Join(s.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer log.Close()
-	s.cmd = exec.CommandContext(ctx, o.binary, "server", "--data-dir", filepath.Join(dir, "server"), "--listen", fmt.Sprintf("0.0.0.0:%d", port))
+	s.cmd = exec.CommandContext(ctx, o.binary, "server", "--data-dir", filepath.Join(s.dir, "server"), "--listen", fmt.Sprintf("0.0.0.0:%d", s.port))
 	s.cmd.Stderr = log
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(syscall.SIGTERM) }
 	begin := time.Now()
 	if err := s.cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.awaitReady(ctx); err != nil {
-		return nil, errors.Join(err, s.stop())
+		return err
 	}
 	s.readyAfter = time.Since(begin)
-	return s, s.connect()
+	return nil
+}
+
+// restart ends the server and starts it on what it has stored.
+func (s *server) restart(ctx context.Context, o *options) error {
+	_ = s.cmd.Process.Signal(syscall.SIGTERM)
+	if err := s.cmd.Wait(); err != nil {
+		return fmt.Errorf("the server did not end well: %w", err)
+	}
+	return s.start(ctx, o)
 }
 
 func freePort() (int, error) {
@@ -125,7 +143,9 @@ func processRSS(pid int) int {
 }
 
 func (s *server) stop() error {
-	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	_ = s.cmd.Wait()
+	if s.cmd.Process != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM)
+		_ = s.cmd.Wait()
+	}
 	return os.RemoveAll(s.dir)
 }
