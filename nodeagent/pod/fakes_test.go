@@ -104,8 +104,20 @@ func (f *fakeProber) Results() <-chan probe.Result { return f.results }
 
 // fakeObjects holds config maps and secrets by name.
 type fakeObjects struct {
-	mu   sync.Mutex
-	maps map[string]*corev1.ConfigMap
+	mu      sync.Mutex
+	maps    map[string]*corev1.ConfigMap
+	changed []func(namespace, name string)
+}
+
+// add puts a config map there, and tells those who asked to be told.
+func (f *fakeObjects) add(name string, cm *corev1.ConfigMap) {
+	f.mu.Lock()
+	f.maps[name] = cm
+	told := f.changed
+	f.mu.Unlock()
+	for _, fn := range told {
+		fn("default", name)
+	}
 }
 
 func (f *fakeObjects) ConfigMap(_ context.Context, _, name string) (*corev1.ConfigMap, error) {
@@ -125,7 +137,11 @@ func (f *fakeObjects) Token(context.Context, *corev1.Pod, string, int64) (string
 	return "", apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "")
 }
 
-func (f *fakeObjects) Changed(func(namespace, name string)) {}
+func (f *fakeObjects) Changed(fn func(namespace, name string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.changed = append(f.changed, fn)
+}
 
 // recorder keeps events as REASON MESSAGE.
 type recorder struct {

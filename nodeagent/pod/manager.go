@@ -151,6 +151,13 @@ func (m *Manager) Run(ctx context.Context) error {
 			m.cfg.Logger.Error("cannot read containerd's events", "error", err)
 		}
 	})
+	m.cfg.Objects.Changed(func(namespace, _ string) {
+		for _, w := range m.all() {
+			if w.namespace == namespace {
+				w.post(w.objectChanged)
+			}
+		}
+	})
 	wg.Go(func() { m.dispatchEvents(ctx) })
 	wg.Go(func() { m.dispatchProbes(ctx) })
 	wg.Go(func() { m.cfg.Images.Run(ctx, m.imagesInUse) })

@@ -181,9 +181,7 @@ func TestFailures(t *testing.T) {
 			p.Spec.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "later"}}}}
 		}))
 		g.await("config", "waits", waiting("CreateContainerConfigError"))
-		g.objects.mu.Lock()
-		g.objects.maps["later"] = &corev1.ConfigMap{}
-		g.objects.mu.Unlock()
+		g.objects.add("later", &corev1.ConfigMap{})
 		g.await("config", "ready", isReady)
 	})
 	t.Run("command", func(t *testing.T) {

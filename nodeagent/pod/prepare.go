@@ -25,6 +25,7 @@ type preparation struct {
 	done    bool
 	running bool
 	fails   int
+	awaits  bool // a config map or secret, for a volume
 	box     *container.Sandbox
 	mounts  map[string]volume.Mounted
 	ips     []netip.Addr
@@ -49,10 +50,16 @@ func (w *worker) ensurePrepared() {
 	if p.done || p.running || !w.due("prepare") {
 		return
 	}
-	p.running = true
+	p.running, p.awaits = true, false
+	objects := w.objects
 	pod, ctx := w.pod, w.activeCtx
 	var err error
-	w.operate(func() { err = w.prepare(ctx, pod, p) }, func() { w.prepared(p, err) })
+	w.operate(func() { err = w.prepare(ctx, pod, p) }, func() {
+		w.prepared(p, err)
+		if w.objects != objects && p.awaits { // it came while this was tried
+			delete(w.retry, "prepare")
+		}
+	})
 }
 
 func (w *worker) prepare(ctx context.Context, pod *corev1.Pod, p *preparation) error {
@@ -176,6 +183,7 @@ func (w *worker) prepareFailed(p *preparation, err error) {
 	var we *volume.WaitError
 	switch {
 	case errors.As(err, &we):
+		p.awaits = true
 		w.event(nil, corev1.EventTypeWarning, "FailedMount", "MountVolume.SetUp failed for volume %q : %s %q not found", we.Volume, we.Kind, we.Name)
 	case errors.As(err, &me):
 		w.event(nil, corev1.EventTypeWarning, "FailedMount", "%s", me.Error())

@@ -25,6 +25,7 @@ type starting struct {
 	attempt int32
 	prep    *preparation
 	joinPID string
+	objects int // worker.objects when it began
 
 	id     string
 	log    string
@@ -42,7 +43,7 @@ func (w *worker) startContainer(c *corev1.Container, attempt int32) {
 	l.op, l.exited, l.ended = opStart, false, make(chan struct{})
 	s := &starting{
 		w: w, pod: w.pod, spec: c, attempt: attempt, prep: w.prep,
-		id: container.NewID(), joinPID: w.sharedPID(c),
+		id: container.NewID(), joinPID: w.sharedPID(c), objects: w.objects,
 	}
 	l.id = s.id
 	s.log = w.logPath(c.Name, attempt)
@@ -140,7 +141,7 @@ func (s *starting) run(ctx context.Context) (err error) {
 	s.step("sandbox")
 	cfg.Sandbox = s.prep.box
 	if err = s.configure(ctx, cfg); err != nil {
-		return s.fail("CreateContainerConfigError", err)
+		return s.fail(configReason, err)
 	}
 	if err = s.w.m.start.Acquire(ctx, 1); err != nil {
 		return err
@@ -157,7 +158,7 @@ func (s *starting) create(ctx context.Context, cfg *container.Config) error {
 		var ce *container.ConfigError
 		if errors.As(err, &ce) {
 			s.ran = false
-			return s.fail("CreateContainerConfigError", err)
+			return s.fail(configReason, err)
 		}
 		return s.fail("RunContainerError", err)
 	}

@@ -12,9 +12,24 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
 )
 
-// configRetry is the pause before a container is tried again whose configuration could not be resolved: what it refers to
-// may appear.
-const configRetry = 5 * time.Second
+// configRetry is the pause before a container is tried again whose configuration could not be resolved, while nothing
+// says that what it refers to has appeared: that ends the pause at once.
+const configRetry = time.Minute
+
+const configReason = "CreateContainerConfigError"
+
+// objectChanged is told that a config map or secret of the pod's namespace came or changed: what waited for it goes on.
+func (w *worker) objectChanged() {
+	w.objects++
+	for _, l := range w.live {
+		if l.waiting != nil && l.waiting.Reason == configReason {
+			l.blocked = time.Time{}
+		}
+	}
+	if w.prep != nil && w.prep.awaits {
+		delete(w.retry, "prepare")
+	}
+}
 
 // unavailableRetry is the pause while containerd does not answer.
 const unavailableRetry = time.Second
@@ -66,7 +81,9 @@ func (w *worker) startFailed(s *starting, l *live) {
 	case "RunContainerError":
 		w.runFailed(s)
 	default:
-		l.blocked = w.now().Add(configRetry)
+		if w.objects == s.objects { // else something came while this was tried
+			l.blocked = w.now().Add(configRetry)
+		}
 		w.event(s.spec, corev1.EventTypeWarning, "Failed", "Error: %v", s.err)
 	}
 }

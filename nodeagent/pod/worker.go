@@ -40,9 +40,11 @@ import (
 type worker struct {
 	m   *Manager
 	uid types.UID
-	log *slog.Logger
-	dir string // of its checkpoint and files
-	cp  *checkpoint
+	// namespace is the pod's.
+	namespace string
+	log       *slog.Logger
+	dir       string // of its checkpoint and files
+	cp        *checkpoint
 	// logDir holds a directory for each container with a file for each of its instances.
 	logDir string
 
@@ -66,6 +68,7 @@ type worker struct {
 	releasing bool
 	dead      bool // nothing is left to do
 	retry     map[string]time.Time
+	objects   int // how often objectChanged was called
 
 	mu        sync.RWMutex // guards what others read
 	published *corev1.Pod
@@ -99,7 +102,7 @@ const retryPause = 2 * time.Second
 
 func newWorker(m *Manager, pod *corev1.Pod, rec *podRecord, cp *checkpoint) *worker {
 	w := &worker{
-		m: m, uid: pod.UID, cp: cp, pod: pod, rec: rec,
+		m: m, uid: pod.UID, namespace: pod.Namespace, cp: cp, pod: pod, rec: rec,
 		log:    m.cfg.Logger.With("pod", pod.Namespace+"/"+pod.Name),
 		dir:    filepath.Join(m.podsDir(), string(pod.UID)),
 		logDir: filepath.Join(m.cfg.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID)),
