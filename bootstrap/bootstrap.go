@@ -12,15 +12,6 @@ import (
 // Progress gets one line for each step of a host; it may be called from several goroutines.
 type Progress func(host, step string)
 
-// Binary is the fairlead executable to put on hosts.
-type Binary struct {
-	Path    string // on this machine
-	SHA256  string
-	Version string
-	OS      string // as GOOS
-	Arch    string // as GOARCH
-}
-
 // Cluster is what all hosts of a cluster share.
 type Cluster struct {
 	Name        string

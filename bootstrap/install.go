@@ -7,10 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -162,7 +160,7 @@ func (t *target) platformError(bin Binary) error {
 	if t.facts.OS == bin.OS && t.facts.Arch == bin.Arch {
 		return nil
 	}
-	return fmt.Errorf("the host is %s/%s and the binary %s is for %s/%s: give the release file for its platform",
+	return fmt.Errorf("the host is %s/%s and the binary %s is for %s/%s: give the release file for its platform in the provider's releases",
 		t.facts.OS, t.facts.Arch, bin.Path, bin.OS, bin.Arch)
 }
 
@@ -171,24 +169,23 @@ func (w *work) uploadBinary(ctx context.Context) error {
 	if err := w.platformError(w.bin); err != nil {
 		return err
 	}
-	f, err := os.Open(w.bin.Path)
+	sum, err := w.bin.sum()
 	if err != nil {
-		return fmt.Errorf("cannot open the binary: %w", err)
+		return err
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return fmt.Errorf("cannot read the binary: %w", err)
-	}
-	sum := hex.EncodeToString(h.Sum(nil))
 	if w.bin.SHA256 != "" && sum != w.bin.SHA256 {
 		return fmt.Errorf("%s has checksum %s, and %s was expected", w.bin.Path, sum, w.bin.SHA256)
 	}
 	w.bin.SHA256 = sum
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("cannot read the binary: %w", err)
+	f, err := w.bin.open()
+	if err != nil {
+		return err
 	}
-	return w.conn.Upload(ctx, f, config.BinaryPath, 0o755)
+	defer f.Close()
+	if err := w.conn.Upload(ctx, f, config.BinaryPath, 0o755); err != nil {
+		return err
+	}
+	return w.verifyRelease(ctx)
 }
 
 // containerd starts containerd where it does not run, and records that it was we who did. A control plane without

@@ -83,6 +83,16 @@ func (r *clusterResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("version"), version.String())...)
+	if req.State.Raw.IsNull() {
+		return
+	}
+	var m clusterModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if !resp.Diagnostics.HasError() && len(m.ControlPlane) == 1 && !m.Name.IsUnknown() {
+		if h := &m.ControlPlane[0]; !h.Address.IsUnknown() && !h.Port.IsUnknown() && !h.HostKey.IsUnknown() {
+			resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("id"), m.id().String())...)
+		}
+	}
 }
 
 func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -214,7 +224,7 @@ func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, re
 	defer cancel()
 	conn, err := r.data.hosts.get(ctx, m.ControlPlane[0].ref())
 	if err != nil {
-		diagnose(&resp.Diagnostics, clusterPaths, "Cluster can not be read", err)
+		r.readUnreachable(ctx, &m, err, resp)
 		return
 	}
 	got, err := bootstrap.Inspect(ctx, conn)
@@ -236,6 +246,30 @@ func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, re
 	m.Version = types.StringValue(got.Version)
 	m.known(conn, got)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// readUnreachable is for a host that does not answer. Only a cluster that is given up by name is gone; one whose host
+// a destroy is to ignore stays as it is in state.
+func (r *clusterResource) readUnreachable(ctx context.Context, m *clusterModel, err error, resp *resource.ReadResponse) {
+	name := m.Name.ValueString()
+	switch {
+	case !unreachable(err):
+		diagnose(&resp.Diagnostics, clusterPaths, "Cluster can not be read", err)
+	case r.data.connector.isLost(name):
+		resp.Diagnostics.AddWarning("Cluster given up", err.Error()+"\n\nCluster "+name+" is one of the provider's lost_clusters; the host still has what is on it.")
+		resp.State.RemoveResource(ctx)
+	case ignoresUnreachable(m.OnDestroy):
+		resp.Diagnostics.AddWarning("Cluster not read", err.Error()+"\n\nIts state is what it was, since on_destroy ignores a host that does not answer.")
+	default:
+		resp.Diagnostics.AddAttributeError(clusterPaths.address, "Host can not be reached", err.Error()+
+			"\n\nWhat exists is kept in state; run the apply again when the host answers. If it will not come back, set lost_clusters = [\""+name+"\"] in the provider block.")
+	}
+}
+
+// ignoresUnreachable reads on_destroy of a cluster or node.
+func ignoresUnreachable(onDestroy types.Object) bool {
+	ignore, _ := onDestroy.Attributes()["ignore_unreachable"].(types.Bool)
+	return ignore.ValueBool()
 }
 
 func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
@@ -260,18 +294,20 @@ func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest
 	if err == nil {
 		err = bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
 	}
-	removed(&resp.Diagnostics, clusterPaths, "Control plane not removed", err, d.IgnoreUnreachable.ValueBool())
+	removed(&resp.Diagnostics, clusterPaths, "Control plane not removed", err,
+		d.IgnoreUnreachable.ValueBool() || r.data.connector.isLost(m.Name.ValueString()), "lost_clusters = [\""+m.Name.ValueString()+"\"] in the provider block")
 }
 
-// removed reports what a removal ended with; a host that does not answer is passed over when that was asked for.
-func removed(diags *diag.Diagnostics, at hostPaths, summary string, err error, ignoreUnreachable bool) {
+// removed reports what a removal ended with; a host that does not answer is passed over when that was asked for, and
+// giveUp says how to ask.
+func removed(diags *diag.Diagnostics, at hostPaths, summary string, err error, ignoreUnreachable bool, giveUp string) {
 	switch {
 	case err == nil:
 	case unreachable(err) && ignoreUnreachable:
 		diags.AddAttributeWarning(at.address, "Host not cleaned up", err.Error()+"\n\nThe resource is removed all the same, as on_destroy says; the host still has everything on it.")
 	case unreachable(err):
 		diags.AddAttributeError(at.address, "Host can not be reached", err.Error()+
-			"\n\nTo remove a host that will not come back, set on_destroy = { ignore_unreachable = true }, apply, and destroy again.")
+			"\n\nTo remove a host that will not come back, set "+giveUp+", and destroy again.")
 	default:
 		diagnose(diags, at, summary, err)
 	}
@@ -300,11 +336,7 @@ func (r *clusterResource) ImportState(ctx context.Context, req resource.ImportSt
 // prepare connects to the host and turns the plan into what bootstrap works with.
 func (r *clusterResource) prepare(ctx context.Context, m *clusterModel, diags *diag.Diagnostics) (ssh.Conn, bootstrap.ControlPlane, bootstrap.Binary) {
 	var spec bootstrap.ControlPlane
-	bin, err := ownBinary()
-	if err != nil {
-		diags.AddError("Provider can not read itself", err.Error())
-		return nil, spec, bin
-	}
+	var bin bootstrap.Binary
 	h := &m.ControlPlane[0]
 	if h.HostKey.IsUnknown() {
 		h.HostKey = types.StringNull()
@@ -312,6 +344,10 @@ func (r *clusterResource) prepare(ctx context.Context, m *clusterModel, diags *d
 	conn, err := r.data.hosts.get(ctx, h.ref())
 	if err != nil {
 		diagnose(diags, clusterPaths, "Host can not be reached", err)
+		return nil, spec, bin
+	}
+	if bin, err = r.data.releases.binaryFor(ctx, conn); err != nil {
+		diagnose(diags, clusterPaths, "No program for the host", err)
 		return nil, spec, bin
 	}
 	spec = bootstrap.ControlPlane{
@@ -328,17 +364,21 @@ func (r *clusterResource) prepare(ctx context.Context, m *clusterModel, diags *d
 	return conn, spec, bin
 }
 
+// id is the cluster's id by what the model says of its host.
+func (m *clusterModel) id() clusterID {
+	h := &m.ControlPlane[0]
+	return clusterID{Name: m.Name.ValueString(), Address: h.Address.ValueString(), Port: int(h.Port.ValueInt64()), HostKey: fingerprint(h.HostKey.ValueString())}
+}
+
 // known fills in what only the host could tell; got is nil as long as nothing is installed.
 func (m *clusterModel) known(conn ssh.Conn, got *bootstrap.Installed) {
 	h := &m.ControlPlane[0]
-	id := clusterID{Name: m.Name.ValueString(), Address: h.Address.ValueString(), Port: int(h.Port.ValueInt64())}
 	if h.HostKey.ValueString() == "" && conn.HostKey() != "" {
 		h.HostKey = types.StringValue(conn.HostKey())
 	} else if h.HostKey.IsUnknown() {
 		h.HostKey = types.StringNull()
 	}
-	id.HostKey = fingerprint(h.HostKey.ValueString())
-	m.ID = types.StringValue(id.String())
+	m.ID = types.StringValue(m.id().String())
 	if got != nil {
 		m.APIServer = types.StringValue(apiServerURL(got))
 		m.CACertificate = types.StringValue(string(got.CA))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ const (
 type connector struct {
 	hosts      *hosts
 	kubeconfig *kubeconfigRef
+	// lost are the names of clusters that the user has given up.
+	lost []string
 }
 
 type kubeconfigRef struct{ path, context, unknown string }
@@ -48,12 +51,17 @@ func (c *connector) Connect(ctx context.Context, cluster string) (*rest.Config, 
 	if err != nil {
 		return nil, err
 	}
+	if c.isLost(id.Name) {
+		return nil, fmt.Errorf("cluster %s is one of the provider's lost_clusters: %w", id.Name, kube.ErrClusterGone)
+	}
 	t := &tunnel{hosts: c.hosts, ref: hostRef{Address: id.Address, Port: id.Port, HostKey: id.HostKey}}
 	if err := t.renew(ctx); err != nil {
 		return nil, errors.Join(err, t.gone(ctx, id.Name))
 	}
 	return t.restConfig(), nil
 }
+
+func (c *connector) isLost(name string) bool { return slices.Contains(c.lost, name) }
 
 // SameCluster implements kube.ClusterComparer: a cluster keeps its name when its host moves or gets another key.
 func (c *connector) SameCluster(a, b string) bool {

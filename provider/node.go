@@ -60,6 +60,8 @@ type nodeDestroyModel struct {
 	IgnoreUnreachable types.Bool   `tfsdk:"ignore_unreachable"`
 }
 
+const ignoreNode = "on_destroy = { ignore_unreachable = true }, apply"
+
 var nodePaths = hostPaths{address: path.Root("address"), hostKey: path.Root("host_key")}
 
 func (r *nodeResource) Metadata(_ context.Context, _ resource.MetadataRequest, resp *resource.MetadataResponse) {
@@ -192,7 +194,7 @@ func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	defer cancel()
 	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
 	if errors.Is(err, kube.ErrClusterGone) {
-		resp.State.RemoveResource(ctx)
+		r.readRemoved(ctx, &m, resp)
 		return
 	}
 	if err != nil {
@@ -215,10 +217,14 @@ func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 }
 
-// readRemoved is for a node that its cluster does not know (any more). What is on its host decides: as long as
+// readRemoved is for a node that its cluster does not know (any more), or whose cluster is gone. What is on its host decides: as long as
 // there is something of ours, the resource stays, without a version, so that the next apply joins it anew.
 func (r *nodeResource) readRemoved(ctx context.Context, m *nodeModel, resp *resource.ReadResponse) {
 	conn, err := r.data.hosts.get(ctx, m.ref())
+	if unreachable(err) && ignoresUnreachable(m.OnDestroy) {
+		resp.Diagnostics.AddAttributeWarning(nodePaths.address, "Node not read", err.Error()+"\n\nIts state is what it was, since on_destroy ignores a host that does not answer.")
+		return
+	}
 	if err != nil {
 		diagnose(&resp.Diagnostics, nodePaths, "Node can not be read", err)
 		return
@@ -259,7 +265,7 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	// A host that does not answer is learned of before the node is drained, which would wait for its pods.
 	if d.Uninstall.ValueBool() && !ignore {
 		if _, err := r.data.hosts.get(ctx, m.ref()); err != nil {
-			removed(&resp.Diagnostics, nodePaths, "Node not removed", err, false)
+			removed(&resp.Diagnostics, nodePaths, "Node not removed", err, false, ignoreNode)
 			return
 		}
 	}
@@ -276,7 +282,7 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	if err == nil {
 		err = bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
 	}
-	removed(&resp.Diagnostics, nodePaths, "Node's software not removed", err, ignore)
+	removed(&resp.Diagnostics, nodePaths, "Node's software not removed", err, ignore, ignoreNode)
 }
 
 // leave takes the node out of the cluster. A dead node's pods can not be waited for when it is to be ignored.
@@ -333,11 +339,6 @@ type joining struct {
 }
 
 func (r *nodeResource) prepare(ctx context.Context, m *nodeModel, diags *diag.Diagnostics) (j joining) {
-	var err error
-	if j.bin, err = ownBinary(); err != nil {
-		diags.AddError("Provider can not read itself", err.Error())
-		return j
-	}
 	id, err := parseClusterID(m.Cluster.ValueString())
 	if err != nil {
 		diags.AddAttributeError(path.Root("cluster"), "Not an id of a cluster", err.Error())
@@ -355,6 +356,10 @@ func (r *nodeResource) prepare(ctx context.Context, m *nodeModel, diags *diag.Di
 		diagnose(diags, nodePaths, "Host can not be reached", err)
 	}
 	if diags.HasError() {
+		return j
+	}
+	if j.bin, err = r.data.releases.binaryFor(ctx, j.host); err != nil {
+		diagnose(diags, nodePaths, "No program for the host", err)
 		return j
 	}
 	installed, err := bootstrap.Inspect(ctx, j.control)

@@ -38,6 +38,7 @@ type fairleadProvider struct{}
 // data is what resources and data sources share.
 type data struct {
 	hosts     *hosts
+	releases  *releases
 	connector *connector
 	kube      *kube.Clients
 	// upgrading is held while a node's software is replaced.
@@ -66,6 +67,12 @@ func (p *fairleadProvider) Schema(_ context.Context, _ provider.SchemaRequest, r
 				MarkdownDescription: "How hosts are reached: the only credential that the provider needs. Values may come from other resources or be ephemeral; nothing is dialled before it is needed.",
 				Optional:            true,
 				Attributes:          ssh,
+			},
+			"releases": releasesAttribute(),
+			"lost_clusters": schema.SetAttribute{
+				MarkdownDescription: "Names of clusters whose control-plane host is dead and will not come back. They count as gone: what is in state of them goes without asking the host, and a destroy still removes the software from workers that answer. It is for the run that cleans up.",
+				Optional:            true,
+				ElementType:         types.StringType,
 			},
 			"kubeconfig_path": schema.StringAttribute{
 				MarkdownDescription: "Kubeconfig file for resources that leave out `cluster`, where there is no SSH to the hosts.",
@@ -157,6 +164,8 @@ type bastionModel struct {
 
 type providerModel struct {
 	SSH               types.Object `tfsdk:"ssh"`
+	Releases          types.Map    `tfsdk:"releases"`
+	LostClusters      types.Set    `tfsdk:"lost_clusters"`
 	KubeconfigPath    types.String `tfsdk:"kubeconfig_path"`
 	KubeconfigContext types.String `tfsdk:"kubeconfig_context"`
 }
@@ -193,8 +202,14 @@ func (p *fairleadProvider) Configure(ctx context.Context, req provider.Configure
 			}
 		}
 	}
-	d := &data{hosts: newHosts(cfg, unknown)}
+	d := &data{hosts: newHosts(cfg, unknown), releases: configureReleases(ctx, m.Releases, &resp.Diagnostics)}
+	if resp.Diagnostics.HasError() {
+		return
+	}
 	d.connector = &connector{hosts: d.hosts}
+	if !m.LostClusters.IsUnknown() {
+		resp.Diagnostics.Append(m.LostClusters.ElementsAs(ctx, &d.connector.lost, false)...)
+	}
 	if !m.KubeconfigPath.IsNull() {
 		ref := &kubeconfigRef{path: expandHome(m.KubeconfigPath.ValueString()), context: m.KubeconfigContext.ValueString()}
 		if m.KubeconfigPath.IsUnknown() {

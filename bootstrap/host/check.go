@@ -76,7 +76,7 @@ func (c *checker) platform(w Wants) {
 	}
 	if w.Arch != "" && (c.f.OS != w.OS || c.f.Arch != w.Arch) {
 		c.fail("architecture", fmt.Sprintf("the host is %s/%s and the fairlead binary is %s/%s", c.f.OS, c.f.Arch, w.OS, w.Arch),
-			fmt.Sprintf("give the release file for %s/%s", c.f.OS, c.f.Arch))
+			fmt.Sprintf("name the release file for it in the provider block: releases = { %s_%s = { path = …, sha256 = … } }", c.f.OS, c.f.Arch))
 	}
 }
 

@@ -29,7 +29,7 @@ func TestCheck(t *testing.T) {
 	}{
 		"good":                 {good(), wants, "", ""},
 		"operating system":     {set(func(f *Facts) { f.OS = "freebsd" }), wants, "operating system", "only Linux"},
-		"architecture":         {set(func(f *Facts) { f.Arch = "arm64" }), wants, "architecture", "release file for linux/arm64"},
+		"architecture":         {set(func(f *Facts) { f.Arch = "arm64" }), wants, "architecture", "releases = { linux_arm64"},
 		"no root":              {set(func(f *Facts) { f.Root = false }), wants, "root", "sudo = true"},
 		"old kernel":           {set(func(f *Facts) { f.Kernel = "4.19.0" }), wants, "kernel", "5.4"},
 		"5.3":                  {set(func(f *Facts) { f.Kernel = "5.3.18-lp152" }), wants, "kernel", "5.3.18"},

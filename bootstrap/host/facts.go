@@ -135,6 +135,14 @@ var architectures = map[string]string{
 	"i386": "386", "i686": "386", "riscv64": "riscv64", "ppc64le": "ppc64le", "s390x": "s390x", "loongarch64": "loong64",
 }
 
+// Architecture is Go's name of what `uname -m` prints; what Go does not know stays as it is.
+func Architecture(machine string) string {
+	if a, ok := architectures[machine]; ok {
+		return a
+	}
+	return machine
+}
+
 // parseFacts reads what the script printed; at is when it began to.
 func parseFacts(out []byte, at time.Time) (*Facts, error) {
 	f := &Facts{DiskFree: map[string]int64{}, Tools: map[string]string{}, Features: map[string]bool{}}
@@ -177,10 +185,7 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 	case "kernel":
 		f.Kernel = value
 	case "machine":
-		f.Arch = value
-		if a, ok := architectures[value]; ok {
-			f.Arch = a
-		}
+		f.Arch = Architecture(value)
 	case "release.id":
 		f.Release.ID = value
 	case "release.version":
