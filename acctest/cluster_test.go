@@ -47,6 +47,7 @@ func TestCluster(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"Reach", s.testReach},
+		{"Kubeconfig", s.testKubeconfig},
 		{"Import", s.testImport},
 		{"Drift", s.testDrift},
 		{"Scale", s.testScale},

@@ -43,7 +43,7 @@ func (s *standing) testFromZero(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"s3cr3t", "PRIVATE KEY"} {
+	for _, secret := range []string{"s3cr3t", "PRIVATE KEY", "fairlead-credential"} {
 		if bytes.Contains(state, []byte(secret)) {
 			t.Errorf("the state has a secret in it: %s", secret)
 		}

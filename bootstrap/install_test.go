@@ -271,6 +271,8 @@ func TestReleaseFile(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHost(t, "control", "192.0.2.11")
+			h.SetFile("/var/lib/fairlead/server/pki/cluster-ca.crt", string(h.keys.Authority.PEM()), 0o644)
+			h.nodes["control"] = node("control", h.address, corev1.ConditionTrue)
 			h.Reply("/usr/local/bin/fairlead version -o json", c.answer)
 			bin := binaryOf(t, "v1")
 			bin.Release = true

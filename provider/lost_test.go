@@ -166,3 +166,29 @@ func TestClusterIDFollowsItsHostKey(t *testing.T) {
 		t.Errorf("the planned id is %q, want %q; %v", id, want, err)
 	}
 }
+
+// TestKeyThatDoesNotWork wants the provider's block to be refused, on the key, before anything is dialled.
+func TestKeyThatDoesNotWork(t *testing.T) {
+	s := providerserver.NewProtocol6(New()())()
+	schema, err := s.GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ := schema.Provider.ValueType().(tftypes.Object)
+	ssh := typ.AttributeTypes["ssh"].(tftypes.Object)
+	bastion := ssh.AttributeTypes["bastion"].(tftypes.Object)
+	for at, block := range map[string]map[string]tftypes.Value{
+		`AttributeName("ssh").AttributeName("private_key")`: {"private_key": text("no key")},
+		`AttributeName("ssh").AttributeName("bastion").AttributeName("private_key")`: {
+			"bastion": filled(bastion, map[string]tftypes.Value{"address": text("192.0.2.1"), "private_key": text("no key")})},
+	} {
+		config := filled(typ, map[string]tftypes.Value{"ssh": filled(ssh, block)})
+		resp, err := s.ConfigureProvider(t.Context(), &tfprotov6.ConfigureProviderRequest{Config: dynamic(t, config)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.Diagnostics) != 1 || resp.Diagnostics[0].Attribute.String() != at || strings.Contains(resp.Diagnostics[0].Detail, "no key") {
+			t.Errorf("want a diagnostic on %s, got %+v", at, resp.Diagnostics)
+		}
+	}
+}

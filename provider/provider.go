@@ -4,7 +4,9 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -201,6 +203,15 @@ func (p *fairleadProvider) Configure(ctx context.Context, req provider.Configure
 				unknown = in
 			}
 		}
+	}
+	var wrong *ssh.ConfigError
+	if unknown == "" && errors.As(cfg.CheckKeys(), &wrong) {
+		at := path.Root("ssh")
+		for _, name := range strings.Split(wrong.Setting(), ".") {
+			at = at.AtName(name)
+		}
+		resp.Diagnostics.AddAttributeError(at, "SSH key does not work", wrong.Err.Error())
+		return
 	}
 	d := &data{hosts: newHosts(cfg, unknown), releases: configureReleases(ctx, m.Releases, &resp.Diagnostics)}
 	if resp.Diagnostics.HasError() {

@@ -40,6 +40,12 @@ variable "greeting" {
   default = "Hello"
 }
 
+variable "keep_token" {
+  description = "Do not revoke the kubeconfig's token at the end of the run."
+  type        = bool
+  default     = false
+}
+
 provider "fairlead" {
   ssh = var.ssh
 }
@@ -56,6 +62,13 @@ resource "fairlead_node" "worker" {
   host_key   = each.value.host_key
   labels     = { zone = each.key }
   on_destroy = { ignore_unreachable = each.value.ignore_unreachable }
+}
+
+ephemeral "fairlead_kubeconfig" "ci" {
+  cluster         = fairlead_cluster.main.id
+  user            = "ci"
+  groups          = ["deployers"]
+  revoke_on_close = !var.keep_token
 }
 
 resource "fairlead_image" "web" {
@@ -79,8 +92,8 @@ resource "fairlead_config_map" "web" {
 resource "fairlead_secret" "web" {
   cluster         = fairlead_cluster.main.id
   metadata        = { name = "web", namespace = fairlead_namespace.shop.metadata.name }
-  data_wo         = { TOKEN = "s3cr3t-of-the-test" }
-  data_wo_version = 1
+  data_wo         = { TOKEN = "s3cr3t-of-the-test", CI = ephemeral.fairlead_kubeconfig.ci.token }
+  data_wo_version = var.keep_token ? 2 : 1
 }
 
 resource "fairlead_deployment" "web" {

@@ -110,6 +110,21 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// CheckKeys says what is wrong with private keys that are given themselves, of the bastion too. It reads no file.
+func (c *Config) CheckKeys() error {
+	if len(c.PrivateKey) > 0 {
+		if _, err := parseKey(c.PrivateKey, c.Passphrase); err != nil {
+			return &ConfigError{"PrivateKey", err}
+		}
+	}
+	if c.Bastion != nil && len(c.Bastion.PrivateKey) > 0 {
+		if _, err := parseKey(c.Bastion.PrivateKey, c.Bastion.Passphrase); err != nil {
+			return &ConfigError{"Bastion.PrivateKey", err}
+		}
+	}
+	return nil
+}
+
 // withDefaults returns a copy that is complete, bastions included.
 func (c Config) withDefaults() Config {
 	if c.User == "" {

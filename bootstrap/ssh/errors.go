@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // ErrClosed is the cause of a ConnError on a connection that was closed on this side.
@@ -17,8 +18,21 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string {
-	return fmt.Sprintf("cannot use SSH setting %s: %v", e.Field, e.Err)
+	return fmt.Sprintf("cannot use SSH setting %s: %v", e.Setting(), e.Err)
 }
+
+// Setting is the field as a person writes it: private_key_file, bastion.host_key.
+func (e *ConfigError) Setting() string {
+	var b strings.Builder
+	for i, r := range e.Field {
+		if unicode.IsUpper(r) && i > 0 && e.Field[i-1] != '.' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
 func (e *ConfigError) Unwrap() error { return e.Err }
 
 // HostKeyError is a host that proved another key than the one known for it, a revoked one, or one that nothing
