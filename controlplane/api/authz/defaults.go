@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -21,20 +22,37 @@ import (
 const reconcilers = 32
 
 // reconcileDefaults creates what is missing and adds the rules and subjects that a default role or binding has
-// lost; what was added to it stays.
+// lost; what was added to it stays. The roles of controllers can wait: see reconcileRest.
 func (a *Authorizer) reconcileDefaults(ctx context.Context) error {
+	return a.reconcileCluster(ctx, func(name string) bool { return !strings.HasPrefix(name, controllerPrefix) })
+}
+
+// reconcileRest does the same for what no server needs to be ready: the roles of controllers, which are programs of
+// their own elsewhere, and those within the system's namespaces, which may not be there yet.
+func (a *Authorizer) reconcileRest(ctx context.Context) error {
+	if err := a.reconcileCluster(ctx, func(name string) bool { return strings.HasPrefix(name, controllerPrefix) }); err != nil {
+		return err
+	}
+	return a.reconcileNamespaces(ctx)
+}
+
+// reconcileCluster reconciles the cluster roles and bindings whose names are wanted.
+func (a *Authorizer) reconcileCluster(ctx context.Context, wanted func(name string) bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(reconcilers)
 	for _, r := range defaultRoles() {
-		g.Go(func() error { return reconcile(ctx, a.client, r, mergeClusterRole) })
+		if wanted(r.Name) {
+			g.Go(func() error { return reconcile(ctx, a.client, r, mergeClusterRole) })
+		}
 	}
 	for _, b := range defaultBindings() {
-		g.Go(func() error { return reconcile(ctx, a.client, b, mergeClusterBinding) })
+		if wanted(b.Name) {
+			g.Go(func() error { return reconcile(ctx, a.client, b, mergeClusterBinding) })
+		}
 	}
 	return g.Wait()
 }
 
-// reconcileNamespaces does the same for the system's namespaces. Nothing waits for it: they may not be there yet.
 func (a *Authorizer) reconcileNamespaces(ctx context.Context) error {
 	for _, r := range namespaceRoles() {
 		if err := ensureNamespace(ctx, a.client, r.namespace); err != nil {

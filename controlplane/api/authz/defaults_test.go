@@ -39,7 +39,7 @@ func TestReconcileKeepsAdditions(t *testing.T) {
 		if err := a.reconcileDefaults(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if err := a.reconcileNamespaces(ctx); err != nil {
+		if err := a.reconcileRest(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}

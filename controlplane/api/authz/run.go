@@ -44,12 +44,12 @@ func (a *Authorizer) Run(ctx context.Context) error {
 		}
 		a.ready.Store(true)
 		g.Go(func() error {
-			return a.retry(ctx, "cannot reconcile default roles of namespaces", a.reconcileNamespaces)
+			return a.retry(ctx, "cannot reconcile further default roles", a.reconcileRest)
 		})
 		return a.aggregate(ctx)
 	})
 	g.Go(func() error {
-		return a.retry(ctx, "cannot reconcile default roles of namespaces", a.reconcileNamespaces)
+		return a.retry(ctx, "cannot reconcile further default roles", a.reconcileRest)
 	})
 	return g.Wait()
 }
