@@ -79,7 +79,7 @@ func (s Session) Play(t *testing.T, script []byte) {
 	if err := os.Symlink(s.Kubectl, filepath.Join(bin, "kubectl")); err != nil {
 		t.Fatal(err)
 	}
-	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "KUBECONFIG=" + s.Kubeconfig, "LC_ALL=C", "TERM=dumb"}
+	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "TMPDIR=" + t.TempDir(), "KUBECONFIG=" + s.Kubeconfig, "LC_ALL=C", "TERM=dumb"}
 	for _, name := range slices.Sorted(maps.Keys(s.Vars)) {
 		env = append(env, name+"="+s.Vars[name])
 	}
@@ -136,6 +136,9 @@ func shell(ctx context.Context, dir string, env []string, line string) (string, 
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it left behind; mostly there is nothing
+	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("not within %v: %w", commandTimeout, err)
 	}
