@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,6 +23,9 @@ const (
 	maxDepth = 1000
 )
 
+// trustedBody is how many bytes are made room for before they have come.
+const trustedBody = 64 << 10
+
 // readBody reads a bounded body.
 func readBody(r *request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
@@ -32,12 +36,15 @@ func readBody(r *request) ([]byte, error) {
 	}
 	var b bytes.Buffer
 	if r.ContentLength > 0 {
-		b.Grow(int(r.ContentLength) + bytes.MinRead)
+		b.Grow(min(int(r.ContentLength), trustedBody) + bytes.MinRead)
 	}
 	if _, err := b.ReadFrom(http.MaxBytesReader(nil, r.Body, maxBody)); err != nil {
 		var big *http.MaxBytesError
 		if errors.As(err, &big) {
 			return nil, tooLarge()
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, apierrors.NewTimeoutError("the request's body did not come within the allowed time", 1)
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, apierrors.NewBadRequest("the request's body ended early")

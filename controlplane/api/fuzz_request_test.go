@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
@@ -152,6 +154,33 @@ func protobufBody(k *kind.Kind, m interface{ Marshal() ([]byte, error) }) ([]byt
 		}
 	}
 	return nil, fmt.Errorf("there is no protobuf encoding")
+}
+
+// TestSlowBody sends the head of a request and never its body: the place that it holds must become free.
+func TestSlowBody(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		c, err := rest.TLSConfigFor(e.Admin())
+		if err != nil {
+			t.Fatal(err)
+		}
+		hc := &http.Client{Transport: &http.Transport{TLSClientConfig: c, ForceAttemptHTTP2: protocol == "HTTP/2.0"}}
+		defer hc.CloseIdleConnections()
+		body, never := io.Pipe()
+		defer never.Close()
+		req, err := http.NewRequestWithContext(t.Context(), "POST", e.Address+maps+"?timeout=200ms", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", jsonType)
+		resp, err := hc.Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", protocol, err)
+		}
+		if resp.Body.Close(); resp.StatusCode != http.StatusGatewayTimeout || resp.Proto != protocol {
+			t.Errorf("%s: %d by %s", protocol, resp.StatusCode, resp.Proto)
+		}
+	}
 }
 
 // TestBombs sends small requests that would grow large: each must be refused, and quickly enough to be tested.

@@ -88,6 +88,10 @@ func (s *Server) handle(w http.ResponseWriter, r *request) error {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, r.deadline())
 		defer cancel()
+		if r.Body != nil && r.Body != http.NoBody {
+			// A body that trickles in must not hold a place for longer than that either. Only a network can set it.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(r.deadline()))
+		}
 	}
 	r.Request = r.WithContext(ctx)
 	if r.resource {
