@@ -76,6 +76,9 @@ func parseRequest(hr *http.Request, kinds *kind.Table) *request {
 	}
 	r.resource = true
 	r.place(parts)
+	if r.plural == "" { // empty segments name nothing
+		return &request{Request: hr, query: r.query, verb: strings.ToLower(hr.Method)}
+	}
 	r.kind = kinds.ByResource(r.gvr())
 	r.setVerb()
 	return r
