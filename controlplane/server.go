@@ -69,6 +69,7 @@ type Server struct {
 	client   *registry.Client
 	api      *api.Server // set before anything is served, as is keeper
 	keeper   *encryption.Keeper
+	kinds    *kind.Table
 	ready    chan struct{}
 	ledger   *quota.Ledger
 	// etcdHealth is the embedded member's; nil with an external etcd.
@@ -168,7 +169,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 		return errors.Join(err, s.Close())
 	}
 	reg := registry.New(registry.Config{Store: st, Kinds: kind.Builtin(), Admission: plugins, Logger: s.log})
-	s.client = registry.NewClient(reg, "fairlead")
+	s.client, s.kinds = registry.NewClient(reg, "fairlead"), reg.Kinds()
 	handler, err := s.newAPI(reg, st)
 	if err != nil {
 		return errors.Join(err, s.Close())
@@ -216,6 +217,7 @@ func (s *Server) lead(ctx context.Context) error {
 	g.Go(func() error {
 		return controller.Run(ctx, controller.Config{
 			Client:      s.client,
+			Kinds:       s.kinds,
 			ClusterCIDR: netip.MustParsePrefix(s.cfg.PodCIDR),
 			ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
 			APIServerAddresses: []netip.AddrPort{

@@ -14,6 +14,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
 
@@ -119,7 +120,7 @@ func decodeYAML(r *request, data []byte, obj runtime.Object) error {
 	if strictnessOf(r) != registry.Ignore {
 		if asJSON, err := yaml.YAMLToJSONStrict(data); err == nil {
 			return decodeJSON(r, asJSON, obj)
-		} else if found := strictFound(r, []error{err}); found != nil {
+		} else if found := r.strictFound([]error{err}); found != nil {
 			return found
 		}
 	}
@@ -134,6 +135,13 @@ func decodeJSON(r *request, data []byte, obj runtime.Object) error {
 	if tooDeep(data) {
 		return apierrors.NewBadRequest(fmt.Sprintf("the request's body nests deeper than %d", maxDepth))
 	}
+	if custom, ok := obj.(*kind.Custom); ok {
+		strict, err := custom.Decode(data)
+		if err != nil {
+			return decodingError(r, err)
+		}
+		return r.strictFound(append(strict, registry.UnknownFields(r.kind, custom)...))
+	}
 	if strictnessOf(r) == registry.Ignore {
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, obj); err != nil {
 			return decodingError(r, err)
@@ -144,7 +152,7 @@ func decodeJSON(r *request, data []byte, obj runtime.Object) error {
 	if err != nil {
 		return decodingError(r, err)
 	}
-	return strictFound(r, strict)
+	return r.strictFound(strict)
 }
 
 func decodingError(r *request, err error) error {
@@ -196,8 +204,8 @@ func strictnessOf(r *request) registry.Strictness {
 }
 
 // strictFound turns what strict decoding found into warnings or an error.
-func strictFound(r *request, found []error) error {
-	if len(found) == 0 {
+func (r *request) strictFound(found []error) error {
+	if len(found) == 0 || strictnessOf(r) == registry.Ignore {
 		return nil
 	}
 	if strictnessOf(r) == registry.Strict {

@@ -12,14 +12,16 @@ import (
 	discoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
 func jsonOf(v any) ([]byte, error) { return json.Marshal(v) }
 
-// discovery answers what the server serves. The table of kinds does not change, so all answers are made once.
+// discovery answers what the server serves. All answers are made once for each state of the table of kinds.
 type discovery struct {
+	number     int64             // of the table
 	groups     []metav1.APIGroup // "" first
 	resources  map[schema.GroupVersion]*metav1.APIResourceList
 	aggregated map[string][]discoveryv2.APIGroupDiscovery // "api" and "apis"
@@ -28,8 +30,19 @@ type discovery struct {
 
 var kindVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
+// discover returns the current discovery.
+func (s *Server) discover() *discovery {
+	d := s.discovery.Load()
+	if d == nil || d.number != s.kinds.Number() {
+		d = newDiscovery(s.kinds)
+		s.discovery.Store(d)
+	}
+	return d
+}
+
 func newDiscovery(kinds *kind.Table) *discovery {
 	d := &discovery{
+		number:     kinds.Number(),
 		resources:  map[schema.GroupVersion]*metav1.APIResourceList{},
 		aggregated: map[string][]discoveryv2.APIGroupDiscovery{},
 		hash:       map[string]string{},
@@ -42,7 +55,7 @@ func newDiscovery(kinds *kind.Table) *discovery {
 		}
 		return d.resources[gv]
 	}
-	for _, k := range kinds.Kinds() {
+	for _, k := range kinds.Served() {
 		l := list(k.GroupVersion())
 		l.APIResources = append(l.APIResources, resourcesOf(k)...)
 	}
@@ -55,7 +68,13 @@ func newDiscovery(kinds *kind.Table) *discovery {
 	for _, l := range d.resources {
 		sort.Slice(l.APIResources, func(i, j int) bool { return l.APIResources[i].Name < l.APIResources[j].Name })
 	}
-	sort.SliceStable(order, func(i, j int) bool { return groupRank(order[i]) < groupRank(order[j]) })
+	sort.SliceStable(order, func(i, j int) bool {
+		if a, b := groupRank(order[i]), groupRank(order[j]); a != b {
+			return a < b
+		}
+		// a newer version of a group comes before an older one, a stable before one that is not
+		return version.CompareKubeAwareVersionStrings(order[i].Version, order[j].Version) > 0
+	})
 	for _, gv := range order {
 		d.addGroup(gv)
 	}
@@ -78,15 +97,7 @@ func groupRank(gv schema.GroupVersion) string {
 	if i < 0 {
 		i = len(order)
 	}
-	// a newer version of a group comes before an older one
-	return fmt.Sprintf("%02d/%s/%s", i, gv.Group, versionRank(gv.Version))
-}
-
-func versionRank(v string) string {
-	if v == "v2" {
-		return "0"
-	}
-	return "1" + v
+	return fmt.Sprintf("%02d/%s", i, gv.Group)
 }
 
 // resourcesOf returns the resource of a kind and its subresources.
@@ -97,7 +108,7 @@ func resourcesOf(k *kind.Kind) []metav1.APIResource {
 	}
 	out := []metav1.APIResource{{
 		Name: k.Plural, SingularName: singular, Namespaced: k.Namespaced, Kind: k.Kind, Verbs: verbsOf(k),
-		ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageHash(k.GroupVersionKind),
+		ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageHash(k.StoredKind().GroupVersionKind),
 	}}
 	for name, e := range subresources {
 		if !e.serves(k) {
@@ -129,7 +140,7 @@ func storageHash(gvk schema.GroupVersionKind) string {
 }
 
 func (d *discovery) addGroup(gv schema.GroupVersion) {
-	version := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
+	this := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
 	aggregated := discoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: discoveryv2.DiscoveryFreshnessCurrent, Resources: aggregatedOf(gv, d.resources[gv])}
 	of := "apis"
 	if gv.Group == "" {
@@ -137,7 +148,7 @@ func (d *discovery) addGroup(gv schema.GroupVersion) {
 	}
 	for i := range d.groups {
 		if d.groups[i].Name == gv.Group {
-			d.groups[i].Versions = append(d.groups[i].Versions, version)
+			d.groups[i].Versions = append(d.groups[i].Versions, this)
 			for j := range d.aggregated[of] {
 				if d.aggregated[of][j].Name == gv.Group {
 					d.aggregated[of][j].Versions = append(d.aggregated[of][j].Versions, aggregated)
@@ -146,7 +157,7 @@ func (d *discovery) addGroup(gv schema.GroupVersion) {
 			return
 		}
 	}
-	d.groups = append(d.groups, metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{version}, PreferredVersion: version})
+	d.groups = append(d.groups, metav1.APIGroup{Name: gv.Group, Versions: []metav1.GroupVersionForDiscovery{this}, PreferredVersion: this})
 	d.aggregated[of] = append(d.aggregated[of], discoveryv2.APIGroupDiscovery{
 		ObjectMeta: metav1.ObjectMeta{Name: gv.Group}, Versions: []discoveryv2.APIVersionDiscovery{aggregated}})
 }

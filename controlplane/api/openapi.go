@@ -185,7 +185,7 @@ func (o *openAPI) version2() (*packed, error) {
 	if o.v2 != nil {
 		return o.v2, nil
 	}
-	data, err := json.Marshal(newDocument(o.merge(), "#/definitions/", false).make(o.kinds.Kinds()))
+	data, err := json.Marshal(newDocument(o.merge(), "#/definitions/", false).make(o.kinds.Served()))
 	if err != nil {
 		return nil, err
 	}
@@ -218,7 +218,7 @@ func (o *openAPI) version2Protobuf() (*packed, error) {
 
 func (o *openAPI) byGroupVersion() map[schema.GroupVersion][]*kind.Kind {
 	out := map[schema.GroupVersion][]*kind.Kind{}
-	for _, k := range o.kinds.Kinds() {
+	for _, k := range o.kinds.Served() {
 		out[k.GroupVersion()] = append(out[k.GroupVersion()], k)
 	}
 	for gvr := range virtuals {

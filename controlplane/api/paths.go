@@ -102,10 +102,10 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 	case path == pprofPrefix || strings.HasPrefix(path, pprofPrefix+"/"):
 		return profile(w, r, path)
 	case path == "" || path == "/index.html":
-		s.json(w, r, map[string][]string{"paths": s.discovery.paths()})
+		s.json(w, r, map[string][]string{"paths": s.discover().paths()})
 		return nil
 	case path == "/api" || strings.HasPrefix(path, "/api/") || path == "/apis" || strings.HasPrefix(path, "/apis/"):
-		return s.discovery.serve(s, w, r, path)
+		return s.discover().serve(s, w, r, path)
 	}
 	return errPathNotFound(r)
 }

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -87,7 +88,7 @@ type Server struct {
 	metrics   *metrics
 	limits    *limits
 	audit     *auditLog
-	discovery *discovery
+	discovery atomic.Pointer[discovery]
 	openapi   *openAPI
 	agents    *agents
 	frames    frameCache
@@ -113,7 +114,7 @@ func New(c Config) (*Server, error) {
 		envelopes: map[*kind.Kind]*envelope{},
 	}
 	s.stopping, s.drain = context.WithCancel(context.Background())
-	for _, k := range s.kinds.Kinds() {
+	for _, k := range s.kinds.Served() {
 		s.envelopes[k] = newEnvelope(k.GroupVersionKind)
 	}
 	var err error
@@ -126,13 +127,18 @@ func New(c Config) (*Server, error) {
 	s.authz = authz.New(s.client, s.kinds, c.Logger)
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
 	s.metrics = newMetrics(s.limits)
-	s.discovery = newDiscovery(s.kinds)
 	s.openapi = newOpenAPI(s.kinds, c.Registry.MergeSchema)
 	s.agents = newAgents(s.client, c.AgentTLS)
 	return s, nil
 }
 
-func (s *Server) envelope(k *kind.Kind) *envelope { return s.envelopes[k] }
+// envelope returns that of a kind; those of kinds that are defined at run time are not kept.
+func (s *Server) envelope(k *kind.Kind) *envelope {
+	if e := s.envelopes[k]; e != nil {
+		return e
+	}
+	return newEnvelope(k.GroupVersionKind)
+}
 
 // Run keeps what the server needs beside its requests until ctx ends: the authorizer's caches and the default
 // roles.

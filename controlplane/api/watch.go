@@ -63,6 +63,11 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	defer context.AfterFunc(s.stopping, cancel)()
 	for batch := events.Next(ctx); batch != nil; batch = events.Next(ctx) {
 		sent.Add(float64(len(batch)))
+		if err := s.registry.PresentEvents(r.Context(), r.kind, batch); err != nil {
+			writeAll(w, f.fail(err))
+			_ = flush.Flush()
+			return nil
+		}
 		if f.write(w, batch) != nil || flush.Flush() != nil {
 			return nil
 		}

@@ -54,7 +54,8 @@ type Client interface {
 	// Watch calls handle for every object that exists (as Added) and then for every change, in order, one call
 	// at a time, from one goroutine, until ctx ends. synced is closed after the objects that exist. handle must
 	// be quick: enqueue, not work. A watcher that falls behind is resumed with a fresh comparison and misses no
-	// final state. Watch returns when ctx ends.
+	// final state. Watch returns when ctx ends; or nil when the kind, having been defined at run time, is served
+	// no more: its objects have then been told of as Deleted.
 	Watch(ctx context.Context, k *kind.Kind, synced chan<- struct{}, handle func(Event)) error
 }
 

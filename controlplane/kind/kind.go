@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
 // Object is an API object: the external, versioned Go type of k8s.io/api. An Object that was read from the
@@ -28,6 +30,18 @@ type Object interface {
 // run at once. A nil function means that the kind has no such rule.
 type Kind struct {
 	schema.GroupVersionKind
+	// Stored is the kind in whose form the objects are stored, when this is a further version of it; nil when
+	// it is this one. There is one stored kind a resource: caches, owners, namespaces and quotas know no other.
+	Stored *Kind
+	// FromStored makes objects of this version of what the store holds, in order, and ToStored an object for the
+	// store of one of this version. They may return what they were given, when it is of the right form
+	// already, and never change it; they may take as long as ctx lets them. Nil means that the store's objects
+	// are of this version as they are.
+	FromStored func(ctx context.Context, objs []Object) ([]Object, error)
+	ToStored   func(ctx context.Context, obj Object) (Object, error)
+	// Unserved says that the kind is stored and can not be reached under its own version.
+	Unserved bool
+
 	// Plural is the resource's name in paths: "pods".
 	Plural     string
 	Singular   string
@@ -38,6 +52,17 @@ type Kind struct {
 	// New returns an empty object, NewList an empty list of them.
 	New     func() Object
 	NewList func() runtime.Object
+
+	// Custom says that the kind was defined at run time: its objects are *Custom.
+	Custom bool
+	// Prune drops from a decoded object what its schema does not know, and returns the paths of that in order.
+	// Nil for kinds with a Go type, whose decoder does so.
+	Prune func(obj Object) (unknown []string)
+	// Merge is the type by which server-side apply merges objects; nil for kinds that client-go has one of.
+	Merge func() (typed.ParseableType, error)
+	// Models returns the OpenAPI schemas of the kind and what it refers to, by their names, with the name of its
+	// own; nil for kinds with a Go type.
+	Models func() (name string, schemas map[string]*spec.Schema)
 
 	// Default sets the defaults that the API reference documents, after decoding and before admission. It also
 	// runs on what is read from etcd where the stored form may be older than the code.
@@ -71,7 +96,7 @@ type Kind struct {
 	// Scale is set when the kind has a scale subresource.
 	Scale *Scale
 
-	// Fields are the selectable fields beside metadata.name and metadata.namespace.
+	// Fields are the selectable fields beside metadata.name and metadata.namespace, of an object as it is stored.
 	Fields func(obj Object) fields.Set
 	// Indexes are kept by the cache for List with ListQuery.Index: name to values of an object.
 	Indexes map[string]func(obj Object) []string
@@ -105,6 +130,14 @@ type Scale struct {
 	Set func(obj Object, replicas int32)
 }
 
+// StoredKind returns the kind in whose form the objects are stored.
+func (k *Kind) StoredKind() *Kind {
+	if k.Stored != nil {
+		return k.Stored
+	}
+	return k
+}
+
 // GroupResource returns the resource's group and plural name.
 func (k *Kind) GroupResource() schema.GroupResource {
 	return schema.GroupResource{Group: k.Group, Resource: k.Plural}
@@ -115,52 +148,14 @@ func (k *Kind) GroupVersionResource() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: k.Group, Version: k.Version, Resource: k.Plural}
 }
 
-// Table is a set of kinds by type, by resource and by kind. It is immutable after NewTable.
-type Table struct {
-	kinds      []*Kind
-	byResource map[schema.GroupVersionResource]*Kind
-	byKind     map[schema.GroupVersionKind]*Kind
-	byType     map[reflect.Type]*Kind
-}
-
-// NewTable indexes kinds. It panics on a duplicate, which is a defect of the program.
-func NewTable(kinds ...*Kind) *Table {
-	t := &Table{
-		byResource: map[schema.GroupVersionResource]*Kind{},
-		byKind:     map[schema.GroupVersionKind]*Kind{},
-		byType:     map[reflect.Type]*Kind{},
-	}
-	for _, k := range kinds {
-		if t.byKind[k.GroupVersionKind] != nil || t.byResource[k.GroupVersionResource()] != nil {
-			panic(fmt.Sprintf("kind %s is in the table twice", k.GroupVersionKind))
-		}
-		t.kinds = append(t.kinds, k)
-		t.byKind[k.GroupVersionKind] = k
-		t.byResource[k.GroupVersionResource()] = k
-		t.byType[reflect.TypeOf(k.New())] = k
-	}
-	return t
-}
-
-// Kinds returns all kinds in the order of discovery. The slice must not be changed.
-func (t *Table) Kinds() []*Kind { return t.kinds }
-
-// ByResource returns the kind that a path names, or nil.
-func (t *Table) ByResource(gvr schema.GroupVersionResource) *Kind { return t.byResource[gvr] }
-
-// ByKind returns the kind of that name, or nil.
-func (t *Table) ByKind(gvk schema.GroupVersionKind) *Kind { return t.byKind[gvk] }
-
-// ByType returns the kind whose Go type obj has, or nil.
-func (t *Table) ByType(obj any) *Kind { return t.byType[reflect.TypeOf(obj)] }
-
-// Builtin returns the table of the kinds that this server is built with. It is made once.
+// Builtin returns the table of the kinds that every server is built with. It is made once and must not be
+// changed: each registry has a copy of its own, to which kinds that are defined at run time are added.
 var Builtin = sync.OnceValue(func() *Table { return NewTable(all()...) })
 
 // Of returns the built-in kind whose Go type is T: Of[*corev1.Pod](). It panics when there is none, which is a
 // defect of the program.
 func Of[T Object]() *Kind {
-	k := Builtin().byType[reflect.TypeFor[T]()]
+	k := Builtin().now.Load().byType[reflect.TypeFor[T]()]
 	if k == nil {
 		panic(fmt.Sprintf("no kind has the type %s", reflect.TypeFor[T]()))
 	}

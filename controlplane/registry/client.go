@@ -4,6 +4,7 @@ import (
 	"context"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -30,7 +31,7 @@ const cached = "0"
 
 // Get implements client.Client.
 func (c *Client) Get(ctx context.Context, k *kind.Kind, namespace, name string) (kind.Object, error) {
-	if err := c.registry.caughtUp(ctx, k); err != nil {
+	if err := c.registry.store.CaughtUp(ctx, k.StoredKind()); err != nil {
 		return nil, asStatus(err)
 	}
 	item, err := c.registry.Get(ctx, k, namespace, name, cached)
@@ -42,16 +43,19 @@ func (c *Client) Get(ctx context.Context, k *kind.Kind, namespace, name string) 
 
 // List implements client.Client.
 func (c *Client) List(ctx context.Context, k *kind.Kind, q client.Query) ([]kind.Object, error) {
-	if err := c.registry.caughtUp(ctx, k); err != nil {
+	if err := c.registry.store.CaughtUp(ctx, k.StoredKind()); err != nil {
 		return nil, asStatus(err)
 	}
 	sq := store.ListQuery{Namespace: q.Namespace, Index: q.Index, Value: q.Value, ResourceVersion: cached}
 	if q.Labels != nil && !q.Labels.Empty() {
 		sq.Match = func(o kind.Object) bool { return matchLabels(q.Labels, o) }
 	}
-	list, err := c.registry.store.List(ctx, k, sq)
+	list, err := c.registry.store.List(ctx, k.StoredKind(), sq)
 	if err != nil {
 		return nil, asStatus(err)
+	}
+	if err := presentAll(ctx, k, list.Items); err != nil {
+		return nil, err
 	}
 	out := make([]kind.Object, len(list.Items))
 	for i, item := range list.Items {
@@ -105,13 +109,17 @@ func objectOf(item *store.Item, err error) (kind.Object, error) {
 	return item.Object, nil
 }
 
-// Watch implements client.Client.
+// Watch implements client.Client. Objects come as they are stored, whatever the version of k.
 func (c *Client) Watch(ctx context.Context, k *kind.Kind, synced chan<- struct{}, handle func(client.Event)) error {
 	f := &follower{kind: k, known: map[store.Key]kind.Object{}, handle: handle, synced: synced}
 	for ctx.Err() == nil {
-		w, err := c.registry.store.Watch(ctx, k, store.WatchQuery{
+		w, err := c.registry.store.Watch(ctx, k.StoredKind(), store.WatchQuery{
 			ResourceVersion: cached, SendInitialEvents: true, AllowBookmarks: true, Buffer: followBuffer,
 		})
+		if apierrors.IsNotFound(err) {
+			f.gone()
+			return nil
+		}
 		if err != nil {
 			if err := f.failed(ctx, c.registry, err); err != nil {
 				return err
@@ -179,6 +187,12 @@ func (f *follower) event(e store.Event) {
 	case old.GetResourceVersion() != obj.GetResourceVersion():
 		f.handle(client.Event{Type: watch.Modified, Object: obj, Old: old})
 	}
+}
+
+// gone tells that all objects went with their kind.
+func (f *follower) gone() {
+	f.initial = map[store.Key]bool{}
+	f.endInitial()
 }
 
 // endInitial tells of what went while no watch was open.

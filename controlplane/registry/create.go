@@ -32,7 +32,7 @@ func (r *Registry) Create(ctx context.Context, k *kind.Kind, obj kind.Object, w 
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	// only a write that can be repeated needs the request's own object again
 	var pristine kind.Object
-	if k.Claims != nil || generated {
+	if k.StoredKind().Claims != nil || generated {
 		pristine = obj.DeepCopyObject().(kind.Object)
 	}
 	for names, claims := 0, 0; ; {
@@ -68,7 +68,7 @@ func claimRefused(k *kind.Kind, obj kind.Object, claim *store.ClaimError) error 
 // storeNew hands the finished object to the store, or only asks whether it would be taken on a dry run.
 func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*store.Item, error) {
 	if w.DryRun {
-		_, err := r.store.Get(ctx, k, obj.GetNamespace(), obj.GetName(), "")
+		_, err := r.store.Get(ctx, k.StoredKind(), obj.GetNamespace(), obj.GetName(), "")
 		if err == nil {
 			return nil, apierrors.NewAlreadyExists(k.GroupResource(), obj.GetName())
 		}
@@ -77,16 +77,19 @@ func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, 
 		}
 		return &store.Item{Object: obj}, nil
 	}
-	var ttl time.Duration
-	if k.TTL != nil {
-		ttl = k.TTL(obj)
-	}
-	item, err := r.store.Create(ctx, k, obj, ttl)
+	stored, err := toStored(ctx, k, obj)
 	if err != nil {
 		return nil, err
 	}
-	r.wrote(k, item.Revision)
-	return item, nil
+	var ttl time.Duration
+	if sk := k.StoredKind(); sk.TTL != nil {
+		ttl = sk.TTL(stored)
+	}
+	item, err := r.store.Create(ctx, k.StoredKind(), stored, ttl)
+	if err != nil {
+		return nil, err
+	}
+	return present(ctx, k, item)
 }
 
 // prepareCreate takes obj through every step before the store. The caller settles the request that it returns.

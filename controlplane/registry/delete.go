@@ -31,16 +31,20 @@ func (r *Registry) Delete(ctx context.Context, k *kind.Kind, namespace, name str
 	if len(opts.DryRun) > 0 {
 		w.DryRun = true
 	}
-	cur, err := r.store.Get(ctx, k, namespace, name, "")
+	cur, err := r.store.Get(ctx, k.StoredKind(), namespace, name, "")
 	for {
 		if err != nil {
 			return nil, false, asStatus(err)
 		}
 		item, gone, stepErr := r.deleteVersion(ctx, k, cur, opts, w)
-		if !errors.Is(stepErr, errChangedMeanwhile) {
-			return item, gone, asStatus(stepErr)
+		if stepErr == nil {
+			item, err = present(ctx, k, item)
+			return item, gone, err
 		}
-		cur, err = r.store.Get(ctx, k, namespace, name, "")
+		if !errors.Is(stepErr, errChangedMeanwhile) {
+			return nil, gone, asStatus(stepErr)
+		}
+		cur, err = r.store.Get(ctx, k.StoredKind(), namespace, name, "")
 	}
 }
 
@@ -50,8 +54,12 @@ func (r *Registry) deleteVersion(ctx context.Context, k *kind.Kind, cur *store.I
 	if err := checkPreconditions(k, old, opts.Preconditions); err != nil {
 		return nil, false, err
 	}
+	shown, err := present(ctx, k, cur)
+	if err != nil {
+		return nil, false, err
+	}
 	req := &admission.Request{
-		Verb: kind.Delete, Kind: k, Namespace: old.GetNamespace(), Name: old.GetName(), Old: old,
+		Verb: kind.Delete, Kind: k, Namespace: old.GetNamespace(), Name: old.GetName(), Old: shown.Object,
 		DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager, Delete: opts,
 	}
 	if err := r.admit(ctx, req); err != nil {
@@ -60,7 +68,7 @@ func (r *Registry) deleteVersion(ctx context.Context, k *kind.Kind, cur *store.I
 	if err := r.admitLast(ctx, req); err != nil {
 		return nil, false, err
 	}
-	marked := r.markDeleted(k, old, opts)
+	marked := r.markDeleted(k.StoredKind(), old, opts)
 	if goesNow(marked) {
 		if w.DryRun {
 			return cur, true, nil
@@ -71,7 +79,7 @@ func (r *Registry) deleteVersion(ctx context.Context, k *kind.Kind, cur *store.I
 	if w.DryRun {
 		return &store.Item{Object: marked, Revision: cur.Revision}, false, nil
 	}
-	item, err := r.store.Update(ctx, k, old.GetNamespace(), old.GetName(), func(now *store.Item) (kind.Object, error) {
+	item, err := r.store.Update(ctx, k.StoredKind(), old.GetNamespace(), old.GetName(), func(now *store.Item) (kind.Object, error) {
 		if now.Revision != cur.Revision {
 			return nil, errChangedMeanwhile
 		}
@@ -80,7 +88,6 @@ func (r *Registry) deleteVersion(ctx context.Context, k *kind.Kind, cur *store.I
 	if err != nil {
 		return nil, false, err
 	}
-	r.wrote(k, item.Revision)
 	return item, false, nil
 }
 
@@ -89,7 +96,7 @@ func (r *Registry) removeUnchanged(ctx context.Context, k *kind.Kind, cur *store
 	if w.DryRun {
 		return cur, nil
 	}
-	gone, err := r.store.Delete(ctx, k, cur.Object.GetNamespace(), cur.Object.GetName(), func(now *store.Item) error {
+	gone, err := r.store.Delete(ctx, k.StoredKind(), cur.Object.GetNamespace(), cur.Object.GetName(), func(now *store.Item) error {
 		if now.Revision != cur.Revision {
 			return errChangedMeanwhile
 		}
@@ -98,7 +105,6 @@ func (r *Registry) removeUnchanged(ctx context.Context, k *kind.Kind, cur *store
 	if err != nil {
 		return nil, err
 	}
-	r.wrote(k, gone.Revision)
 	return gone, nil
 }
 

@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +45,7 @@ type managerKey struct {
 
 func newFieldManagers(kinds *kind.Table) *fieldManagers {
 	m := &fieldManagers{kinds: kinds, scheme: runtime.NewScheme(), managers: map[managerKey]*managedfields.FieldManager{}}
-	for _, k := range kinds.Kinds() {
+	for _, k := range kinds.Served() {
 		m.scheme.AddKnownTypeWithName(k.GroupVersionKind, k.New())
 	}
 	m.schema = sync.OnceValue(m.loadSchema)
@@ -64,6 +67,9 @@ func (m *fieldManagers) loadSchema() *smdschema.Schema {
 
 // typeOf returns the merge type of a kind.
 func (m *fieldManagers) typeOf(gvk schema.GroupVersionKind) (typed.ParseableType, error) {
+	if k := m.kinds.ByKind(gvk); k != nil && k.Merge != nil {
+		return k.Merge()
+	}
 	if t, ok := m.types.Load(gvk); ok {
 		return t.(typed.ParseableType), nil
 	}
@@ -85,8 +91,19 @@ func (m *fieldManagers) ObjectToTyped(obj runtime.Object, opts ...typed.Validati
 	if err != nil {
 		return nil, err
 	}
-	if u, ok := obj.(*unstructured.Unstructured); ok {
-		return t.FromUnstructured(u.Object, opts...)
+	return typedValue(t, obj, opts...)
+}
+
+func typedValue(t typed.ParseableType, obj runtime.Object, opts ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	switch o := obj.(type) {
+	case *unstructured.Unstructured:
+		return t.FromUnstructured(o.Object, opts...)
+	case *kind.Custom:
+		m, err := o.Map()
+		if err != nil {
+			return nil, err
+		}
+		return t.FromUnstructured(m, opts...)
 	}
 	return t.FromStructured(obj, opts...)
 }
@@ -165,16 +182,13 @@ func (m *fieldManagers) added(k *kind.Kind, obj kind.Object) (*fieldpath.Set, er
 	if err != nil {
 		return nil, err
 	}
-	v, err := value.NewValueReflect(obj)
+	made, err := m.fields(k, t, obj)
 	if err != nil {
 		return nil, err
 	}
-	// An object of the Go type has no field that the schema made of this type lacks, and what it says twice is the
-	// kind's own validation's to refuse: checking it here would walk every new object once more.
-	made := typed.AsTypedUnvalidated(v, t.Schema, t.TypeRef) //nolint:staticcheck // see above
 	empty, ok := m.empty.Load(k)
 	if !ok {
-		tv, err := t.FromStructured(k.New())
+		tv, err := typedValue(t, k.New())
 		if err != nil {
 			return nil, err
 		}
@@ -185,6 +199,20 @@ func (m *fieldManagers) added(k *kind.Kind, obj kind.Object) (*fieldpath.Set, er
 		return nil, err
 	}
 	return diff.Added.Union(diff.Modified), nil
+}
+
+// fields returns a new object as the merge sees it.
+func (m *fieldManagers) fields(k *kind.Kind, t typed.ParseableType, obj kind.Object) (*typed.TypedValue, error) {
+	if k.Custom {
+		return typedValue(t, obj, typed.AllowDuplicates)
+	}
+	v, err := value.NewValueReflect(obj)
+	if err != nil {
+		return nil, err
+	}
+	// An object of the Go type has no field that the schema made of this type lacks, and what it says twice is the
+	// kind's own validation's to refuse: checking it here would walk every new object once more.
+	return typed.AsTypedUnvalidated(v, t.Schema, t.TypeRef), nil //nolint:staticcheck // see above
 }
 
 // update sets the managedFields of a changed object: the manager takes what it changed. An object that did not
@@ -271,10 +299,18 @@ func (m *fieldManagers) manager(k *kind.Kind, subresource string) (*managedfield
 	default:
 		ignored = fieldpath.NewSet()
 	}
-	version := fieldpath.APIVersion(k.GroupVersion().String())
-	c := converter{k}
+	c := converter{k, map[schema.GroupVersion]*kind.Kind{k.GroupVersion(): k}}
+	for _, other := range m.kinds.Served() {
+		if other.StoredKind() == k.StoredKind() {
+			c.versions[other.GroupVersion()] = other
+		}
+	}
+	reset := map[fieldpath.APIVersion]*fieldpath.Set{}
+	for gv := range c.versions {
+		reset[fieldpath.APIVersion(gv.String())] = ignored
+	}
 	fm, err := managedfields.NewDefaultFieldManager(m, c, c, c, k.GroupVersionKind, k.GroupVersion(), subresource,
-		fieldpath.NewExcludeFilterSetMap(map[fieldpath.APIVersion]*fieldpath.Set{version: ignored}))
+		fieldpath.NewExcludeFilterSetMap(reset))
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
 	}
@@ -295,23 +331,88 @@ func withType(k *kind.Kind, obj kind.Object) kind.Object {
 	return out
 }
 
-// converter is the field manager's view of a kind that has one version only.
-type converter struct{ kind *kind.Kind }
-
-func (c converter) Convert(in, out, context any) error {
-	return fmt.Errorf("cannot convert %T to %T: a kind has one version", in, out)
+// forget drops what was kept for a resource whose definition changed; kinds are those that it has now.
+func (m *fieldManagers) forget(gr schema.GroupResource, kinds ...*kind.Kind) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key := range m.managers {
+		if key.kind.StoredKind().GroupResource() == gr && !slices.Contains(kinds, key.kind) {
+			delete(m.managers, key)
+			m.empty.Delete(key.kind)
+		}
+	}
+	m.empty.Range(func(key, _ any) bool {
+		if k := key.(*kind.Kind); k.StoredKind().GroupResource() == gr && !slices.Contains(kinds, k) {
+			m.empty.Delete(key)
+		}
+		return true
+	})
 }
 
-func (c converter) ConvertToVersion(in runtime.Object, _ runtime.GroupVersioner) (runtime.Object, error) {
+// converter is the field manager's view of one version of a kind and of the others.
+type converter struct {
+	kind     *kind.Kind
+	versions map[schema.GroupVersion]*kind.Kind
+}
+
+func (c converter) Convert(in, out, context any) error {
+	return fmt.Errorf("cannot convert %T to %T here", in, out)
+}
+
+// ConvertToVersion converts between the versions that are served. A version that is not is told by an error that
+// makes the field manager forget what it owned under it.
+func (c converter) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
+	from := c.versions[in.GetObjectKind().GroupVersionKind().GroupVersion()]
+	if from == nil {
+		from = c.kind
+	}
+	to := from
+	if gv, ok := target.(schema.GroupVersion); ok {
+		if to = c.versions[gv]; to == nil {
+			return nil, runtime.NewNotRegisteredErrForTarget("custom", reflect.TypeOf(in), target)
+		}
+	}
+	obj, err := asObject(from, in)
+	if err != nil || from == to {
+		return withType(to, obj), err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), convertTimeout)
+	defer cancel()
+	if obj, err = toStored(ctx, from, obj); err != nil {
+		return nil, err
+	}
+	if to.FromStored != nil {
+		objs, err := to.FromStored(ctx, []kind.Object{obj})
+		if err != nil {
+			return nil, err
+		}
+		obj = objs[0]
+	}
+	return withType(to, obj), nil
+}
+
+// convertTimeout bounds a conversion by a webhook where no request's context is at hand.
+const convertTimeout = 30 * time.Second
+
+// asObject returns in as an object of k: the merge works on maps.
+func asObject(k *kind.Kind, in runtime.Object) (kind.Object, error) {
 	u, ok := in.(*unstructured.Unstructured)
 	if !ok {
-		return withType(c.kind, in.(kind.Object)), nil
+		return in.(kind.Object), nil
 	}
-	obj := c.kind.New()
+	obj := k.New()
+	if custom, ok := obj.(*kind.Custom); ok {
+		if _, err := custom.SetMap(maps.Clone(u.Object)); err != nil {
+			return nil, err
+		}
+		if k.Prune != nil {
+			k.Prune(custom)
+		}
+		return custom, nil
+	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
 		return nil, err
 	}
-	obj.GetObjectKind().SetGroupVersionKind(c.kind.GroupVersionKind)
 	return obj, nil
 }
 

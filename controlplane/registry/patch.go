@@ -44,6 +44,9 @@ func (r *Registry) Patch(ctx context.Context, k *kind.Kind, namespace, name stri
 			return nil, err
 		}
 		obj := patched.(kind.Object)
+		if err := prune(k, obj, w); err != nil {
+			return nil, err
+		}
 		if err := samePatched(k, cur, obj); err != nil {
 			return nil, err
 		}
@@ -154,7 +157,13 @@ func mergePatch(original, data []byte, w Write) ([]byte, error) {
 }
 
 func decodePatched(patched []byte, into runtime.Object, w Write) (runtime.Object, error) {
-	strict, err := kjson.UnmarshalStrict(patched, into)
+	var strict []error
+	var err error
+	if custom, ok := into.(*kind.Custom); ok {
+		strict, err = custom.Decode(patched)
+	} else {
+		strict, err = kjson.UnmarshalStrict(patched, into)
+	}
 	if err != nil {
 		return nil, unprocessable(into, err)
 	}
@@ -202,6 +211,23 @@ func strategicPatch(data []byte, cur, into runtime.Object, w Write) (runtime.Obj
 		return nil, unprocessable(into, err)
 	}
 	return into, nil
+}
+
+// prune drops the fields of a decoded object that its schema does not know, and tells of them.
+func prune(k *kind.Kind, obj kind.Object, w Write) error {
+	return strictness(UnknownFields(k, obj), w)
+}
+
+// UnknownFields drops the fields of a decoded object that its schema does not know, and returns an error for each.
+func UnknownFields(k *kind.Kind, obj kind.Object) []error {
+	if k.Prune == nil {
+		return nil
+	}
+	var found []error
+	for _, path := range k.Prune(obj) {
+		found = append(found, fmt.Errorf("unknown field %q", path))
+	}
+	return found
 }
 
 // strictness turns what strict decoding found into warnings or an error, as fieldValidation asks.
@@ -289,7 +315,7 @@ func decodeApplied(k *kind.Kind, namespace, name string, data []byte, w Write) (
 	if err := checkApplied(k, namespace, name, u); err != nil {
 		return nil, err
 	}
-	if w.Strict == Strict {
+	if w.Strict == Strict && !k.Custom {
 		err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, k.New(), true)
 		if unknown, ok := runtime.AsStrictDecodingError(err); ok {
 			return nil, strictness(unknown.Errors(), w)

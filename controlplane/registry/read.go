@@ -16,8 +16,11 @@ import (
 
 // Get reads one object; resourceVersion is as in metav1.GetOptions.
 func (r *Registry) Get(ctx context.Context, k *kind.Kind, namespace, name, resourceVersion string) (*store.Item, error) {
-	item, err := r.store.Get(ctx, k, namespace, name, resourceVersion)
-	return item, asStatus(err)
+	item, err := r.store.Get(ctx, k.StoredKind(), namespace, name, resourceVersion)
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return present(ctx, k, item)
 }
 
 // ListQuery is what a list, a watch or a deletecollection asks for. Nil selectors select everything.
@@ -50,14 +53,17 @@ func (r *Registry) List(ctx context.Context, k *kind.Kind, q ListQuery) (*store.
 	if err != nil {
 		return nil, err
 	}
-	list, err := r.store.List(ctx, k, store.ListQuery{
+	list, err := r.store.List(ctx, k.StoredKind(), store.ListQuery{
 		Namespace: sel.namespace, Match: sel.match, Index: sel.index, Value: sel.value,
 		ResourceVersion: q.ResourceVersion, ResourceVersionMatch: q.ResourceVersionMatch, Limit: q.Limit, Continue: q.Continue,
 	})
-	return list, asStatus(err)
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	return list, presentAll(ctx, k, list.Items)
 }
 
-// Watch opens a watch; the caller stops it.
+// Watch opens a watch; the caller stops it. Its events are as the store has them: see PresentEvents.
 func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*store.Watch, error) {
 	sel, err := selection(k, q.ListQuery)
 	if err != nil {
@@ -65,13 +71,13 @@ func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*stor
 	}
 	if q.NoInitialEvents && (q.ResourceVersion == "" || q.ResourceVersion == "0") {
 		none := func(kind.Object) bool { return false }
-		now, err := r.store.List(ctx, k, store.ListQuery{Namespace: sel.namespace, Match: none, ResourceVersion: q.ResourceVersion})
+		now, err := r.store.List(ctx, k.StoredKind(), store.ListQuery{Namespace: sel.namespace, Match: none, ResourceVersion: q.ResourceVersion})
 		if err != nil {
 			return nil, asStatus(err)
 		}
 		q.ResourceVersion = strconv.FormatInt(now.Revision, 10)
 	}
-	w, err := r.store.Watch(ctx, k, store.WatchQuery{
+	w, err := r.store.Watch(ctx, k.StoredKind(), store.WatchQuery{
 		Namespace: sel.namespace, Name: sel.name, Index: sel.index, Value: sel.value, Match: sel.match, ResourceVersion: q.ResourceVersion,
 		SendInitialEvents: q.SendInitialEvents, AllowBookmarks: q.AllowBookmarks, BookmarkEvery: q.BookmarkEvery,
 	})
@@ -101,7 +107,7 @@ func selection(k *kind.Kind, q ListQuery) (selected, error) {
 			s.namespace = ns
 		}
 		for path, index := range fieldIndexes {
-			if v, ok := q.Fields.RequiresExactMatch(path); ok && v != "" && k.Indexes[index] != nil {
+			if v, ok := q.Fields.RequiresExactMatch(path); ok && v != "" && k.StoredKind().Indexes[index] != nil {
 				s.index, s.value = index, v
 			}
 		}
@@ -147,7 +153,7 @@ func matchFields(k *kind.Kind, sel fields.Selector, o kind.Object) bool {
 func knownFields(k *kind.Kind, sel fields.Selector) error {
 	var known fields.Set
 	if k.Fields != nil {
-		known = k.Fields(k.New())
+		known = k.Fields(k.StoredKind().New())
 	}
 	for _, req := range sel.Requirements() {
 		if req.Field == "metadata.name" || req.Field == "metadata.namespace" && k.Namespaced {

@@ -11,8 +11,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -34,6 +32,7 @@ const maxNameRetries = 8
 // Config of a Registry. Store and Kinds are required.
 type Config struct {
 	Store *store.Store
+	// Kinds are those that the registry begins with. It keeps a copy, to which others may be added.
 	Kinds *kind.Table
 	// Admission are the plug-ins in the order in which they run.
 	Admission []admission.Plugin
@@ -50,10 +49,6 @@ type Registry struct {
 	log       *slog.Logger
 	managed   *fieldManagers
 	now       func() time.Time
-
-	// written holds the newest revision that this process wrote of each kind (*atomic.Int64 by *kind.Kind), so
-	// that reads by Client are never older.
-	written sync.Map
 }
 
 // New returns a registry. It reads nothing.
@@ -61,17 +56,18 @@ func New(c Config) *Registry {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	kinds := c.Kinds.Copy()
 	return &Registry{
 		store:     c.Store,
-		kinds:     c.Kinds,
+		kinds:     kinds,
 		admission: c.Admission,
 		log:       c.Logger,
-		managed:   newFieldManagers(c.Kinds),
+		managed:   newFieldManagers(kinds),
 		now:       time.Now,
 	}
 }
 
-// Kinds returns the kinds that the registry serves.
+// Kinds returns the kinds that the registry serves; see Define.
 func (r *Registry) Kinds() *kind.Table { return r.kinds }
 
 // Store returns the store below, for readiness and figures; writes that go around the registry break its rules.
@@ -124,29 +120,6 @@ func (w *Write) warn(text string) {
 	if w.Warn != nil {
 		w.Warn(text)
 	}
-}
-
-func (r *Registry) wrote(k *kind.Kind, revision int64) {
-	v, ok := r.written.Load(k)
-	if !ok {
-		v, _ = r.written.LoadOrStore(k, new(atomic.Int64))
-	}
-	newest := v.(*atomic.Int64)
-	for {
-		cur := newest.Load()
-		if revision <= cur || newest.CompareAndSwap(cur, revision) {
-			return
-		}
-	}
-}
-
-// caughtUp waits until the cache of k holds every write that this process was answered for.
-func (r *Registry) caughtUp(ctx context.Context, k *kind.Kind) error {
-	v, ok := r.written.Load(k)
-	if !ok {
-		return nil
-	}
-	return r.store.Wait(ctx, k, v.(*atomic.Int64).Load())
 }
 
 // asStatus makes an apierror of any error of the store, so that callers see one kind of error only.

@@ -71,7 +71,11 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 				req.Settle(admission.Refused)
 			}
 			last = cur
-			obj, req, err = r.prepareChange(ctx, k, cur.Object, subresource, w, f)
+			shown, err := present(ctx, k, cur)
+			if err != nil {
+				return nil, err
+			}
+			obj, req, err = r.prepareChange(ctx, k, shown.Object, subresource, w, f)
 			return obj, err
 		}
 		var item *store.Item
@@ -79,22 +83,29 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 		if w.DryRun {
 			item, err = r.dryChange(ctx, k, namespace, name, step)
 		} else {
-			item, err = r.store.Update(ctx, k, namespace, name, step)
-		}
-		if err == nil {
-			r.wrote(k, item.Revision)
+			item, err = r.store.Update(ctx, k.StoredKind(), namespace, name, func(cur *store.Item) (kind.Object, error) {
+				obj, err := step(cur)
+				if err != nil {
+					return nil, err
+				}
+				return toStored(ctx, k, obj)
+			})
 		}
 		if req != nil {
 			req.Settle(outcomeOf(err))
 		}
 		var claim *store.ClaimError
 		switch {
-		case err == nil:
+		case err == nil && w.DryRun:
 			return result{item: item}, nil
+		case err == nil:
+			item, err = present(ctx, k, item)
+			return result{item: item}, err
 		case errors.Is(err, errLastFinalizer):
 			gone, err := r.removeUnchanged(ctx, k, last, w)
 			if err == nil {
-				return result{item: gone}, nil
+				gone, err = present(ctx, k, gone)
+				return result{item: gone}, err
 			}
 			if !errors.Is(err, errChangedMeanwhile) {
 				return result{}, asStatus(err)
@@ -110,7 +121,7 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 }
 
 func (r *Registry) dryChange(ctx context.Context, k *kind.Kind, namespace, name string, step func(*store.Item) (kind.Object, error)) (*store.Item, error) {
-	cur, err := r.store.Get(ctx, k, namespace, name, "")
+	cur, err := r.store.Get(ctx, k.StoredKind(), namespace, name, "")
 	if err != nil {
 		return nil, err
 	}

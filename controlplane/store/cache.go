@@ -48,8 +48,16 @@ type cache struct {
 	events    fifo[*change]
 	maxEvents int
 	floor     int64 // events up to here are not in events any more
-	pins      fifo[pin]
-	watchers  map[bucket]map[*Watch]struct{}
+
+	// Of a cache that Add made: until its first fill, updates wait in pending; filled is that fill's revision, up
+	// to which the feed brings what is known already.
+	filling bool
+	pending []update
+	filled  int64
+	dropped bool // no watch begins any more
+
+	pins     fifo[pin]
+	watchers map[bucket]map[*Watch]struct{}
 }
 
 // pin keeps a snapshot for continue tokens.
@@ -106,6 +114,7 @@ func (c *cache) reset() {
 	c.broken = map[string]error{}
 	c.events.clear()
 	c.pins.clear()
+	c.filled = 0
 }
 
 // replace sets the content at a revision. Watchers can not be told what happened in between and are ended.
@@ -119,11 +128,7 @@ func (c *cache) replace(items []*Item, broken map[string]error, rev int64) {
 	}
 	c.broken = broken
 	c.rev, c.floor = rev, rev
-	for _, set := range c.watchers {
-		for w := range set {
-			w.end(apierrors.NewResourceExpired(watchExpired))
-		}
-	}
+	c.endWatches(apierrors.NewResourceExpired(watchExpired))
 }
 
 // update is what the feed has read for one key.
@@ -136,12 +141,24 @@ type update struct {
 
 // apply takes over the updates of one or more whole revisions and tells the watchers.
 func (c *cache) apply(updates []update) {
-	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.take(updates)
+}
+
+// take is apply with the lock held.
+func (c *cache) take(updates []update) {
+	if c.filling {
+		c.pending = append(c.pending, updates...)
+		return
+	}
+	now := time.Now()
 	c.frozen = nil
 	told := map[bucket][]*change{}
 	for _, u := range updates {
+		if u.rev <= c.filled {
+			continue
+		}
 		c.rev = u.rev
 		if u.broken != nil {
 			c.broken[u.key] = u.broken

@@ -76,7 +76,7 @@ func TestAge(t *testing.T) {
 	if _, err := s.List(t.Context(), configMaps, ListQuery{Limit: 1}); err != nil {
 		t.Fatal(err)
 	}
-	c := s.byPath["core/configmaps"]
+	c := s.caches.Load().byPath["core/configmaps"]
 	c.age(time.Now().Add(eventAge + pinAge))
 	if c.events.len() != 0 || c.pins.len() != 0 {
 		t.Errorf("%d events and %d snapshots are kept for ever", c.events.len(), c.pins.len())

@@ -40,6 +40,9 @@ func keyOf(k *kind.Kind, namespace, name string) string {
 func marshal(k *kind.Kind, obj kind.Object) ([]byte, error) {
 	version, name := k.GroupVersionKind.ToAPIVersionAndKind()
 	m, ok := obj.(runtime.ProtobufMarshaller)
+	if custom, ok := obj.(*kind.Custom); ok && custom.APIVersion != "" {
+		return json.Marshal(custom)
+	}
 	if !ok {
 		return marshalJSON(version, name, obj)
 	}
@@ -72,7 +75,8 @@ func marshalJSON(version, name string, obj kind.Object) ([]byte, error) {
 	return append(meta, b[1:]...), nil
 }
 
-// unmarshal is the inverse of marshal, and sets the defaults of what was stored by an older release.
+// unmarshal is the inverse of marshal, and sets the defaults of what was stored by an older release. Custom objects
+// stay as they were written: what their definition has meant since is seen to when they are read.
 func unmarshal(k *kind.Kind, data []byte) (kind.Object, error) {
 	obj := k.New()
 	if message, ok := bytes.CutPrefix(data, protoMagic); ok {
@@ -90,9 +94,11 @@ func unmarshal(k *kind.Kind, data []byte) (kind.Object, error) {
 	} else if err := json.Unmarshal(data, obj); err != nil {
 		return nil, err
 	}
-	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	if k.Default != nil {
-		k.Default(obj)
+	if !k.Custom {
+		obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+		if k.Default != nil {
+			k.Default(obj)
+		}
 	}
 	intern(obj)
 	return obj, nil

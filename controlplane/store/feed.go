@@ -122,12 +122,14 @@ func (s *Store) span(ctx context.Context) (from, now int64, err error) {
 
 // load fills every cache as of a revision.
 func (s *Store) load(ctx context.Context, rev int64) error {
+	s.filling.Lock()
+	defer s.filling.Unlock()
 	l := newLoader(s)
 	g, ctx := errgroup.WithContext(ctx)
 	pages := make(chan []*mvccpb.KeyValue, 1) // closed by the reader; one page is read while one is decoded
 	g.Go(func() error {
 		defer close(pages)
-		return s.readAll(ctx, rev, pages)
+		return s.readAll(ctx, s.prefix, rev, pages)
 	})
 	for range loadWorkers {
 		g.Go(func() error {
@@ -146,15 +148,15 @@ func (s *Store) load(ctx context.Context, rev int64) error {
 	return nil
 }
 
-// readAll sends all keys below the prefix in pages, as they were at a revision.
-func (s *Store) readAll(ctx context.Context, rev int64, pages chan<- []*mvccpb.KeyValue) error {
-	for from := s.prefix; ; {
+// readAll sends all keys below a prefix in pages, as they were at a revision.
+func (s *Store) readAll(ctx context.Context, prefix string, rev int64, pages chan<- []*mvccpb.KeyValue) error {
+	for from := prefix; ; {
 		opts := []clientv3.OpOption{
-			clientv3.WithRange(clientv3.GetPrefixRangeEnd(s.prefix)), clientv3.WithLimit(loadPage), clientv3.WithRev(rev),
+			clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(loadPage), clientv3.WithRev(rev),
 		}
 		resp, err := s.client.Get(ctx, from, opts...)
 		if err != nil {
-			return fmt.Errorf("cannot list %s: %w", s.prefix, err)
+			return fmt.Errorf("cannot list %s: %w", prefix, err)
 		}
 		select {
 		case pages <- resp.Kvs:
@@ -256,7 +258,7 @@ func (s *Store) locate(key []byte) (*cache, string) {
 	if !ok {
 		return nil, ""
 	}
-	return s.byPath[group+"/"+plural], name
+	return s.caches.Load().byPath[group+"/"+plural], name
 }
 
 // read turns an event into an update; what this process wrote itself need not be decoded again.

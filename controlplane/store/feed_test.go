@@ -277,7 +277,7 @@ func TestErrors(t *testing.T) {
 		t.Errorf("writes that failed are remembered: %d", len(s.own.byKey))
 	}
 	stranger := &kind.Kind{Plural: "strangers", New: configMaps.New}
-	if _, err := s.Get(ctx, stranger, "", "a", ""); !apierrors.IsInternalError(err) {
+	if _, err := s.Get(ctx, stranger, "", "a", ""); !apierrors.IsNotFound(err) {
 		t.Errorf("Get of a kind that is not in the store = %v", err)
 	}
 	if err := s.Run(ctx); err == nil {

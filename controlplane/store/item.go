@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"weak"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -36,6 +37,7 @@ type Item struct {
 	lease clientv3.LeaseID // 0: does not expire
 	stale bool             // to be written anew at the next update
 
+	view    atomic.Pointer[view]
 	shared  *encodings // nil when not made by a store
 	mu      sync.Mutex
 	encoded [formats][]byte
@@ -45,6 +47,30 @@ type Item struct {
 func (s *Store) newItem(key string, obj kind.Object, revision int64) *Item {
 	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
 	return &Item{Object: obj, Revision: revision, key: key, shared: s.encodings}
+}
+
+// view is an item in another version. An item keeps the one that was asked for last.
+type view struct {
+	kind *kind.Kind
+	item *Item
+}
+
+// View returns the item in the version of k if it was made by SetView, else nil.
+func (i *Item) View(k *kind.Kind) *Item {
+	if v := i.view.Load(); v != nil && v.kind == k {
+		return v.item
+	}
+	return nil
+}
+
+// SetView returns the item in the version of k, whose object obj is, and keeps it.
+func (i *Item) SetView(k *kind.Kind, obj kind.Object) *Item {
+	v := i
+	if obj != i.Object {
+		v = &Item{Object: obj, Revision: i.Revision, key: i.key, shared: i.shared}
+	}
+	i.view.Store(&view{k, v})
+	return v
 }
 
 // at returns a copy with another revision: what a watcher gets when the object is gone or ceased to match.

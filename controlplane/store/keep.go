@@ -25,7 +25,7 @@ func (s *Store) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-age.C:
-			for _, c := range s.byPath {
+			for _, c := range s.caches.Load().byPath {
 				c.age(now)
 			}
 			// What the watch has passed will not be asked for: it was read by a load instead.

@@ -110,9 +110,9 @@ func TestListPagesAreOneSnapshot(t *testing.T) {
 				}
 				revision = page.Revision
 				if tc.drop {
-					s.byPath["core/configmaps"].mu.Lock()
-					s.byPath["core/configmaps"].pins.clear()
-					s.byPath["core/configmaps"].mu.Unlock()
+					s.caches.Load().byPath["core/configmaps"].mu.Lock()
+					s.caches.Load().byPath["core/configmaps"].pins.clear()
+					s.caches.Load().byPath["core/configmaps"].mu.Unlock()
 				}
 			})
 			if !slices.Equal(got, all) {
@@ -134,9 +134,9 @@ func TestListContinueExpired(t *testing.T) {
 	last := mustDelete(t, s, numbered(3))
 	s.compactTo(t.Context(), last.Revision)
 	settle(t, s)
-	s.byPath["core/configmaps"].mu.Lock()
-	s.byPath["core/configmaps"].pins.clear()
-	s.byPath["core/configmaps"].mu.Unlock()
+	s.caches.Load().byPath["core/configmaps"].mu.Lock()
+	s.caches.Load().byPath["core/configmaps"].pins.clear()
+	s.caches.Load().byPath["core/configmaps"].mu.Unlock()
 	_, err = s.List(t.Context(), configMaps, ListQuery{Namespace: "default", Limit: 2, Continue: first.Continue})
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok || !apierrors.IsResourceExpired(err) || status.ErrStatus.Continue == "" {

@@ -24,7 +24,7 @@ type loaded struct {
 
 func newLoader(s *Store) *loader {
 	l := &loader{store: s, got: map[*cache]*loaded{}}
-	for _, c := range s.byPath {
+	for _, c := range s.caches.Load().byPath {
 		l.got[c] = &loaded{broken: map[string]error{}}
 	}
 	return l
@@ -35,7 +35,7 @@ func (l *loader) add(page []*mvccpb.KeyValue) {
 	found := map[*cache]*loaded{}
 	for _, kv := range page {
 		c, key := l.store.locate(kv.Key)
-		if c == nil {
+		if l.got[c] == nil {
 			continue
 		}
 		if found[c] == nil {

@@ -30,7 +30,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -79,8 +78,9 @@ type Store struct {
 	compact   time.Duration
 	log       *slog.Logger
 
-	byResource map[schema.GroupResource]*cache
-	byPath     map[string]*cache // by "GROUP/PLURAL" as in keys
+	caches  atomic.Pointer[caches]
+	events  int        // that a cache keeps
+	filling sync.Mutex // held while caches are filled from etcd, so that the feed and Add do not do it at once
 
 	encodings *encodings
 	own       *ownWrites
@@ -112,30 +112,31 @@ func New(client *clientv3.Client, kinds []*kind.Kind, opts Options) *Store {
 	}
 	prefix := strings.TrimSuffix(opts.Prefix, "/")
 	s := &Store{
-		client:     client,
-		prefix:     prefix + "/",
-		claims:     prefix + "-claims/",
-		transform:  opts.Transform,
-		compact:    opts.CompactEvery,
-		log:        opts.Log,
-		byResource: map[schema.GroupResource]*cache{},
-		byPath:     map[string]*cache{},
-		encodings:  newEncodings(encodingBytes),
-		own:        newOwnWrites(),
-		leases:     newLeases(client),
-		ready:      make(chan struct{}),
-		done:       make(chan struct{}),
+		client:    client,
+		prefix:    prefix + "/",
+		claims:    prefix + "-claims/",
+		transform: opts.Transform,
+		compact:   opts.CompactEvery,
+		log:       opts.Log,
+		events:    opts.Events,
+		encodings: newEncodings(encodingBytes),
+		own:       newOwnWrites(),
+		leases:    newLeases(client),
+		ready:     make(chan struct{}),
+		done:      make(chan struct{}),
 	}
 	s.current.client = client
+	all := &caches{byResource: map[schema.GroupResource]*cache{}, byPath: map[string]*cache{}}
 	for _, k := range kinds {
 		gr := k.GroupResource()
-		if s.byResource[gr] != nil {
+		if all.byResource[gr] != nil {
 			panic(fmt.Sprintf("resource %s is in the store twice", gr))
 		}
 		c := newCache(s, k, opts.Events)
-		s.byResource[gr] = c
-		s.byPath[c.path] = c
+		all.byResource[gr] = c
+		all.byPath[c.path] = c
 	}
+	s.caches.Store(all)
 	return s
 }
 
@@ -160,13 +161,22 @@ func (s *Store) LastWrite(k *kind.Kind) string {
 	return strconv.FormatInt(c.written.Load(), 10)
 }
 
+// CaughtUp waits until the cache of k holds every write to it that this process was answered for.
+func (s *Store) CaughtUp(ctx context.Context, k *kind.Kind) error {
+	c, err := s.cacheOf(k)
+	if err != nil {
+		return err
+	}
+	return s.progress.wait(ctx, s.done, c.written.Load())
+}
+
 // Revision returns the revision up to which the caches are current.
 func (s *Store) Revision() int64 { return s.progress.revision() }
 
 func (s *Store) cacheOf(k *kind.Kind) (*cache, error) {
-	c := s.byResource[k.GroupResource()]
+	c := s.caches.Load().byResource[k.GroupResource()]
 	if c == nil {
-		return nil, apierrors.NewInternalError(fmt.Errorf("cannot find %s: it is not in this store", k.GroupResource()))
+		return nil, unknownResource(k.GroupResource())
 	}
 	return c, nil
 }

@@ -230,6 +230,9 @@ func (c *cache) newWatch(q WatchQuery) (*Watch, error) {
 func (c *cache) register(w *Watch) (*tree, int64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.dropped {
+		return nil, 0, unknownResource(c.kind.GroupResource())
+	}
 	if err := c.whole(); err != nil {
 		return nil, 0, err
 	}
@@ -242,6 +245,9 @@ func (c *cache) register(w *Watch) (*tree, int64, error) {
 func (c *cache) resume(w *Watch, from int64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.dropped {
+		return unknownResource(c.kind.GroupResource())
+	}
 	if from < c.floor {
 		return apierrors.NewResourceExpired(watchExpired)
 	}

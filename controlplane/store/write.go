@@ -213,7 +213,9 @@ func (s *Store) keyOf(c *cache, within string) string { return s.prefix + c.path
 // clearStored empties what is not part of the stored bytes.
 func clearStored(obj kind.Object) {
 	obj.SetResourceVersion("")
-	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	if _, custom := obj.(*kind.Custom); !custom {
+		obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	}
 }
 
 func (s *Store) encode(c *cache, key string, obj kind.Object) ([]byte, error) {

@@ -30,9 +30,9 @@ type controller struct {
 func New(c client.Client, kinds *kind.Table) loop.Controller {
 	r := &controller{client: c, kinds: kinds, graph: newGraph()}
 	ctl := loop.Controller{Name: "garbage", Workers: workers, Reconcile: r.reconcile}
-	for _, k := range kinds.Kinds() {
-		ctl.Also = append(ctl.Also, loop.Source{Kind: k, Keys: func(e client.Event) []loop.Key { return r.graph.note(k, e) }})
-	}
+	ctl.Each = &loop.Each{Kinds: kinds, Keys: func(k *kind.Kind) func(client.Event) []loop.Key {
+		return func(e client.Event) []loop.Key { return r.graph.note(k.GroupResource(), e) }
+	}}
 	return ctl
 }
 
@@ -42,7 +42,11 @@ func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, 
 	if !ok {
 		return loop.Result{}, nil
 	}
-	obj, err := r.client.Get(ctx, at.kind, at.Namespace, at.Name)
+	k := r.kinds.ByGroupResource(at.resource)
+	if k == nil {
+		return loop.Result{}, nil
+	}
+	obj, err := r.client.Get(ctx, k, at.Namespace, at.Name)
 	if apierrors.IsNotFound(err) || err == nil && obj.GetUID() != uid {
 		return loop.Result{}, nil
 	}
@@ -51,14 +55,14 @@ func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, 
 	}
 	if obj.GetDeletionTimestamp() != nil {
 		if slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents) {
-			return loop.Result{}, r.orphan(ctx, at.kind, obj)
+			return loop.Result{}, r.orphan(ctx, k, obj)
 		}
 		if slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents) {
-			return loop.Result{}, r.foreground(ctx, at.kind, obj)
+			return loop.Result{}, r.foreground(ctx, k, obj)
 		}
 		return loop.Result{}, nil
 	}
-	return loop.Result{}, r.collect(ctx, at.kind, obj)
+	return loop.Result{}, r.collect(ctx, k, obj)
 }
 
 // owners is what became of an object's owners.
@@ -164,6 +168,7 @@ func (r *controller) owner(ctx context.Context, obj kind.Object, ref metav1.Owne
 	if k == nil {
 		return unknown, nil
 	}
+	k = k.StoredKind()
 	namespace := ""
 	if k.Namespaced {
 		if namespace = obj.GetNamespace(); namespace == "" {

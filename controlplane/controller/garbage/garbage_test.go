@@ -67,7 +67,7 @@ func TestCollect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			keys := r.graph.note(kind.Of[*corev1.Pod](), client.Event{Type: watch.Added, Object: pod})
+			keys := r.graph.note(kind.Of[*corev1.Pod]().GroupResource(), client.Event{Type: watch.Added, Object: pod})
 			if len(keys) != 1 {
 				t.Fatalf("a new object is not looked at: %v", keys)
 			}
@@ -89,14 +89,14 @@ func TestGraphForgets(t *testing.T) {
 	g := newGraph()
 	k := kind.Of[*corev1.Pod]()
 	child := podOf("child", refTo("v1", "Pod", "parent"))
-	g.note(k, client.Event{Type: watch.Added, Object: child})
-	if keys := g.note(k, client.Event{Type: watch.Modified, Object: child, Old: child}); len(keys) != 0 {
+	g.note(k.GroupResource(), client.Event{Type: watch.Added, Object: child})
+	if keys := g.note(k.GroupResource(), client.Event{Type: watch.Modified, Object: child, Old: child}); len(keys) != 0 {
 		t.Errorf("a change that matters not is looked at: %v", keys)
 	}
-	if keys := g.note(k, client.Event{Type: watch.Deleted, Object: podOf("parent")}); len(keys) != 1 || keys[0] != (loop.Key{Name: "child"}) {
+	if keys := g.note(k.GroupResource(), client.Event{Type: watch.Deleted, Object: podOf("parent")}); len(keys) != 1 || keys[0] != (loop.Key{Name: "child"}) {
 		t.Errorf("what lost its owner: %v", keys)
 	}
-	g.note(k, client.Event{Type: watch.Deleted, Object: child})
+	g.note(k.GroupResource(), client.Event{Type: watch.Deleted, Object: child})
 	if len(g.places)+len(g.owners)+len(g.dependents) != 0 {
 		t.Errorf("left: %v %v %v", g.places, g.owners, g.dependents)
 	}

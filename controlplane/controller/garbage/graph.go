@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -15,7 +16,7 @@ import (
 
 // place is where an object was last seen.
 type place struct {
-	kind *kind.Kind
+	resource schema.GroupResource
 	loop.Key
 }
 
@@ -34,7 +35,7 @@ func newGraph() *graph {
 }
 
 // note takes an event and returns the objects to look at.
-func (g *graph) note(k *kind.Kind, e client.Event) []loop.Key {
+func (g *graph) note(of schema.GroupResource, e client.Event) []loop.Key {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	uid := e.Object.GetUID()
@@ -49,7 +50,7 @@ func (g *graph) note(k *kind.Kind, e client.Event) []loop.Key {
 		return nil
 	}
 	_, known := g.places[uid]
-	g.places[uid] = place{k, loop.KeyOf(e.Object)}
+	g.places[uid] = place{of, loop.KeyOf(e.Object)}
 	changed := g.link(uid, refs)
 	if waiting || changed || !known {
 		return []loop.Key{{Name: string(uid)}}

@@ -41,6 +41,14 @@ type Source struct {
 	Keys func(client.Event) []Key
 }
 
+// Each maps changes of all kinds of a table to the keys that they concern.
+type Each struct {
+	Kinds *kind.Table
+	// Keys returns a Source's Keys for a kind, nil when the kind does not matter. It may be called from several
+	// goroutines at once, and so may what it returns for different kinds.
+	Keys func(*kind.Kind) func(client.Event) []Key
+}
+
 // Result says what a successful Reconcile wants further.
 type Result struct {
 	// After asks for another call for the same key after that time; 0 asks for none.
@@ -54,6 +62,8 @@ type Controller struct {
 	For *kind.Kind
 	// Also are further kinds whose changes matter.
 	Also []Source
+	// Each is set when every kind of a table matters, those that are yet to be defined among them.
+	Each *Each
 	// Initial keys are added at the start: for controllers that do one thing over and over.
 	Initial []Key
 	// Workers is how many keys are reconciled at once; 0 means 1.
@@ -74,6 +84,7 @@ func Run(ctx context.Context, c client.Client, log *slog.Logger, controllers ...
 	g, gctx := errgroup.WithContext(ctx)
 	runners := make([]*runner, len(controllers))
 	sources := map[*kind.Kind][]func(client.Event){}
+	all := &everything{client: c}
 	for i, ctl := range controllers {
 		r := &runner{Controller: ctl, client: c, queue: newQueue(), log: log.With("controller", ctl.Name)}
 		runners[i] = r
@@ -81,18 +92,27 @@ func Run(ctx context.Context, c client.Client, log *slog.Logger, controllers ...
 			sources[ctl.For] = append(sources[ctl.For], func(e client.Event) { r.queue.add(KeyOf(e.Object)) })
 		}
 		for _, s := range ctl.Also {
-			sources[s.Kind] = append(sources[s.Kind], func(e client.Event) {
-				for _, key := range s.Keys(e) {
-					r.queue.add(key)
-				}
-			})
+			sources[s.Kind] = append(sources[s.Kind], r.handler(s.Keys))
+		}
+		if ctl.Each != nil {
+			all.add(ctl.Each.Kinds, r)
 		}
 	}
+	all.begin(sources)
 	synced := make([]chan struct{}, 0, len(sources))
 	for k, handlers := range sources {
 		done := make(chan struct{})
 		synced = append(synced, done)
-		g.Go(func() error { return follow(gctx, c, k, done, handlers) })
+		g.Go(func() error {
+			err := follow(gctx, c, k, done, handlers)
+			if err == errKindGone && all.over(k) {
+				return nil
+			}
+			return err
+		})
+	}
+	if all.kinds != nil {
+		g.Go(func() error { return all.run(gctx) })
 	}
 	g.Go(func() error {
 		for _, done := range synced {
@@ -121,6 +141,15 @@ func Run(ctx context.Context, c client.Client, log *slog.Logger, controllers ...
 	return err
 }
 
+// handler returns what puts the keys of an event into the controller's queue.
+func (r *runner) handler(keys func(client.Event) []Key) func(client.Event) {
+	return func(e client.Event) {
+		for _, key := range keys(e) {
+			r.queue.add(key)
+		}
+	}
+}
+
 func follow(ctx context.Context, c client.Client, k *kind.Kind, synced chan struct{}, handlers []func(client.Event)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -136,7 +165,7 @@ func follow(ctx context.Context, c client.Client, k *kind.Kind, synced chan stru
 	case ctx.Err() != nil:
 		return nil
 	case err == nil:
-		return fmt.Errorf("cannot watch %s: the watch ended by itself", k.Plural)
+		return errKindGone
 	default:
 		return fmt.Errorf("cannot watch %s: %w", k.Plural, err)
 	}

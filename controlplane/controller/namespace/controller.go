@@ -29,7 +29,7 @@ const (
 
 type controller struct {
 	client client.Client
-	kinds  []*kind.Kind // namespaced ones, pods first
+	kinds  *kind.Table
 	now    func() time.Time
 
 	mu    sync.Mutex
@@ -38,20 +38,29 @@ type controller struct {
 
 // New returns the controller; kinds is the table of all kinds that namespaces may hold.
 func New(c client.Client, kinds *kind.Table) loop.Controller {
-	r := &controller{client: c, now: time.Now, going: map[string]bool{}}
+	r := &controller{client: c, kinds: kinds, now: time.Now, going: map[string]bool{}}
+	return loop.Controller{
+		Name: "namespace", For: kind.Of[*corev1.Namespace](), Workers: workers, Reconcile: r.reconcile,
+		Each: &loop.Each{Kinds: kinds, Keys: func(k *kind.Kind) func(client.Event) []loop.Key {
+			if !k.Namespaced {
+				return nil
+			}
+			return r.contentChanged
+		}},
+	}
+}
+
+// held returns the kinds that a namespace may hold. Pods go first, so that what protects or serves them lasts as
+// long as they do (KEP-5080).
+func (r *controller) held() []*kind.Kind {
 	pod := kind.Of[*corev1.Pod]()
-	for _, k := range kinds.Kinds() {
+	out := []*kind.Kind{pod}
+	for _, k := range r.kinds.Kinds() {
 		if k.Namespaced && k != pod {
-			r.kinds = append(r.kinds, k)
+			out = append(out, k)
 		}
 	}
-	// pods go first, so that what protects or serves them lasts as long as they do (KEP-5080)
-	r.kinds = append([]*kind.Kind{pod}, r.kinds...)
-	ctl := loop.Controller{Name: "namespace", For: kind.Of[*corev1.Namespace](), Workers: workers, Reconcile: r.reconcile}
-	for _, k := range r.kinds {
-		ctl.Also = append(ctl.Also, loop.Source{Kind: k, Keys: r.contentChanged})
-	}
-	return ctl
+	return out
 }
 
 func (r *controller) contentChanged(e client.Event) []loop.Key {
@@ -112,7 +121,7 @@ type remainder struct {
 // empty deletes what is in a namespace and returns what is left of it. Other kinds wait for the pods.
 func (r *controller) empty(ctx context.Context, namespace string) ([]remainder, error) {
 	var left []remainder
-	for i, k := range r.kinds {
+	for i, k := range r.held() {
 		objs, err := r.client.List(ctx, k, client.Query{Namespace: namespace})
 		if err != nil {
 			return left, err
