@@ -188,7 +188,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-st.Ready():
+		case <-handler.Defined():
 		}
 		id, err := identity(filepath.Join(s.cfg.DataDir, identityFile))
 		if err != nil {

@@ -140,7 +140,11 @@ func decodeJSON(r *request, data []byte, obj runtime.Object) error {
 		if err != nil {
 			return decodingError(r, err)
 		}
-		return r.strictFound(append(strict, registry.UnknownFields(r.kind, custom)...))
+		unknown, err := registry.UnknownFields(r.kind, custom)
+		if err != nil {
+			return err
+		}
+		return r.strictFound(append(strict, unknown...))
 	}
 	if strictnessOf(r) == registry.Ignore {
 		if err := kjson.UnmarshalCaseSensitivePreserveInts(data, obj); err != nil {

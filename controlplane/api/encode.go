@@ -34,13 +34,16 @@ type envelope struct {
 	gvk          schema.GroupVersionKind
 }
 
-func newEnvelope(gvk schema.GroupVersionKind) *envelope {
+func newEnvelope(gvk schema.GroupVersionKind, list string) *envelope {
+	if list == "" {
+		list = gvk.Kind + "List"
+	}
 	api := gvk.GroupVersion().String()
 	return &envelope{
 		jsonOpen:     []byte(fmt.Sprintf(`{"kind":%q,"apiVersion":%q`, gvk.Kind, api)),
-		listOpen:     []byte(fmt.Sprintf(`{"kind":%q,"apiVersion":%q`, gvk.Kind+"List", api)),
+		listOpen:     []byte(fmt.Sprintf(`{"kind":%q,"apiVersion":%q`, list, api)),
 		typeMeta:     typeMetaField(api, gvk.Kind),
-		listTypeMeta: typeMetaField(api, gvk.Kind+"List"),
+		listTypeMeta: typeMetaField(api, list),
 		gvk:          gvk,
 	}
 }
@@ -212,7 +215,7 @@ func writeAll(w io.Writer, parts [][]byte) {
 
 // writeItem answers with one object as the client accepts it.
 func (s *Server) writeItem(w http.ResponseWriter, r *request, code int, k *kind.Kind, item *store.Item) {
-	m, err := negotiate(r, offers{tables: true, partial: true})
+	m, err := negotiate(r, offers{tables: true, partial: true, custom: k.Custom})
 	if err != nil {
 		s.writeError(w, r, err)
 		return
@@ -247,7 +250,7 @@ func (s *Server) writeItem(w http.ResponseWriter, r *request, code int, k *kind.
 
 // writeList answers with a list as the client accepts it.
 func (s *Server) writeList(w http.ResponseWriter, r *request, k *kind.Kind, list *store.List) {
-	m, err := negotiate(r, offers{tables: true, partialList: true})
+	m, err := negotiate(r, offers{tables: true, partialList: true, custom: k.Custom})
 	if err != nil {
 		s.writeError(w, r, err)
 		return

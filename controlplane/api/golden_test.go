@@ -334,7 +334,7 @@ func createGolden(t *testing.T, c *rest.Config) {
 			t.Fatalf("there is no sample of kind %s: %v", k.Kind, err)
 		}
 		o.SetGroupVersionKind(k.GroupVersionKind)
-		o.SetName(sampleName)
+		o.SetName(sampleOf(k, sampleName))
 		o.SetAnnotations(map[string]string{"note": "ünïcode, \"quotes\" and\nlines"})
 		var r dynamic.ResourceInterface = dyn.Resource(k.GroupVersionResource())
 		if k.Namespaced {

@@ -50,17 +50,19 @@ func TestEveryKindIsDescribed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all []string
+	names := map[string]string{}
 	for _, k := range kind.Builtin().Kinds() {
 		sample, ok := samples[k.Plural]
 		if !ok || slices.Contains(all, k.Plural) {
 			continue // TestEveryKind complains
 		}
 		all = append(all, k.Plural)
+		names[k.Plural] = sampleOf(k, "described")
 		client := dynamic.ResourceInterface(c.Resource(k.GroupVersionResource()))
 		if k.Namespaced {
 			client = c.Resource(k.GroupVersionResource()).Namespace("default")
 		}
-		if _, err := client.Create(t.Context(), object(t, k, "described", sample), metav1.CreateOptions{}); err != nil {
+		if _, err := client.Create(t.Context(), object(t, k, sampleOf(k, "described"), sample), metav1.CreateOptions{}); err != nil {
 			t.Errorf("cannot create one of %s: %v", k.Plural, err)
 		}
 	}
@@ -70,8 +72,8 @@ func TestEveryKindIsDescribed(t *testing.T) {
 		g.SetLimit(4)
 		for _, name := range all {
 			g.Go(func() error {
-				out := kubectl(t, path, kubeconfig, home, "describe", name, "described")
-				if !strings.Contains(out, "described") {
+				out := kubectl(t, path, kubeconfig, home, "describe", name, names[name])
+				if !strings.Contains(out, names[name]) {
 					t.Errorf("describe %s with kubectl %s: %s", name, version, out)
 				}
 				out = kubectl(t, path, kubeconfig, home, "explain", name, "--recursive")

@@ -61,6 +61,7 @@ func (m media) contentType() string {
 type offers struct {
 	tables, partial, partialList bool
 	stream                       bool // no YAML
+	custom                       bool // objects as they are have no protobuf form
 }
 
 // accepts caches parsed Accept headers: there are few and each request sends one. It stops growing at
@@ -90,6 +91,9 @@ func negotiate(r *request, o offers) (media, error) {
 			if !o.partialList {
 				continue
 			}
+		}
+		if o.custom && m.transform == asIs && m.encoding == asProtobuf {
+			continue
 		}
 		if o.stream && m.encoding == asYAML {
 			continue

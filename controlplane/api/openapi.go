@@ -27,12 +27,16 @@ import (
 type openAPI struct {
 	kinds *kind.Table
 	merge func() *smdschema.Schema
-	mu    sync.Mutex
-	index *packed
-	v3    map[string]*packed // by path below /openapi/v3/
-	v3pb  map[string]*packed
-	v2    *packed
-	v2pb  *packed
+
+	mu      sync.Mutex
+	number  int64 // of the table that index and v3 are of
+	index   *packed
+	v3      map[string]*packed      // by path below /openapi/v3/
+	v3of    map[string][]*kind.Kind // what each is made of
+	v3pb    map[string]*packed
+	number2 int64 // of the table that v2 is of
+	v2      *packed
+	v2pb    *packed
 }
 
 // packed is a compressed document.
@@ -50,7 +54,7 @@ const (
 )
 
 func newOpenAPI(kinds *kind.Table, merge func() *smdschema.Schema) *openAPI {
-	return &openAPI{kinds: kinds, merge: merge, v3pb: map[string]*packed{}}
+	return &openAPI{kinds: kinds, merge: merge, v3: map[string]*packed{}, v3of: map[string][]*kind.Kind{}, v3pb: map[string]*packed{}}
 }
 
 func pack(data []byte) (*packed, error) {
@@ -126,14 +130,24 @@ func (o *openAPI) send(w http.ResponseWriter, r *request, contentType string, ge
 	return nil
 }
 
-// version3 makes the documents of all group versions and their index. The caller holds the lock.
+// version3 makes the documents of all group versions and their index; of those that are there already, only what
+// has changed. The caller holds the lock.
 func (o *openAPI) version3() error {
-	if o.v3 != nil {
+	number := o.kinds.Number()
+	if o.index != nil && o.number == number {
 		return nil
 	}
-	docs := map[string]*packed{}
+	docs, of := map[string]*packed{}, map[string][]*kind.Kind{}
 	paths := map[string]any{}
 	for gv, kinds := range o.byGroupVersion() {
+		name := strings.TrimPrefix(rootOf(gv), "/")
+		of[name] = kinds
+		if p := o.v3[name]; p != nil && slices.Equal(o.v3of[name], kinds) {
+			docs[name] = p
+			paths[name] = map[string]string{"serverRelativeURL": "/openapi/v3/" + name + "?hash=" + p.tag}
+			continue
+		}
+		delete(o.v3pb, name)
 		doc := newDocument(o.merge(), "#/components/schemas/", true).make(kinds)
 		data, err := json.Marshal(doc)
 		if err != nil {
@@ -143,7 +157,6 @@ func (o *openAPI) version3() error {
 		if err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(rootOf(gv), "/")
 		docs[name] = p
 		paths[name] = map[string]string{"serverRelativeURL": "/openapi/v3/" + name + "?hash=" + p.tag}
 	}
@@ -154,7 +167,7 @@ func (o *openAPI) version3() error {
 	if o.index, err = pack(data); err != nil {
 		return err
 	}
-	o.v3 = docs
+	o.number, o.v3, o.v3of = number, docs, of
 	return nil
 }
 
@@ -182,7 +195,8 @@ func (o *openAPI) version3Protobuf(gv string) (*packed, error) {
 
 // version2 makes the one document of all groups. The caller holds the lock.
 func (o *openAPI) version2() (*packed, error) {
-	if o.v2 != nil {
+	number := o.kinds.Number()
+	if o.v2 != nil && o.number2 == number {
 		return o.v2, nil
 	}
 	data, err := json.Marshal(newDocument(o.merge(), "#/definitions/", false).make(o.kinds.Served()))
@@ -190,16 +204,14 @@ func (o *openAPI) version2() (*packed, error) {
 		return nil, err
 	}
 	o.v2, err = pack(data)
+	o.number2, o.v2pb = number, nil
 	return o.v2, err
 }
 
 func (o *openAPI) version2Protobuf() (*packed, error) {
-	if o.v2pb != nil {
-		return o.v2pb, nil
-	}
 	p, err := o.version2()
-	if err != nil {
-		return nil, err
+	if err != nil || o.v2pb != nil {
+		return o.v2pb, err
 	}
 	data, err := p.unpack()
 	if err != nil {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
 	"reflect"
 	"slices"
@@ -8,6 +9,9 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apitypes "k8s.io/apimachinery/pkg/types"
+
+	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -15,6 +19,9 @@ import (
 // make returns the whole document of these kinds.
 func (d *document) make(kinds []*kind.Kind) node {
 	for _, k := range kinds {
+		if k.Model != nil {
+			continue
+		}
 		t := reflect.TypeOf(k.New()).Elem()
 		d.gvks[modelName(t)] = append(d.gvks[modelName(t)], k.GroupVersionKind)
 		l := reflect.TypeOf(k.NewList()).Elem()
@@ -32,9 +39,50 @@ func (d *document) make(kinds []*kind.Kind) node {
 	return node{"swagger": "2.0", "info": info, "paths": paths, "definitions": d.definitions}
 }
 
+// kindRefs returns references to a kind's schema and to that of its lists.
+func (d *document) kindRefs(k *kind.Kind) (obj, list node) {
+	if k.Model == nil {
+		return d.ref(reflect.TypeOf(k.New()).Elem()), d.ref(reflect.TypeOf(k.NewList()).Elem())
+	}
+	name, schema := k.Model(d.version3)
+	d.definitions[name] = d.modelNode(schema)
+	d.ref(reflect.TypeFor[metav1.ObjectMeta]())
+	listName := name[:len(name)-len(k.Kind)] + k.ListKind
+	meta := d.describe(d.ref(reflect.TypeFor[metav1.ListMeta]()), listDocs["metadata"])
+	d.definitions[listName] = node{
+		"description": k.ListKind + " is a list of " + k.Kind, "type": "object", "required": []string{"items"},
+		"properties": node{
+			"apiVersion": node{"type": "string", "description": typeDocs["apiVersion"]},
+			"kind":       node{"type": "string", "description": typeDocs["kind"]},
+			"metadata":   meta,
+			"items":      node{"type": "array", "items": node{"$ref": d.prefix + name}, "description": "List of " + k.Plural + ". More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"},
+		},
+		"x-kubernetes-group-version-kind": []any{gvkFields(k.GroupVersion().WithKind(k.ListKind))},
+	}
+	return node{"$ref": d.prefix + name}, node{"$ref": d.prefix + listName}
+}
+
+var (
+	listDocs = metav1.PartialObjectMetadataList{}.SwaggerDoc()
+	typeDocs = metav1.TypeMeta{}.SwaggerDoc()
+)
+
+// modelNode returns a schema as it is written in a document.
+func (d *document) modelNode(schema *spec.Schema) node {
+	data, err := json.Marshal(schema)
+	if err == nil {
+		out := node{}
+		if err = json.Unmarshal(data, &out); err == nil {
+			return out
+		}
+	}
+	return node{"type": "object", "description": "the schema can not be shown: " + err.Error()}
+}
+
 // kindPaths adds the paths of a kind and its subresources.
 func (d *document) kindPaths(k *kind.Kind, paths node) {
-	obj, list := reflect.TypeOf(k.New()).Elem(), reflect.TypeOf(k.NewList()).Elem()
+	obj, list := d.kindRefs(k)
+	deleteOptions, status, patch := d.ref(reflect.TypeFor[metav1.DeleteOptions]()), d.ref(reflect.TypeFor[metav1.Status]()), d.ref(reflect.TypeFor[metav1.Patch]())
 	root := rootOf(k.GroupVersion())
 	base := root + "/" + k.Plural
 	if k.Namespaced {
@@ -46,7 +94,7 @@ func (d *document) kindPaths(k *kind.Kind, paths node) {
 		"parameters": params,
 		"get":        d.operation(k, "list", "list", nil, list),
 		"post":       d.operation(k, "post", "create", obj, obj),
-		"delete":     d.operation(k, "deletecollection", "deleteCollection", reflect.TypeFor[metav1.DeleteOptions](), reflect.TypeFor[metav1.Status]()),
+		"delete":     d.operation(k, "deletecollection", "deleteCollection", deleteOptions, status),
 	}
 	item := base + "/{name}"
 	itemParams := d.pathParams(k, true)
@@ -54,8 +102,8 @@ func (d *document) kindPaths(k *kind.Kind, paths node) {
 		"parameters": itemParams,
 		"get":        d.operation(k, "get", "read", nil, obj),
 		"put":        d.operation(k, "put", "replace", obj, obj),
-		"patch":      d.operation(k, "patch", "patch", reflect.TypeFor[metav1.Patch](), obj),
-		"delete":     d.operation(k, "delete", "delete", reflect.TypeFor[metav1.DeleteOptions](), reflect.TypeFor[metav1.Status]()),
+		"patch":      d.operation(k, "patch", "patch", patch, obj),
+		"delete":     d.operation(k, "delete", "delete", deleteOptions, status),
 	}
 	for _, name := range sorted(subresources) {
 		e := subresources[name]
@@ -64,14 +112,14 @@ func (d *document) kindPaths(k *kind.Kind, paths node) {
 		}
 		t := obj
 		if name == "scale" {
-			t = reflect.TypeFor[autoscalingv1.Scale]()
+			t = d.ref(reflect.TypeFor[autoscalingv1.Scale]())
 		}
 		title := strings.ToUpper(name[:1]) + name[1:]
 		paths[item+"/"+name] = node{
 			"parameters": itemParams,
 			"get":        d.operation(k, "get", "read"+title, nil, t),
 			"put":        d.operation(k, "put", "replace"+title, t, t),
-			"patch":      d.operation(k, "patch", "patch"+title, reflect.TypeFor[metav1.Patch](), t),
+			"patch":      d.operation(k, "patch", "patch"+title, patch, t),
 		}
 	}
 }
@@ -131,7 +179,7 @@ var queryParams = map[string][][3]string{
 var statusText = map[int]string{200: "OK", 201: "Created", 202: "Accepted", 401: "Unauthorized"}
 
 // operation describes one verb of a path.
-func (d *document) operation(k *kind.Kind, action, id string, in, out reflect.Type) node {
+func (d *document) operation(k *kind.Kind, action, id string, in, out node) node {
 	op := node{
 		"operationId":                     id + k.Group + k.Version + k.Kind,
 		"tags":                            []string{strings.ReplaceAll(k.Group, ".", "_") + "_" + k.Version},
@@ -140,6 +188,10 @@ func (d *document) operation(k *kind.Kind, action, id string, in, out reflect.Ty
 		"x-kubernetes-group-version-kind": gvkFields(k.GroupVersionKind),
 	}
 	params := d.actionParams(action)
+	forms := []string{typeJSON, typeYAML, typeProtobuf}
+	if k.Custom {
+		forms = forms[:2]
+	}
 	codes := []int{200}
 	switch action {
 	case "post":
@@ -151,22 +203,25 @@ func (d *document) operation(k *kind.Kind, action, id string, in, out reflect.Ty
 	}
 	responses := node{"401": node{"description": statusText[http.StatusUnauthorized]}}
 	for _, c := range codes {
-		responses[itoa(c)] = d.body(statusText[c], out, typeJSON, typeYAML, typeProtobuf)
+		responses[itoa(c)] = d.body(statusText[c], out, forms...)
 	}
 	op["responses"] = responses
-	types := []string{typeJSON, typeYAML, typeProtobuf}
+	types := forms
 	if action == "patch" {
 		types = sorted(patchTypes)
+		if k.Custom {
+			types = slices.DeleteFunc(types, func(t string) bool { return patchTypes[t] == apitypes.StrategicMergePatchType })
+		}
 	}
 	if in != nil {
 		if d.version3 {
 			op["requestBody"] = d.body("", in, types...)
 		} else {
-			params = append(params, node{"name": "body", "in": "body", "required": !strings.HasPrefix(action, "delete"), "schema": d.ref(in)})
+			params = append(params, node{"name": "body", "in": "body", "required": !strings.HasPrefix(action, "delete"), "schema": in})
 		}
 	}
 	if !d.version3 {
-		op["consumes"], op["produces"], op["schemes"] = []string{"*/*"}, []string{typeJSON, typeYAML, typeProtobuf}, []string{"https"}
+		op["consumes"], op["produces"], op["schemes"] = []string{"*/*"}, forms, []string{"https"}
 		if action == "patch" {
 			op["consumes"] = types
 		}
@@ -197,18 +252,18 @@ func (d *document) actionParams(action string) []any {
 }
 
 // body is a request's or response's.
-func (d *document) body(text string, t reflect.Type, types ...string) node {
+func (d *document) body(text string, ref node, types ...string) node {
 	out := node{}
 	if text != "" {
 		out["description"] = text
 	}
 	if !d.version3 {
-		out["schema"] = d.ref(t)
+		out["schema"] = ref
 		return out
 	}
 	content := node{}
 	for _, name := range types {
-		content[name] = node{"schema": d.ref(t)}
+		content[name] = node{"schema": ref}
 	}
 	out["content"] = content
 	return out

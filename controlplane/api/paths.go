@@ -70,6 +70,11 @@ func (s *Server) notReady() string {
 	default:
 		return "the caches are being filled"
 	}
+	select {
+	case <-s.Defined():
+	default:
+		return "custom resource definitions are being read"
+	}
 	if !s.config.AllowAll && !s.authz.Ready() {
 		return "the authorizer's caches are being filled"
 	}

@@ -84,6 +84,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 		}
 		return errPathNotFound(r)
 	}
+	if r.kind.Deprecation != "" {
+		r.warn(r.kind.Deprecation)
+	}
 	if r.subresource == "" {
 		return s.object(w, r)
 	}

@@ -15,11 +15,13 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/oidc"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/credential"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/custom"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
@@ -88,6 +90,7 @@ type Server struct {
 	metrics   *metrics
 	limits    *limits
 	audit     *auditLog
+	custom    *custom.Definitions
 	discovery atomic.Pointer[discovery]
 	openapi   *openAPI
 	agents    *agents
@@ -115,7 +118,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.stopping, s.drain = context.WithCancel(context.Background())
 	for _, k := range s.kinds.Served() {
-		s.envelopes[k] = newEnvelope(k.GroupVersionKind)
+		s.envelopes[k] = newEnvelope(k.GroupVersionKind, k.ListKind)
 	}
 	var err error
 	if s.tokens, err = newTokens(s.client, c); err != nil {
@@ -124,6 +127,7 @@ func New(c Config) (*Server, error) {
 	if s.audit, err = newAuditLog(c.Audit, c.Logger); err != nil {
 		return nil, err
 	}
+	s.custom = custom.New(c.Registry, c.Logger)
 	s.authz = authz.New(s.client, s.kinds, c.Logger)
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
 	s.metrics = newMetrics(s.limits)
@@ -137,18 +141,23 @@ func (s *Server) envelope(k *kind.Kind) *envelope {
 	if e := s.envelopes[k]; e != nil {
 		return e
 	}
-	return newEnvelope(k.GroupVersionKind)
+	return newEnvelope(k.GroupVersionKind, k.ListKind)
 }
 
-// Run keeps what the server needs beside its requests until ctx ends: the authorizer's caches and the default
-// roles.
+// Run keeps what the server needs beside its requests until ctx ends: the authorizer's caches, the default roles,
+// and what custom resource definitions define.
 func (s *Server) Run(ctx context.Context) error {
-	if s.config.AllowAll {
-		<-ctx.Done()
-		return ctx.Err()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.custom.Run(ctx) })
+	if !s.config.AllowAll {
+		g.Go(func() error { return s.authz.Run(ctx) })
 	}
-	return s.authz.Run(ctx)
+	g.Go(func() error { <-ctx.Done(); return ctx.Err() })
+	return g.Wait()
 }
+
+// Defined is closed when all kinds are served that were defined before the server started.
+func (s *Server) Defined() <-chan struct{} { return s.custom.Synced() }
 
 // Serve answers on l until ctx ends, then lets requests under way end. l is closed. It calls Run.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {

@@ -69,13 +69,14 @@ func (r *request) checkScope() error {
 
 // objectOffers says which alternatives the verb can answer with.
 func (r *request) objectOffers() offers {
+	o := offers{tables: true, partial: true, custom: r.kind.Custom}
 	switch r.verb {
 	case "list", "deletecollection":
-		return offers{tables: true, partialList: true}
+		o.partial, o.partialList = false, true
 	case "watch":
-		return offers{tables: true, partial: true, stream: true}
+		o.stream = true
 	}
-	return offers{tables: true, partial: true}
+	return o
 }
 
 // objectNamespace is the namespace of the object itself: namespaces are named in their path twice.

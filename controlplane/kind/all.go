@@ -1,11 +1,12 @@
 package kind
 
-// all lists the kinds in the order of discovery.
+// all lists the kinds in the order of discovery, further versions behind them.
 func all() []*Kind {
+	events, autoscalers := eventKind(), autoscalerKind()
 	return []*Kind{
 		configMapKind(),
 		endpointsKind(),
-		eventKind(),
+		events,
 		limitRangeKind(),
 		namespaceKind(),
 		nodeKind(),
@@ -27,7 +28,7 @@ func all() []*Kind {
 		deploymentKind(),
 		replicaSetKind(),
 		statefulSetKind(),
-		autoscalerKind(),
+		autoscalers,
 		cronJobKind(),
 		jobKind(),
 		certificateRequestKind(),
@@ -47,5 +48,8 @@ func all() []*Kind {
 		csiNodeKind(),
 		storageClassKind(),
 		volumeAttachmentKind(),
+		definitionKind(),
+		newEventKind(events),
+		autoscalerV1Kind(autoscalers),
 	}
 }

@@ -69,13 +69,15 @@ func (c *Custom) SetMap(m map[string]any) (strict []error, err error) {
 		if !ok {
 			return nil, fmt.Errorf("cannot decode metadata: it is %T and not an object", meta)
 		}
-		err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(map[string]any{"metadata": fields}, &metaOnly{&next.ObjectMeta}, true)
+		var typed metaOnly
+		err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(map[string]any{"metadata": fields}, &typed, true)
 		if found, ok := runtime.AsStrictDecodingError(err); ok {
 			strict, err = found.Errors(), nil
 		}
 		if err != nil {
 			return nil, err
 		}
+		next.ObjectMeta = typed.Metadata
 	}
 	delete(m, "apiVersion")
 	delete(m, "kind")
@@ -86,7 +88,7 @@ func (c *Custom) SetMap(m map[string]any) (strict []error, err error) {
 
 // metaOnly gives decoders the path that metadata has.
 type metaOnly struct {
-	Metadata *metav1.ObjectMeta `json:"metadata"`
+	Metadata metav1.ObjectMeta `json:"metadata"`
 }
 
 // MarshalJSON implements json.Marshaler.

@@ -148,6 +148,15 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: u}, {kind: Se
 metadata: {name: b, creationTimestamp: null}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: r}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: g}]`},
+	"CustomResourceDefinition": {`metadata: {name: as.example.com}
+spec: {group: example.com, scope: Cluster, names: {plural: as, kind: A}, versions: [{name: v1, served: true, storage: true}]}`, `metadata: {name: as.example.com}
+spec:
+  group: example.com
+  scope: Cluster
+  names: {plural: as, singular: a, kind: A, listKind: AList}
+  conversion: {strategy: None}
+  versions: [{name: v1, served: true, storage: true}]
+status: {acceptedNames: {kind: "", plural: ""}, conditions: null, storedVersions: [v1]}`},
 	"PriorityClass": {"{metadata: {name: p}, value: 3}", "{metadata: {name: p, creationTimestamp: null}, value: 3, preemptionPolicy: PreemptLowerPriority}"},
 }
 

@@ -33,6 +33,7 @@ type definition[T Object] struct {
 	requestor      func(obj T, u *User)
 	prepareUpdate  func(obj, old T)
 	validate       func(T) field.ErrorList
+	validateCreate func(T) field.ErrorList
 	validateUpdate func(obj, old T) field.ErrorList
 	validName      func(name string, prefix bool) []string
 	warnings       func(obj, old T) []string
@@ -47,6 +48,7 @@ type definition[T Object] struct {
 	columns []metav1.TableColumnDefinition
 	row     func(obj T, now time.Time) []any
 
+	markDeleted func(T)
 	gracePeriod func(T, *metav1.DeleteOptions) int64
 	ttl         func(T) time.Duration
 	claims      func(T) []string
@@ -85,12 +87,14 @@ func (d definition[T]) build() *Kind {
 		PrepareCreate:    one(d.prepareCreate),
 		PrepareUpdate:    two(d.prepareUpdate),
 		Validate:         oneTo(d.validate),
+		ValidateCreate:   oneTo(d.validateCreate),
 		ValidateUpdate:   twoTo(d.validateUpdate),
 		ValidName:        d.validName,
 		Fields:           oneTo(d.fields),
-		Indexes:          map[string]func(Object) []string{OwnerIndex: ownerUIDs},
+		Indexes:          map[string]func(Object) []string{OwnerIndex: OwnerUIDs},
 		Columns:          d.columns,
 		Row:              func(obj Object, now time.Time) []any { return d.row(obj.(T), now) },
+		MarkDeleted:      one(d.markDeleted),
 		TTL:              oneTo(d.ttl),
 		Claims:           oneTo(d.claims),
 	}
@@ -147,7 +151,8 @@ func twoTo[T Object, R any](f func(obj, old T) R) func(obj, old Object) R {
 	return func(obj, old Object) R { return f(obj.(T), old.(T)) }
 }
 
-func ownerUIDs(obj Object) []string {
+// OwnerUIDs returns the values of an object in OwnerIndex.
+func OwnerUIDs(obj Object) []string {
 	refs := obj.GetOwnerReferences()
 	if len(refs) == 0 {
 		return nil

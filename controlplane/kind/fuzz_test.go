@@ -9,7 +9,6 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metafuzzer "k8s.io/apimachinery/pkg/apis/meta/fuzzer"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -17,7 +16,7 @@ import (
 // filled returns an object whose every field may have any value.
 func filled(t testing.TB, k *kind.Kind, seed int64) kind.Object {
 	t.Helper()
-	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(seed), serializer.NewCodecFactory(scheme.Scheme))
+	filler := fuzzer.FuzzerFor(metafuzzer.Funcs, rand.NewSource(seed), serializer.NewCodecFactory(known))
 	obj := k.New()
 	filler.Fill(obj)
 	return obj

@@ -48,21 +48,25 @@ type Kind struct {
 	ShortNames []string
 	Categories []string
 	Namespaced bool
+	// ListKind is the name of lists; "" means Kind with "List" behind it.
+	ListKind string
 
 	// New returns an empty object, NewList an empty list of them.
 	New     func() Object
 	NewList func() runtime.Object
 
+	// Terminating says that no new objects are taken, since the kind's definition is being deleted.
+	Terminating bool
 	// Custom says that the kind was defined at run time: its objects are *Custom.
 	Custom bool
 	// Prune drops from a decoded object what its schema does not know, and returns the paths of that in order.
 	// Nil for kinds with a Go type, whose decoder does so.
-	Prune func(obj Object) (unknown []string)
+	Prune func(obj Object) (unknown []string, err error)
 	// Merge is the type by which server-side apply merges objects; nil for kinds that client-go has one of.
 	Merge func() (typed.ParseableType, error)
-	// Models returns the OpenAPI schemas of the kind and what it refers to, by their names, with the name of its
-	// own; nil for kinds with a Go type.
-	Models func() (name string, schemas map[string]*spec.Schema)
+	// Model returns the name and the schema of the kind in OpenAPI of version 3 or else 2. Nil for kinds with a Go
+	// type, which says it all.
+	Model func(version3 bool) (name string, schema *spec.Schema)
 
 	// Default sets the defaults that the API reference documents, after decoding and before admission. It also
 	// runs on what is read from etcd where the stored form may be older than the code.
@@ -82,10 +86,14 @@ type Kind struct {
 	// Validate returns every error of a new object with the field path that the API reference would name.
 	// ObjectMeta itself is validated by the generic path with ValidName.
 	Validate func(obj Object) field.ErrorList
+	// ValidateCreate returns further errors of a new object, for kinds whose updates are held to less.
+	ValidateCreate func(obj Object) field.ErrorList
 	// ValidateUpdate returns the errors of a change: immutable fields above all. Validate has run on obj already.
 	ValidateUpdate func(obj, old Object) field.ErrorList
 	// ValidName returns what is wrong with a name (prefix: it comes from generateName); nil means DNS-1123 subdomain.
 	ValidName func(name string, prefix bool) []string
+	// Deprecation is a text for a Warning header with every answer; "" for versions that are not deprecated.
+	Deprecation string
 	// Warnings returns texts for Warning headers: deprecated or ignored fields. old is nil on create.
 	Warnings func(obj, old Object) []string
 
@@ -108,6 +116,8 @@ type Kind struct {
 	// GracePeriod returns the seconds of grace that a delete with these options gives the object; nil or 0 means
 	// that the object goes at once (when it has no finalizers).
 	GracePeriod func(obj Object, opts *metav1.DeleteOptions) int64
+	// MarkDeleted changes an object whose deletion begins, before anything is done about it.
+	MarkDeleted func(obj Object)
 	// TTL returns after how long a created object expires by itself (events); nil means never.
 	TTL func(obj Object) time.Duration
 	// Claims returns names that no two objects may hold at once, such as "clusterip/10.96.0.7" or

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
@@ -19,6 +21,17 @@ import (
 
 var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
+// known has the types of all kinds.
+var known = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme} {
+		if err := add(s); err != nil {
+			panic(err)
+		}
+	}
+	return s
+}()
+
 // TestEveryKindIsWhole fails when a kind lacks something that every kind must have.
 func TestEveryKindIsWhole(t *testing.T) {
 	for _, k := range kind.Builtin().Kinds() {
@@ -26,14 +39,14 @@ func TestEveryKindIsWhole(t *testing.T) {
 			if k.Version == "" || k.Kind == "" || k.Plural == "" || k.Singular != strings.ToLower(k.Kind) {
 				t.Errorf("names are %s %q %q", k.GroupVersionKind, k.Plural, k.Singular)
 			}
-			typ, err := scheme.Scheme.New(k.GroupVersionKind)
+			typ, err := known.New(k.GroupVersionKind)
 			if err != nil {
 				t.Fatalf("client-go does not know %s: %v", k.GroupVersionKind, err)
 			}
 			if got, want := reflect.TypeOf(k.New()), reflect.TypeOf(typ); got != want {
 				t.Errorf("New returns %s, want %s", got, want)
 			}
-			list, err := scheme.Scheme.New(k.GroupVersion().WithKind(k.Kind + "List"))
+			list, err := known.New(k.GroupVersion().WithKind(k.Kind + "List"))
 			if err != nil {
 				t.Fatal(err)
 			}

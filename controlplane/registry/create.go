@@ -29,6 +29,9 @@ func (r *Registry) Create(ctx context.Context, k *kind.Kind, obj kind.Object, w 
 	if obj.GetResourceVersion() != "" {
 		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	}
+	if k.Terminating {
+		return nil, apierrors.NewForbidden(k.GroupResource(), obj.GetName(), errors.New("create not allowed while custom resource definition is terminating"))
+	}
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	// only a write that can be repeated needs the request's own object again
 	var pristine kind.Object

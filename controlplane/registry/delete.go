@@ -111,6 +111,7 @@ func (r *Registry) removeUnchanged(ctx context.Context, k *kind.Kind, cur *store
 // markDeleted returns a copy of old as a deletion leaves it: timestamp, grace period and finalizers.
 func (r *Registry) markDeleted(k *kind.Kind, old kind.Object, opts *metav1.DeleteOptions) kind.Object {
 	obj := old.DeepCopyObject().(kind.Object)
+	begins := obj.GetDeletionTimestamp() == nil
 	var grace int64
 	if k.GracePeriod != nil {
 		grace = k.GracePeriod(old, opts)
@@ -132,6 +133,9 @@ func (r *Registry) markDeleted(k *kind.Kind, old kind.Object, opts *metav1.Delet
 	obj.SetFinalizers(propagation(obj.GetFinalizers(), opts))
 	if ns, ok := obj.(*corev1.Namespace); ok {
 		ns.Status.Phase = corev1.NamespaceTerminating
+	}
+	if begins && k.MarkDeleted != nil {
+		k.MarkDeleted(obj)
 	}
 	return obj
 }

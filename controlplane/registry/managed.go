@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"sync"
@@ -154,6 +153,9 @@ func managerName(name string) string {
 func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, now time.Time) error {
 	obj.SetManagedFields(nil)
 	set, err := m.added(k, obj)
+	if err != nil && k.Custom {
+		return nil // the object is not of its schema's form, which validation will say better
+	}
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("cannot list fields of object: %w", err))
 	}
@@ -402,11 +404,14 @@ func asObject(k *kind.Kind, in runtime.Object) (kind.Object, error) {
 	}
 	obj := k.New()
 	if custom, ok := obj.(*kind.Custom); ok {
-		if _, err := custom.SetMap(maps.Clone(u.Object)); err != nil {
+		// what was merged shares its parts with the live object, which stays as it is
+		if _, err := custom.SetMap(runtime.DeepCopyJSON(u.Object)); err != nil {
 			return nil, err
 		}
 		if k.Prune != nil {
-			k.Prune(custom)
+			if _, err := k.Prune(custom); err != nil {
+				return nil, err
+			}
 		}
 		return custom, nil
 	}

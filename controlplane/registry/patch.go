@@ -215,19 +215,27 @@ func strategicPatch(data []byte, cur, into runtime.Object, w Write) (runtime.Obj
 
 // prune drops the fields of a decoded object that its schema does not know, and tells of them.
 func prune(k *kind.Kind, obj kind.Object, w Write) error {
-	return strictness(UnknownFields(k, obj), w)
+	unknown, err := UnknownFields(k, obj)
+	if err != nil {
+		return err
+	}
+	return strictness(unknown, w)
 }
 
 // UnknownFields drops the fields of a decoded object that its schema does not know, and returns an error for each.
-func UnknownFields(k *kind.Kind, obj kind.Object) []error {
+func UnknownFields(k *kind.Kind, obj kind.Object) ([]error, error) {
 	if k.Prune == nil {
-		return nil
+		return nil, nil
+	}
+	paths, err := k.Prune(obj)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	var found []error
-	for _, path := range k.Prune(obj) {
+	for _, path := range paths {
 		found = append(found, fmt.Errorf("unknown field %q", path))
 	}
-	return found
+	return found, nil
 }
 
 // strictness turns what strict decoding found into warnings or an error, as fieldValidation asks.

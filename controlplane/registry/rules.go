@@ -140,7 +140,7 @@ func goesNow(obj kind.Object) bool {
 
 // unconditional says whether an update without a resourceVersion is allowed, as Kubernetes has it: it is for
 // all but the kinds whose writers must not overwrite each other.
-func unconditional(k *kind.Kind) bool { return !conditionalOnly[k.GroupResource()] }
+func unconditional(k *kind.Kind) bool { return !k.Custom && !conditionalOnly[k.GroupResource()] }
 
 var conditionalOnly = map[schema.GroupResource]bool{
 	{Group: "coordination.k8s.io", Resource: "leases"}:                     true,

@@ -27,6 +27,9 @@ func validateNew(k *kind.Kind, obj kind.Object) field.ErrorList {
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
+	if k.ValidateCreate != nil {
+		errs = append(errs, k.ValidateCreate(obj)...)
+	}
 	return errs
 }
 

@@ -47,7 +47,7 @@ func TestAddWhileOthersWrite(t *testing.T) {
 	defer w.Stop()
 	seen := map[string]int{}
 	for len(seen) < before+during {
-		for _, e := range <-w.Events() {
+		for _, e := range w.Next(t.Context()) {
 			seen[e.Item.Object.GetName()]++
 		}
 	}
@@ -74,7 +74,7 @@ func TestDropEndsWatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Drop(configMaps)
-	if batch, ok := <-w.Events(); ok || w.Err() != nil {
+	if batch := w.Next(t.Context()); batch != nil || w.Err() != nil {
 		t.Errorf("the watch went on with %v, %v", batch, w.Err())
 	}
 	if _, err := s.Watch(t.Context(), configMaps, WatchQuery{}); !apierrors.IsNotFound(err) {

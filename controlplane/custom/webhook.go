@@ -1,0 +1,137 @@
+package custom
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+// webhookTimeout is how long a conversion may take, as in Kubernetes.
+const webhookTimeout = 30 * time.Second
+
+// caller posts a request to a webhook and decodes its answer.
+type caller func(ctx context.Context, request, response any) error
+
+// byWebhook converts by asking a webhook, with all objects in one ConversionReview.
+func byWebhook(call caller) converter {
+	return func(ctx context.Context, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
+		ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
+		defer cancel()
+		out, err := review(ctx, call, objs, to)
+		if err != nil {
+			return nil, fmt.Errorf("conversion webhook for %s, Kind=%s failed: %w", objs[0].APIVersion, objs[0].Kind, err)
+		}
+		return out, nil
+	}
+}
+
+func review(ctx context.Context, call caller, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
+	gvk := apiextensionsv1.SchemeGroupVersion.WithKind("ConversionReview")
+	request := &apiextensionsv1.ConversionReview{Request: &apiextensionsv1.ConversionRequest{UID: uuid.NewUUID(), DesiredAPIVersion: to.APIVersion}}
+	request.SetGroupVersionKind(gvk)
+	for _, c := range objs {
+		raw, err := json.Marshal(c)
+		if err != nil {
+			return nil, err
+		}
+		request.Request.Objects = append(request.Request.Objects, runtime.RawExtension{Raw: raw})
+	}
+	answer := &apiextensionsv1.ConversionReview{}
+	if err := call(ctx, request, answer); err != nil {
+		return nil, err
+	}
+	converted, err := answered(answer, request.Request.UID)
+	if err != nil {
+		return nil, err
+	}
+	if len(converted) != len(objs) {
+		return nil, fmt.Errorf("expected %d converted objects, got %d", len(objs), len(converted))
+	}
+	out := make([]*kind.Custom, len(objs))
+	for i := range objs {
+		if out[i], err = readConverted(converted[i], objs[i], to); err != nil {
+			return nil, fmt.Errorf("converted object %d: %w", i, err)
+		}
+	}
+	return out, nil
+}
+
+// answered returns the objects of a webhook's answer, or what is wrong with it.
+func answered(review *apiextensionsv1.ConversionReview, uid types.UID) ([]runtime.RawExtension, error) {
+	want := apiextensionsv1.SchemeGroupVersion.WithKind("ConversionReview")
+	if got := review.GroupVersionKind(); got != want {
+		return nil, fmt.Errorf("expected webhook response of %s, got %s", want, got)
+	}
+	r := review.Response
+	switch {
+	case r == nil:
+		return nil, errors.New("no response provided")
+	case r.UID != uid:
+		return nil, fmt.Errorf("expected response.uid=%q, got %q", uid, r.UID)
+	case r.Result.Status != metav1.StatusSuccess:
+		if r.Result.Message != "" {
+			return nil, errors.New(r.Result.Message)
+		}
+		return nil, fmt.Errorf("response.result.status was '%s', not 'Success'", r.Result.Status)
+	}
+	return r.ConvertedObjects, nil
+}
+
+// readConverted reads one converted object. A webhook may change labels and annotations of the metadata, and nothing
+// else of it.
+func readConverted(raw runtime.RawExtension, from *kind.Custom, to metav1.TypeMeta) (*kind.Custom, error) {
+	c := &kind.Custom{}
+	if _, err := c.Decode(raw.Raw); err != nil {
+		return nil, err
+	}
+	if c.TypeMeta != to {
+		return nil, fmt.Errorf("it is %s, %s and not %s, %s", c.APIVersion, c.Kind, to.APIVersion, to.Kind)
+	}
+	if c.Name != from.Name || c.Namespace != from.Namespace || c.UID != from.UID {
+		return nil, errors.New("it must have the same name, namespace and UID")
+	}
+	labels, annotations := c.Labels, c.Annotations
+	c.ObjectMeta = *from.ObjectMeta.DeepCopy()
+	c.Labels, c.Annotations = labels, annotations
+	path := field.NewPath("metadata")
+	if errs := apivalidation.ValidateAnnotations(annotations, path.Child("annotations")); len(errs) > 0 {
+		return nil, errs.ToAggregate()
+	}
+	return c, nil
+}
+
+// post calls a webhook by HTTP.
+func post(ctx context.Context, client *http.Client, url string, request, response any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server answered %s", resp.Status)
+	}
+	return json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxAnswer)).Decode(response)
+}
