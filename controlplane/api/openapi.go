@@ -96,10 +96,15 @@ func (o *openAPI) serve(_ *Server, w http.ResponseWriter, r *request, path strin
 	return o.send(w, r, typeJSON, func() (*packed, error) { err := o.version3(); return o.v3[gv], err })
 }
 
-func (o *openAPI) send(w http.ResponseWriter, r *request, contentType string, get func() (*packed, error)) error {
+// locked makes one document at a time; what panics leaves the lock free.
+func (o *openAPI) locked(get func() (*packed, error)) (*packed, error) {
 	o.mu.Lock()
-	doc, err := get()
-	o.mu.Unlock()
+	defer o.mu.Unlock()
+	return get()
+}
+
+func (o *openAPI) send(w http.ResponseWriter, r *request, contentType string, get func() (*packed, error)) error {
+	doc, err := o.locked(get)
 	if err != nil {
 		return apierrors.NewInternalError(fmt.Errorf("cannot make OpenAPI document: %w", err))
 	}

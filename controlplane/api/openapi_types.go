@@ -115,14 +115,13 @@ func gvkFields(g schema.GroupVersionKind) node {
 func (d *document) special(t reflect.Type, out node) bool {
 	v := reflect.New(t).Interface()
 	if s, ok := v.(scalar); ok {
-		types := s.OpenAPISchemaType()
 		if o, ok := v.(interface{ OpenAPIV3OneOfTypes() []string }); ok && d.version3 {
 			var one []any
 			for _, name := range o.OpenAPIV3OneOfTypes() {
 				one = append(one, node{"type": name})
 			}
 			out["oneOf"] = one
-		} else {
+		} else if types := s.OpenAPISchemaType(); len(types) > 0 { // none: any JSON, as in schemas of definitions
 			out["type"] = types[0]
 		}
 		if f := s.OpenAPISchemaFormat(); f != "" {

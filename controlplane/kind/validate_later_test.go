@@ -104,7 +104,7 @@ func TestColumnsOfFurtherKinds(t *testing.T) {
 	for _, c := range []struct{ kind, yaml, want string }{
 		{"Job", "metadata: {name: j}\nspec: {completions: 3}\nstatus: {succeeded: 1, startTime: '2026-05-01T11:59:00Z'}", "j|Running|1/3|60s|<unknown>|||<none>"},
 		{"Job", "metadata: {name: j}\nspec: {completions: 1}\nstatus: {succeeded: 1, startTime: '2026-05-01T11:00:00Z', completionTime: '2026-05-01T11:00:09Z', conditions: [{type: Complete, status: 'True'}]}", "j|Complete|1/1|9s|<unknown>|||<none>"},
-		{"CronJob", "metadata: {name: c}\nspec: {schedule: '@daily', suspend: true}\nstatus: {lastScheduleTime: '2026-05-01T11:59:00Z'}", "c|@daily|<none>|true|0|60s|<unknown>|||<none>"},
+		{"CronJob", "metadata: {name: c}\nspec: {schedule: '@daily', suspend: true}\nstatus: {lastScheduleTime: '2026-05-01T11:59:00Z'}", "c|@daily|<none>|True|0|60s|<unknown>|||<none>"},
 		{"StatefulSet", "metadata: {name: s}\nspec: {replicas: 2}\nstatus: {readyReplicas: 1}", "s|1/2|<unknown>||"},
 		{"DaemonSet", "metadata: {name: d}\nstatus: {desiredNumberScheduled: 3, currentNumberScheduled: 2, numberReady: 1}", "d|3|2|1|0|0|<none>|<unknown>|||<none>"},
 		{"Ingress", "metadata: {name: i}\nspec: {ingressClassName: c, tls: [{}], rules: [{host: a}, {host: b}]}\nstatus: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}", "i|c|a,b|10.0.0.1|80, 443|<unknown>"},

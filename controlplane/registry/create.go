@@ -89,6 +89,12 @@ func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, 
 		ttl = sk.TTL(stored)
 	}
 	item, err := r.store.Create(ctx, k.StoredKind(), stored, ttl)
+	if apierrors.IsAlreadyExists(err) {
+		// Who is told that an object is there finds it with the next read: the cache is brought up to it.
+		if _, err := r.store.Get(ctx, k.StoredKind(), stored.GetNamespace(), stored.GetName(), ""); err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
