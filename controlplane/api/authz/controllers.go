@@ -97,6 +97,7 @@ func clusterBinding(name string, subjects ...rbacv1.Subject) *rbacv1.ClusterRole
 const (
 	controllerManager = "system:kube-controller-manager"
 	scheduler         = "system:kube-scheduler"
+	nodeRole          = "system:node"
 )
 
 // defaultBindings are the cluster role bindings that exist in every cluster. Nobody has system:node by them: the
@@ -110,7 +111,7 @@ func defaultBindings() []*rbacv1.ClusterRoleBinding {
 		clusterBinding("system:public-info-viewer", group("system:authenticated"), group("system:unauthenticated")),
 		clusterBinding("system:service-account-issuer-discovery", group("system:serviceaccounts")),
 		clusterBinding("system:cluster-trust-bundle-discovery", group("system:serviceaccounts")),
-		clusterBinding("system:node"),
+		clusterBinding(nodeRole),
 		clusterBinding("system:node-proxier", user("system:kube-proxy")),
 		clusterBinding(controllerManager, user(controllerManager)),
 		clusterBinding("system:kube-dns", account("kube-dns")),

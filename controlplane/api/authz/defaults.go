@@ -152,6 +152,11 @@ func mergeRole(have, want *rbacv1.Role) (*rbacv1.Role, bool) {
 
 func mergeClusterBinding(have, want *rbacv1.ClusterRoleBinding) (*rbacv1.ClusterRoleBinding, bool) {
 	have.Subjects = joinSubjects(have.Subjects, want.Subjects)
+	if have.Name == nodeRole {
+		// Early clusters gave nodes a part of this role by it. The whole role reads every secret, and nodes have what
+		// they may from the node authorizer.
+		have.Subjects = slices.DeleteFunc(have.Subjects, func(s rbacv1.Subject) bool { return s.Kind == rbacv1.GroupKind && s.Name == nodesGroup })
+	}
 	return have, have.RoleRef == want.RoleRef
 }
 

@@ -30,6 +30,7 @@ func TestReconcileKeepsAdditions(t *testing.T) {
 	for _, b := range []*rbacv1.ClusterRoleBinding{
 		{ObjectMeta: metav1.ObjectMeta{Name: "system:discovery"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "system:discovery"}, Subjects: []rbacv1.Subject{user("jane")}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "system:basic-user"}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "other"}},
+		{ObjectMeta: metav1.ObjectMeta{Name: nodeRole}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: nodeRole}, Subjects: []rbacv1.Subject{group(nodesGroup), user("jane")}},
 	} {
 		if _, err := client.Create(ctx, c, b); err != nil {
 			t.Fatal(err)
@@ -66,6 +67,9 @@ func TestReconcileKeepsAdditions(t *testing.T) {
 	}
 	if b, err = client.Get[*rbacv1.ClusterRoleBinding](ctx, c, "", "system:basic-user"); err != nil || b.RoleRef.Name != "system:basic-user" {
 		t.Errorf("a binding of another role: %+v, %v", b, err)
+	}
+	if b, err = client.Get[*rbacv1.ClusterRoleBinding](ctx, c, "", nodeRole); err != nil || len(b.Subjects) != 1 || b.Subjects[0].Name != "jane" {
+		t.Errorf("the binding of all nodes: %+v, %v", b, err)
 	}
 }
 

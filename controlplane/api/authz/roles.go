@@ -147,7 +147,7 @@ func userRoles() []*rbacv1.ClusterRole {
 // partRoles are those of a cluster's parts, where they are programs of their own.
 func partRoles() []*rbacv1.ClusterRole {
 	return []*rbacv1.ClusterRole{
-		role("system:node", "", nodeRules()...),
+		role(nodeRole, "", nodeRules()...),
 		role("system:node-bootstrapper", "", on("create "+read, "certificates.k8s.io", "certificatesigningrequests")),
 		role("system:node-problem-detector", "", on("get", core, "nodes"), on("patch", core, "nodes/status"), events()),
 		role("system:node-proxier", "", on("list watch", core, "endpoints services"), on(read, core, "nodes"), events(),
