@@ -255,6 +255,7 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 	}
 	return api.New(api.Config{
 		Registry: reg,
+		Ready:    func() error { return s.healthy(st) },
 		OIDC:     issuer,
 		Paths:    s.keeper.Paths(),
 		TLS: &tls.Config{
