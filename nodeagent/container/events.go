@@ -29,6 +29,11 @@ func (r *Runtime) Run(ctx context.Context) error {
 		ch, errs := r.client.Subscribe(ctx, r.filter("/tasks/exit"), r.filter("/tasks/oom"))
 		// Subscribing does not wait for an answer; a served health check behind it on the same connection does.
 		ok, err := r.client.IsServing(ctx)
+		select { // the health check waits for a daemon that is starting, the subscription does not
+		case err = <-errs:
+			ok = false
+		default:
+		}
 		if err == nil && ok {
 			if !r.send(ctx, Event{}) {
 				return nil

@@ -30,6 +30,9 @@ func TestRestarts(t *testing.T) {
 	g.must(g.r.Adopt(t.Context(), c.ID))
 	grows("output after the agent's restart")
 	daemon.Kill()
+	g.mu.Lock()
+	delete(g.exits, "") // that of the first connection
+	g.mu.Unlock()
 	grows("output while containerd is gone")
 	g.must(daemon.Restart())
 	g.eventually("containerd back", func() bool { _, err := g.r.Inspect(t.Context(), c.ID); return err == nil })
