@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
@@ -42,6 +43,7 @@ func (d *clusterDataSource) Schema(_ context.Context, _ datasource.SchemaRequest
 			"id": schema.StringAttribute{
 				MarkdownDescription: "Id of the cluster, `NAME@HOST[:PORT][#TYPE.FINGERPRINT]`; without the last part, known_hosts must know the host.",
 				Required:            true,
+				Validators:          []validator.String{clusterIDRule{}},
 			},
 			"name":           computedData("Name of the cluster."),
 			"version":        computedData("Version on the control-plane host."),

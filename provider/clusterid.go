@@ -38,10 +38,27 @@ func (c clusterID) String() string {
 	return b.String()
 }
 
+// clusterIDForm is what an id must look like, for messages.
+const clusterIDForm = "it must be NAME@HOST[:PORT][#TYPE.FINGERPRINT], the id attribute of a fairlead_cluster"
+
 func parseClusterID(s string) (clusterID, error) {
-	bad := func(why string) (clusterID, error) {
-		return clusterID{}, fmt.Errorf("cannot read cluster id %q: %s; it must be NAME@HOST[:PORT][#TYPE.FINGERPRINT], the id attribute of a fairlead_cluster", s, why)
+	id, problem := readClusterID(s)
+	if problem != "" {
+		return clusterID{}, fmt.Errorf("cannot read cluster id %q: %s; %s", s, problem, clusterIDForm)
 	}
+	return id, nil
+}
+
+// clusterIDProblem says what is wrong with an id, for its attribute; empty means nothing.
+func clusterIDProblem(s string) string {
+	if _, problem := readClusterID(s); problem != "" {
+		return problem + "; " + clusterIDForm
+	}
+	return ""
+}
+
+func readClusterID(s string) (_ clusterID, problem string) {
+	bad := func(why string) (clusterID, string) { return clusterID{}, why }
 	name, rest, ok := strings.Cut(s, "@")
 	if !ok || name == "" {
 		return bad("it has no NAME@")
@@ -67,7 +84,7 @@ func parseClusterID(s string) (clusterID, error) {
 	if id.Address == "" {
 		return bad("it has no host")
 	}
-	return id, nil
+	return id, ""
 }
 
 // nodeID is a node's id: CLUSTER/NAME@HOST[:PORT] is too much to type, so it is CLUSTER/NAME and the host is

@@ -7,7 +7,7 @@ import (
 )
 
 // newConfigMap makes fairlead_config_map.
-var newConfigMap = kube.Resource(kube.Descriptor{
+var newConfigMap = workload(kube.Descriptor{
 	Object:      &corev1.ConfigMap{},
 	Namespaced:  true,
 	Frozen:      []string{"immutable", "data", "binary_data"},

@@ -9,7 +9,7 @@ import (
 )
 
 // newDeployment makes fairlead_deployment.
-var newDeployment = kube.Resource(kube.Descriptor{
+var newDeployment = workload(kube.Descriptor{
 	Object:     &appsv1.Deployment{},
 	Namespaced: true,
 	Description: "A set of equal pods that are kept running and replaced step by step when their template changes. " +

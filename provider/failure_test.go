@@ -146,6 +146,8 @@ func TestPlanRefusesWhatTheAPIWould(t *testing.T) {
 	for want, body := range map[string]string{
 		`(?s)Invalid name.*metadata.name: a lowercase`: `metadata = { name = "Web_1" }
   data = {}`,
+		`(?s)Invalid cluster.*cluster: it has no NAME@`: `cluster = "prod"
+  metadata = { name = "web" }`,
 		`(?s)Invalid labels.*metadata.labels\["app"\]:.*63`: `metadata = { name = "web", labels = { app = "` + fmt.Sprintf("%064d", 1) + `" } }`,
 		`(?s)Invalid data.*valid config key`: `metadata = { name = "web" }
   data = { "a b" = "1" }`,

@@ -79,7 +79,7 @@ func (e *kubeconfigEphemeral) Schema(_ context.Context, _ ephemeral.SchemaReques
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "A kubeconfig with a bearer token, for other providers and for write-only arguments. The token is made anew in every run, is renewed for as long as the run needs it, and is revoked at its end. It is never in state or plan.",
 		Attributes: map[string]schema.Attribute{
-			"cluster": schema.StringAttribute{MarkdownDescription: "Id of the `fairlead_cluster`.", Required: true},
+			"cluster": schema.StringAttribute{MarkdownDescription: "Id of the `fairlead_cluster`.", Required: true, Validators: []validator.String{clusterIDRule{}}},
 			"user":    schema.StringAttribute{MarkdownDescription: "Name of the user. Default: `terraform`.", Optional: true, Computed: true},
 			"groups":  schema.ListAttribute{MarkdownDescription: "Groups of the user. Default: `system:masters`, who may do everything.", Optional: true, ElementType: types.StringType},
 			"lifetime": schema.StringAttribute{

@@ -13,7 +13,7 @@ import (
 )
 
 // newNamespace makes fairlead_namespace.
-var newNamespace = kube.Resource(kube.Descriptor{
+var newNamespace = workload(kube.Descriptor{
 	Object:        &corev1.Namespace{},
 	Description:   "A namespace. Deleting it deletes every object in it.",
 	Omit:          []string{"spec"}, // its finalizers are set by a subresource only

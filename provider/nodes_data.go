@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -68,7 +69,7 @@ func (d *nodesDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 }
 
 func clusterDataAttribute() schema.StringAttribute {
-	return schema.StringAttribute{MarkdownDescription: "Id of the `fairlead_cluster`. Default: the cluster of the provider's kubeconfig.", Optional: true}
+	return schema.StringAttribute{MarkdownDescription: "Id of the `fairlead_cluster`. Default: the cluster of the provider's kubeconfig.", Optional: true, Validators: []validator.String{clusterIDRule{}}}
 }
 
 func (d *nodesDataSource) Read(ctx context.Context, req datasource.ReadRequest, resp *datasource.ReadResponse) {

@@ -7,7 +7,7 @@ import (
 )
 
 // newSecret makes fairlead_secret.
-var newSecret = kube.Resource(kube.Descriptor{
+var newSecret = workload(kube.Descriptor{
 	Object:     &corev1.Secret{},
 	Namespaced: true,
 	Description: "Confidential values for pods to read. They are given by write-only attributes and are in no plan or state; " +

@@ -8,7 +8,7 @@ import (
 )
 
 // newService makes fairlead_service.
-var newService = kube.Resource(kube.Descriptor{
+var newService = workload(kube.Descriptor{
 	Object:      &corev1.Service{},
 	Namespaced:  true,
 	Description: "A stable address and name for a set of pods.",

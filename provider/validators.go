@@ -29,6 +29,13 @@ type described string
 func (d described) Description(context.Context) string         { return string(d) }
 func (d described) MarkdownDescription(context.Context) string { return string(d) }
 
+// clusterIDRule takes the id of a fairlead_cluster.
+type clusterIDRule struct{ described }
+
+func (clusterIDRule) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, clusterIDProblem)
+}
+
 type dnsLabel struct{ described }
 
 func (dnsLabel) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {

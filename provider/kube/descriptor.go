@@ -41,6 +41,8 @@ type Descriptor struct {
 
 	// NameRule returns what is wrong with an object's name; nil means the rule of DNS subdomains.
 	NameRule func(name string) []string
+	// ClusterRule returns what is wrong with the id of a cluster; nil means that any id may be one.
+	ClusterRule func(id string) []string
 	// Validate adds checks over several attributes; unknown values must pass.
 	Validate func(v *Validation)
 

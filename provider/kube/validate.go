@@ -58,6 +58,9 @@ func (desc *Descriptor) validate(root *node, config tftypes.Value) diag.Diagnost
 	v := &Validation{Config: ViewOf(config), diags: &diags}
 	root.validate(v, config, rootPath)
 
+	if id, ok := v.Config.At(attrCluster).Text(); ok && desc.ClusterRule != nil {
+		v.check(path.Root(attrCluster), desc.ClusterRule(id))
+	}
 	rule := desc.NameRule
 	if rule == nil {
 		rule = validation.IsDNS1123Subdomain
