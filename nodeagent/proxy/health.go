@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +44,6 @@ func healthOf(node topology, svc *corev1.Service, endpointSlices []*discoveryv1.
 type healthServer struct {
 	log     *slog.Logger
 	running map[types.NamespacedName]*healthListener
-	serving sync.WaitGroup
 }
 
 type healthListener struct {
@@ -53,6 +51,7 @@ type healthListener struct {
 	name   types.NamespacedName
 	local  atomic.Int64
 	server *http.Server
+	ended  chan struct{} // closed when nothing is served any more
 }
 
 func newHealthServer(log *slog.Logger) *healthServer {
@@ -88,27 +87,30 @@ func (h *healthServer) start(name types.NamespacedName, port int32) (*healthList
 	if err != nil {
 		return nil, fmt.Errorf("cannot open health check port of service %s: %w", name, err)
 	}
-	l := &healthListener{port: port, name: name}
+	l := &healthListener{port: port, name: name, ended: make(chan struct{})}
 	l.server = &http.Server{Handler: l, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	h.serving.Go(func() {
+	go func() {
+		defer close(l.ended)
 		if err := l.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			h.log.Error("health check of a service ended", "service", name.String(), "error", err)
 		}
-	})
+	}()
 	return l, nil
 }
 
+// stop returns when the port is free: the socket goes with the call to accept on it, after Close has returned.
 func (h *healthServer) stop(name types.NamespacedName) {
-	_ = h.running[name].server.Close() // closes the listener; its error has no consequence
+	l := h.running[name]
+	_ = l.server.Close() // closes the listener; its error has no consequence
+	<-l.ended
 	delete(h.running, name)
 }
 
-// close stops all and waits.
+// close stops all.
 func (h *healthServer) close() {
 	for name := range h.running {
 		h.stop(name)
 	}
-	h.serving.Wait()
 }
 
 // ServeHTTP answers as kube-proxy does, on every path.
