@@ -50,6 +50,7 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	t.Run("Interrupted", func(t *testing.T) { interrupted(t, r, before) })
+	t.Run("Lost", func(t *testing.T) { lost(t, r) })
 }
 
 // refusal is a machine that is not to be installed on.
@@ -177,4 +178,31 @@ func interruptWhen(t *testing.T, r *refusal, reached string) {
 		t.Error("the state is still locked")
 	}
 	inState(t, r.w, "fairlead_cluster.main")
+}
+
+// lost takes the only control-plane host of a cluster away for good. Terraform says what can be done about it, and
+// does it when it is told to: what the cluster held is gone with it.
+func lost(t *testing.T, r *refusal) {
+	r.w = workspace(t, "host.tf", map[string]any{"ssh": sshVar(), "address": r.machine.Address.String(), "host_key": r.machine.HostKey})
+	if err := r.w.Write("inside.tf", `resource "fairlead_config_map" "inside" {
+  cluster  = fairlead_cluster.main.id
+  metadata = { name = "inside" }
+}
+`); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, r.w)
+	r.machine.PowerCut()
+	out, err := r.w.Destroy(t.Context())
+	var failed *Error
+	if !errors.As(err, &failed) {
+		t.Fatalf("the destroy of a cluster that does not answer ended with %v\n%s", err, out)
+	}
+	says(t, out, `lost_clusters = ["alone"]`)
+	r.set(t, map[string]any{"lost": []string{"alone"}})
+	if out, err = r.w.Destroy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	says(t, out, "Warning: Cluster given up")
+	inState(t, r.w)
 }

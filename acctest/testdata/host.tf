@@ -19,8 +19,14 @@ variable "host_key" {
   default = null
 }
 
+variable "lost" {
+  type    = set(string)
+  default = []
+}
+
 provider "fairlead" {
-  ssh = var.ssh
+  ssh           = var.ssh
+  lost_clusters = var.lost
 }
 
 resource "fairlead_cluster" "main" {
