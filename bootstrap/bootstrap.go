@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 // Progress gets one line for each step of a host; it may be called from several goroutines.
@@ -38,6 +39,10 @@ type ControlPlane struct {
 	// CertificateNames are further names of the API server.
 	CertificateNames []string
 	APIPort          int // 0: config.DefaultAPIPort
+	// OIDC lets users of an issuer in; nil lets none in.
+	OIDC *config.OIDC
+	// Audit configures the audit log.
+	Audit config.Audit
 }
 
 // Installed is what is on a host.

@@ -72,6 +72,7 @@ func serverConfig(cp ControlPlane, c ssh.Conn, f *host.Facts) (*config.Server, e
 		Listen: ":" + strconv.Itoa(port), Advertise: address,
 		CertificateNames: certificateNames(cp, c, f, address),
 		PodCIDR:          cp.Cluster.PodCIDR, ServiceCIDR: cp.Cluster.ServiceCIDR, Domain: cp.Cluster.Domain, NodePorts: cp.Cluster.NodePorts,
+		OIDC: cp.OIDC, Audit: cp.Audit,
 	}
 	if cp.Pods {
 		cfg.Node = agentConfig(cp.Cluster, cp.Node, f, address)

@@ -245,13 +245,13 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 	var issuer *oidc.Authenticator
 	if o := s.cfg.OIDC; o != nil {
 		var err error
-		issuer, err = oidc.New(oidc.Config{
-			IssuerURL: o.IssuerURL, ClientID: o.ClientID, Audiences: o.Audiences, UsernameClaim: o.UsernameClaim, UsernamePrefix: o.UsernamePrefix,
-			GroupsClaim: o.GroupsClaim, GroupsPrefix: o.GroupsPrefix, RequiredClaims: o.RequiredClaims, SigningAlgs: o.SigningAlgs, CAFile: o.CAFile, Logger: s.log,
-		})
-		if err != nil {
+		if issuer, err = oidc.New(*o, s.log); err != nil {
 			return nil, err
 		}
+	}
+	policy, err := s.cfg.Audit.ReadPolicy()
+	if err != nil {
+		return nil, err
 	}
 	return api.New(api.Config{
 		Registry: reg,
@@ -274,7 +274,7 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 		Credentials: s.keys.Authority,
 		Extra:       joins.Routes(),
 		Audit: api.Audit{
-			Path: s.cfg.Audit.Path, Level: api.AuditLevel(s.cfg.Audit.Level), PolicyFile: s.cfg.Audit.PolicyFile, MaxMiB: s.cfg.Audit.MaxMiB, MaxKeep: s.cfg.Audit.MaxKeep,
+			Path: s.cfg.Audit.Path, Level: api.AuditLevel(s.cfg.Audit.Level), Policy: policy, MaxMiB: s.cfg.Audit.MaxMiB, MaxKeep: s.cfg.Audit.MaxKeep,
 		},
 		Logger: s.log,
 	})

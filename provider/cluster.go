@@ -37,6 +37,8 @@ type clusterModel struct {
 	Domain           types.String   `tfsdk:"domain"`
 	NodePorts        types.String   `tfsdk:"node_ports"`
 	CertificateNames types.List     `tfsdk:"certificate_names"`
+	OIDC             types.Object   `tfsdk:"oidc"`
+	Audit            types.Object   `tfsdk:"audit"`
 	Version          types.String   `tfsdk:"version"`
 	APIServer        types.String   `tfsdk:"api_server"`
 	CACertificate    types.String   `tfsdk:"ca_certificate"`
@@ -75,6 +77,17 @@ func (r *clusterResource) Metadata(_ context.Context, _ resource.MetadataRequest
 
 func (r *clusterResource) Configure(_ context.Context, req resource.ConfigureRequest, _ *resource.ConfigureResponse) {
 	r.data, _ = req.ProviderData.(*data)
+}
+
+// ValidateConfig checks what only the control plane would find out when it starts.
+func (r *clusterResource) ValidateConfig(ctx context.Context, req resource.ValidateConfigRequest, resp *resource.ValidateConfigResponse) {
+	var oidc, audit types.Object
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("oidc"), &oidc)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("audit"), &audit)...)
+	if !resp.Diagnostics.HasError() {
+		validateOIDC(ctx, oidc, &resp.Diagnostics)
+		validateAudit(ctx, audit, &resp.Diagnostics)
+	}
 }
 
 // ModifyPlan makes a newer provider show as an in-place update of version, and keeps what does not change known.
@@ -356,7 +369,7 @@ func (r *clusterResource) prepare(ctx context.Context, m *clusterModel, diags *d
 			Domain: m.Domain.ValueString(), NodePorts: m.NodePorts.ValueString(),
 		},
 		Node: bootstrap.Node{Name: h.NodeName.ValueString(), Address: h.InternalAddress.ValueString()},
-		Pods: h.Pods.ValueBool(),
+		Pods: h.Pods.ValueBool(), OIDC: oidcConfig(ctx, m.OIDC, diags), Audit: auditConfig(ctx, m.Audit, diags),
 	}
 	diags.Append(m.CertificateNames.ElementsAs(ctx, &spec.CertificateNames, false)...)
 	diags.Append(h.Labels.ElementsAs(ctx, &spec.Node.Labels, false)...)

@@ -54,6 +54,8 @@ func (r *clusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 				Optional:            true,
 				ElementType:         types.StringType,
 			},
+			"oidc":           oidcAttribute(),
+			"audit":          auditAttribute(),
 			"version":        schema.StringAttribute{MarkdownDescription: "Version on the host. A newer provider updates it in place; running pods are not touched.", Computed: true},
 			"api_server":     computed("URL of the API server as nodes reach it."),
 			"ca_certificate": computed("The cluster's certificate authority, PEM."),
@@ -166,6 +168,7 @@ func clusterAttribute(required bool) schema.StringAttribute {
 		MarkdownDescription: "Id of the `fairlead_cluster`.",
 		Required:            required,
 		Optional:            !required,
+		Validators:          []validator.String{clusterIDRule{}},
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplaceIf(otherCluster, "another cluster replaces it", "another cluster replaces it")},
 	}
 }
@@ -275,7 +278,7 @@ func importCluster(ctx context.Context, conn ssh.Conn, id clusterID) (*clusterMo
 	if !got.Present || got.Role != "server" || got.Cluster != id.Name {
 		return nil, fmt.Errorf("cannot import cluster %s: host %s does not run its control plane", id.Name, id.Address)
 	}
-	c, err := bootstrap.ClusterOf(ctx, conn)
+	c, err := bootstrap.ServerConfigOf(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -286,10 +289,16 @@ func importCluster(ctx context.Context, conn ssh.Conn, id clusterID) (*clusterMo
 	if id.Port != 0 {
 		h.Port = types.Int64Value(int64(id.Port))
 	}
+	oidc, diags := types.ObjectValueFrom(ctx, oidcTypes, oidcModelOf(c.OIDC))
+	audit, more := types.ObjectValueFrom(ctx, auditTypes, auditModelOf(c.Audit))
+	if diags.Append(more...); diags.HasError() {
+		return nil, fmt.Errorf("cannot import cluster %s: %s", id.Name, diags.Errors()[0].Detail())
+	}
 	m := &clusterModel{
-		Name: types.StringValue(c.Name), ControlPlane: []hostModel{h},
+		Name: types.StringValue(c.ClusterName), ControlPlane: []hostModel{h},
 		PodCIDR: types.StringValue(c.PodCIDR), ServiceCIDR: types.StringValue(c.ServiceCIDR), Domain: types.StringValue(c.Domain), NodePorts: types.StringValue(c.NodePorts),
 		CertificateNames: types.ListNull(types.StringType), Version: types.StringValue(got.Version), OnDestroy: types.ObjectNull(clusterDestroyTypes),
+		OIDC: oidc, Audit: audit,
 	}
 	m.known(conn, got)
 	return m, nil

@@ -53,6 +53,15 @@ provider "fairlead" {
 resource "fairlead_cluster" "main" {
   name          = "acctest"
   control_plane = [var.control_plane]
+  oidc = {
+    issuer_url   = "https://login.example.com"
+    client_id    = "fairlead"
+    groups_claim = "groups"
+  }
+  audit = {
+    policy   = yamlencode({ apiVersion = "audit.k8s.io/v1", kind = "Policy", rules = [{ level = "Metadata" }] })
+    max_keep = 3
+  }
 }
 
 resource "fairlead_node" "worker" {

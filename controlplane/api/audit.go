@@ -17,6 +17,7 @@ import (
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 // Audit configures the audit log: JSON lines of audit.k8s.io/v1 events, one for each stage of a request that is kept.
@@ -26,8 +27,8 @@ type Audit struct {
 	// Level is AuditMetadata when empty. By it a request is logged once, at its end, and Secrets, ConfigMaps and
 	// tokens are never logged beyond metadata.
 	Level AuditLevel
-	// PolicyFile is a Policy of audit.k8s.io/v1; it takes the place of Level.
-	PolicyFile string
+	// Policy, when set, takes the place of Level.
+	Policy *auditv1.Policy
 	// MaxMiB is the size at which the file is rotated (100), MaxKeep how many old files are kept (10).
 	MaxMiB, MaxKeep int
 	// Writer, when set, takes the lines instead of Path.
@@ -59,15 +60,12 @@ func newAuditLog(c Audit, log *slog.Logger) (*auditLog, error) {
 	if c.Level == "" {
 		c.Level = AuditMetadata
 	}
-	if !slices.Contains(auditLevels, c.Level) {
+	if !slices.Contains(config.AuditLevels, c.Level) {
 		return nil, fmt.Errorf("cannot audit at level %q: it is None, Metadata, Request or RequestResponse", c.Level)
 	}
 	switch {
-	case c.PolicyFile != "":
-		var err error
-		if a.policy, err = readAuditPolicy(c.PolicyFile); err != nil {
-			return nil, err
-		}
+	case c.Policy != nil:
+		a.policy = &auditPolicy{c.Policy}
 	case c.Level != AuditNone:
 		a.policy = levelPolicy(c.Level)
 	}

@@ -3,8 +3,6 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -15,8 +13,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 // lines is a writer whose whole lines can be read meanwhile.
@@ -99,12 +96,12 @@ rules:
 
 // TestAuditPolicy has a request for each rule, and for none.
 func TestAuditPolicy(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte(auditPolicyFile), 0o600); err != nil {
+	policy, err := config.ParseAuditPolicy([]byte(auditPolicyFile))
+	if err != nil {
 		t.Fatal(err)
 	}
 	log := &lines{}
-	e := apitest.Start(t, apitest.Options{Audit: log, Change: func(c *api.Config) { c.Audit.PolicyFile = file }})
+	e := apitest.Start(t, apitest.Options{Audit: log, Change: func(c *api.Config) { c.Audit.Policy = policy }})
 	ctx, admin := t.Context(), e.Kube(e.Admin())
 	_, _ = e.Kube(e.As("jane")).CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 	for _, name := range []string{"kept", "other"} {
@@ -162,27 +159,5 @@ func TestAuditPolicy(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-func TestAuditPolicyIsChecked(t *testing.T) {
-	for name, tc := range map[string]struct{ policy, want string }{
-		"kind":     {"{apiVersion: audit.k8s.io/v1beta1, kind: Policy, rules: [{level: None}]}", "audit.k8s.io/v1beta1"},
-		"no rules": {"{apiVersion: audit.k8s.io/v1, kind: Policy}", "no rules"},
-		"field":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, user: [a]}]}", "user"},
-		"level":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: All}]}", "rules[0].level"},
-		"stage":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, omitStages: [End], rules: [{level: None}]}", "omitStages[0]"},
-		"both":     {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, nonResourceURLs: [/a], namespaces: [b]}]}", "rules[0].nonResourceURLs"},
-		"url":      {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, nonResourceURLs: ['/*/a']}]}", "rules[0].nonResourceURLs[0]"},
-		"names":    {"{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: None, resources: [{resourceNames: [a]}]}]}", "rules[0].resources[0].resourceNames"},
-	} {
-		file := filepath.Join(t.TempDir(), "policy.yaml")
-		if err := os.WriteFile(file, []byte(tc.policy), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, err := api.New(api.Config{Registry: registry.New(registry.Config{Kinds: kind.Builtin()}), Audit: api.Audit{PolicyFile: file}})
-		if err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/oidc"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 // TestOIDC starts a server whose issuer is down, and has a user come once it is there.
@@ -56,7 +57,7 @@ func TestOIDC(t *testing.T) {
 		t.Fatal(err)
 	}
 	authenticator := func() *oidc.Authenticator {
-		a, err := oidc.New(oidc.Config{IssuerURL: issuer.URL, ClientID: "fairlead", UsernamePrefix: "oidc:", GroupsClaim: "groups", GroupsPrefix: "oidc:", SigningAlgs: []string{"ES256"}, CAFile: ca})
+		a, err := oidc.New(config.OIDC{IssuerURL: issuer.URL, ClientID: "fairlead", UsernamePrefix: "oidc:", GroupsClaim: "groups", GroupsPrefix: "oidc:", SigningAlgs: []string{"ES256"}, CAFile: ca}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

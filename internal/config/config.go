@@ -67,25 +67,13 @@ type Etcd struct {
 	QuotaBytes int64 `json:"quotaBytes,omitempty"`
 }
 
-// OIDC names an OpenID Connect issuer; the fields mean what those of package oidc's Config mean.
-type OIDC struct {
-	IssuerURL      string            `json:"issuerURL"`
-	ClientID       string            `json:"clientID,omitempty"`
-	Audiences      []string          `json:"audiences,omitempty"`
-	UsernameClaim  string            `json:"usernameClaim,omitempty"`
-	UsernamePrefix string            `json:"usernamePrefix,omitempty"`
-	GroupsClaim    string            `json:"groupsClaim,omitempty"`
-	GroupsPrefix   string            `json:"groupsPrefix,omitempty"`
-	RequiredClaims map[string]string `json:"requiredClaims,omitempty"`
-	SigningAlgs    []string          `json:"signingAlgs,omitempty"`
-	CAFile         string            `json:"caFile,omitempty"`
-}
-
 // Audit configures the audit log; an empty Path means DataDir/audit.log.
 type Audit struct {
 	Path  string `json:"path,omitempty"`
 	Level string `json:"level,omitempty"` // None, Metadata (default), Request, RequestResponse
-	// PolicyFile is a Policy of audit.k8s.io/v1, which says the level of each request in the place of Level.
+	// Policy is a Policy of audit.k8s.io/v1 as YAML, which says the level of each request in the place of Level;
+	// PolicyFile names a file that holds one.
+	Policy     string `json:"policy,omitempty"`
 	PolicyFile string `json:"policyFile,omitempty"`
 	MaxMiB     int    `json:"maxMiB,omitempty"`
 	MaxKeep    int    `json:"maxKeep,omitempty"`

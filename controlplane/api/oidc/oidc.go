@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 const (
@@ -31,117 +31,63 @@ const (
 	clockLeeway = 10 * time.Second
 	// reserved begins the names of users and groups that the cluster itself gives out.
 	reserved = "system:"
-	// noPrefix is the prefix that means none.
-	noPrefix = "-"
 
 	authenticated   = "system:authenticated"
 	extraCredential = "authentication.kubernetes.io/credential-id"
 )
 
-// algorithms are what tokens may be signed with.
-var algorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512"}
-
-// Config of an issuer. IssuerURL and one of ClientID and Audiences are required.
-type Config struct {
-	// IssuerURL is https, and what the tokens' iss says to the letter.
-	IssuerURL string
-	// ClientID and Audiences are whom tokens are for; a token needs one of them.
-	ClientID  string
-	Audiences []string
-	// UsernameClaim is "sub" when empty. UsernamePrefix is the issuer and "#" when empty, for all claims but
-	// email; "-" means none.
-	UsernameClaim, UsernamePrefix string
-	// GroupsClaim holds a string or a list of them; empty means that tokens bring no groups.
-	GroupsClaim, GroupsPrefix string
-	// RequiredClaims are claims that a token must have with this value.
-	RequiredClaims map[string]string
-	// SigningAlgs is RS256 when empty.
-	SigningAlgs []string
-	// CAFile verifies the issuer; empty means the host's authorities.
-	CAFile string
-	// Logger is slog.Default() when nil.
-	Logger *slog.Logger
-}
-
 // Authenticator is safe for concurrent use. It asks the issuer when it first needs a key, so an issuer that is
 // down keeps out those who come with its tokens and nobody else.
 type Authenticator struct {
-	config Config
+	config config.OIDC
 	parser *jwt.Parser
 	keys   *keySet
 }
 
-// New checks the configuration and reads the CA file. It dials nobody.
-func New(c Config) (*Authenticator, error) {
-	if err := check(&c); err != nil {
+// New checks the configuration and reads the CA file. It dials nobody. A nil log is slog.Default().
+func New(c config.OIDC, log *slog.Logger) (*Authenticator, error) {
+	c, err := c.Completed()
+	if err != nil {
 		return nil, err
 	}
+	if log == nil {
+		log = slog.Default()
+	}
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("oidc.caFile: cannot read authorities: %w", err)
-		}
-		tlsConfig.RootCAs = x509.NewCertPool()
-		if !tlsConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("oidc.caFile: %s has no PEM certificate", c.CAFile)
-		}
+	if tlsConfig.RootCAs, err = authorities(c); err != nil {
+		return nil, err
 	}
 	// no connection is kept: keys are fetched about once an hour
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: tlsConfig, DisableKeepAlives: true}
 	return &Authenticator{
 		config: c,
 		parser: jwt.NewParser(jwt.WithValidMethods(c.SigningAlgs), jwt.WithIssuer(c.IssuerURL), jwt.WithExpirationRequired(), jwt.WithLeeway(clockLeeway), jwt.WithJSONNumber()),
-		keys:   newKeySet(c.IssuerURL, &http.Client{Transport: transport, Timeout: fetchTimeout, CheckRedirect: onlyHTTPS}, c.Logger),
+		keys:   newKeySet(c.IssuerURL, &http.Client{Transport: transport, Timeout: fetchTimeout, CheckRedirect: onlyHTTPS}, log),
 	}, nil
+}
+
+// authorities verify the issuer; nil means the host's.
+func authorities(c config.OIDC) (*x509.CertPool, error) {
+	pem := []byte(c.CA)
+	if c.CAFile != "" {
+		var err error
+		if pem, err = os.ReadFile(c.CAFile); err != nil {
+			return nil, fmt.Errorf("oidc.caFile: cannot read authorities: %w", err)
+		}
+	}
+	if len(pem) == 0 && c.CAFile == "" {
+		return nil, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("oidc.caFile: %s has no PEM certificate", c.CAFile)
+	}
+	return pool, nil
 }
 
 func onlyHTTPS(r *http.Request, via []*http.Request) error {
 	if r.URL.Scheme != "https" || len(via) >= 3 {
 		return fmt.Errorf("redirect to %s is not followed", r.URL.Redacted())
-	}
-	return nil
-}
-
-func check(c *Config) error {
-	u, err := url.Parse(c.IssuerURL)
-	switch {
-	case err != nil:
-		return fmt.Errorf("oidc.issuerURL: %w", err)
-	case u.Scheme != "https" || u.Host == "":
-		return fmt.Errorf("oidc.issuerURL: %q must be an https URL", c.IssuerURL)
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("oidc.issuerURL: must have no user name, query or fragment")
-	case c.ClientID == "" && len(c.Audiences) == 0:
-		return errors.New("oidc: one of clientID and audiences is required: without, tokens for other services would be good here")
-	case slices.Contains(c.Audiences, ""):
-		return errors.New("oidc.audiences: an audience is empty")
-	}
-	if c.ClientID != "" {
-		c.Audiences = append(slices.Clone(c.Audiences), c.ClientID)
-	}
-	if c.UsernameClaim == "" {
-		c.UsernameClaim = "sub"
-	}
-	switch {
-	case c.UsernamePrefix == noPrefix:
-		c.UsernamePrefix = ""
-	case c.UsernamePrefix == "" && c.UsernameClaim != "email":
-		c.UsernamePrefix = c.IssuerURL + "#"
-	}
-	if c.GroupsPrefix == noPrefix {
-		c.GroupsPrefix = ""
-	}
-	if len(c.SigningAlgs) == 0 {
-		c.SigningAlgs = []string{"RS256"}
-	}
-	for _, a := range c.SigningAlgs {
-		if !slices.Contains(algorithms, a) {
-			return fmt.Errorf("oidc.signingAlgs: %q is none of %s", a, strings.Join(algorithms, ", "))
-		}
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
 	}
 	return nil
 }

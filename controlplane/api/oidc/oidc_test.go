@@ -22,6 +22,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -136,8 +138,8 @@ func TestTokensOfAnIssuer(t *testing.T) {
 	rs, rsJWK := rsaKey(t, "two")
 	other, _ := ecKey(t, "one")
 	i.set(false, ecJWK, rsJWK, map[string]string{"kty": "OKP", "kid": "three"})
-	a, err := New(Config{IssuerURL: i.URL, ClientID: "fairlead", UsernameClaim: "email", GroupsClaim: "groups", GroupsPrefix: "oidc:",
-		RequiredClaims: map[string]string{"hd": "example.com"}, SigningAlgs: []string{"RS256", "ES256"}, CAFile: i.caFile(t), Logger: slog.New(slog.DiscardHandler)})
+	a, err := New(config.OIDC{IssuerURL: i.URL, ClientID: "fairlead", UsernameClaim: "email", GroupsClaim: "groups", GroupsPrefix: "oidc:",
+		RequiredClaims: map[string]string{"hd": "example.com"}, SigningAlgs: []string{"RS256", "ES256"}, CAFile: i.caFile(t)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +185,7 @@ func TestKeysRotate(t *testing.T) {
 	first, firstJWK := ecKey(t, "first")
 	second, secondJWK := ecKey(t, "second")
 	i.set(true)
-	a, err := New(Config{IssuerURL: i.URL, Audiences: []string{"fairlead"}, SigningAlgs: []string{"ES256"}, CAFile: i.caFile(t), Logger: slog.New(slog.DiscardHandler)})
+	a, err := New(config.OIDC{IssuerURL: i.URL, Audiences: []string{"fairlead"}, SigningAlgs: []string{"ES256"}, CAFile: i.caFile(t)}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,16 +223,8 @@ func TestKeysRotate(t *testing.T) {
 	}
 }
 
-func TestConfigIsChecked(t *testing.T) {
-	for name, c := range map[string]Config{
-		"http":       {IssuerURL: "http://a.example", ClientID: "c"},
-		"query":      {IssuerURL: "https://a.example?x=1", ClientID: "c"},
-		"no client":  {IssuerURL: "https://a.example"},
-		"algorithm":  {IssuerURL: "https://a.example", ClientID: "c", SigningAlgs: []string{"HS256"}},
-		"no ca file": {IssuerURL: "https://a.example", ClientID: "c", CAFile: "/nonexistent"},
-	} {
-		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "oidc") {
-			t.Errorf("%s: %v", name, err)
-		}
+func TestAuthoritiesMustBeThere(t *testing.T) {
+	if _, err := New(config.OIDC{IssuerURL: "https://a.example", ClientID: "c", CAFile: "/nonexistent"}, nil); err == nil || !strings.Contains(err.Error(), "oidc.caFile") {
+		t.Errorf("got %v", err)
 	}
 }
