@@ -25,7 +25,7 @@ const (
 )
 
 // patience bounds what ought to be immediate.
-const patience = 20 * time.Second
+const patience = 90 * time.Second
 
 // Run runs the suite. open returns a new connection; dir is an existing directory on its host that root can
 // write and the suite may fill.
