@@ -129,8 +129,8 @@ func oidcModelOf(c *config.OIDC) *oidcModel {
 type auditModel struct {
 	Level   types.String `tfsdk:"level"`
 	Policy  types.String `tfsdk:"policy"`
-	MaxMiB  types.Int64  `tfsdk:"max_mib"`
-	MaxKeep types.Int64  `tfsdk:"max_keep"`
+	MaxMiB  types.Int64  `tfsdk:"max_size_mib"`
+	MaxKeep types.Int64  `tfsdk:"max_backups"`
 }
 
 func auditAttribute() schema.SingleNestedAttribute {
@@ -151,12 +151,12 @@ func auditAttribute() schema.SingleNestedAttribute {
 				MarkdownDescription: "A `Policy` of `audit.k8s.io/v1` as YAML or JSON, which says the level of each request.",
 				Optional:            true,
 			},
-			"max_mib": schema.Int64Attribute{
+			"max_size_mib": schema.Int64Attribute{
 				MarkdownDescription: "Size in MiB at which the log is rotated. Default: 100.",
 				Optional:            true,
 				Validators:          []validator.Int64{int64validator.AtLeast(1)},
 			},
-			"max_keep": schema.Int64Attribute{
+			"max_backups": schema.Int64Attribute{
 				MarkdownDescription: "How many rotated logs are kept. Default: 10.",
 				Optional:            true,
 				Validators:          []validator.Int64{int64validator.AtLeast(1)},

@@ -59,8 +59,8 @@ resource "fairlead_cluster" "main" {
     groups_claim = "groups"
   }
   audit = {
-    policy   = yamlencode({ apiVersion = "audit.k8s.io/v1", kind = "Policy", rules = [{ level = "Metadata" }] })
-    max_keep = 3
+    policy      = yamlencode({ apiVersion = "audit.k8s.io/v1", kind = "Policy", rules = [{ level = "Metadata" }] })
+    max_backups = 3
   }
 }
 
