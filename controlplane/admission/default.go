@@ -72,13 +72,13 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		security,
 		&priority{client: c},
 		&defaultTolerations{},
-		&defaultStorageClass{client: c},
+		newDefaultStorageClass(c),
 		&claimResize{client: c},
 		&runtimeClass{client: c},
 		&certificateApproval{allowed: o.Authorizer},
 		&certificateSigning{allowed: o.Authorizer},
 		&certificateSubject{},
-		&defaultIngressClass{client: c},
+		newDefaultIngressClass(c),
 	}
 	plugins = append(plugins, newMutatingWebhooks(c, o.Webhooks, o.Authorizer, slices.Clone(plugins)))
 	return append(plugins,

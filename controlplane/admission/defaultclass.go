@@ -23,67 +23,76 @@ const (
 )
 
 // defaultOf returns the class that is marked as the default: the newest should there be several, of those the first
-// by name. It is the zero T when there is none.
-func defaultOf[T kind.Object](ctx context.Context, c client.Client, annotations ...string) (T, error) {
-	var zero T
+// by name. There may be none.
+func defaultOf[T kind.Object](ctx context.Context, c client.Client, annotations ...string) (class T, ok bool, err error) {
 	all, err := client.List[T](ctx, c, client.Query{})
 	if err != nil {
-		return zero, err
+		return class, false, err
 	}
 	marked := slices.DeleteFunc(all, func(class T) bool {
 		return !slices.ContainsFunc(annotations, func(a string) bool { return class.GetAnnotations()[a] == "true" })
 	})
 	if len(marked) == 0 {
-		return zero, nil
+		return class, false, nil
 	}
 	return slices.MinFunc(marked, func(a, b T) int {
 		at, bt := a.GetCreationTimestamp(), b.GetCreationTimestamp()
 		return cmp.Or(bt.Compare(at.Time), cmp.Compare(a.GetName(), b.GetName()))
-	}), nil
+	}), true, nil
 }
 
-// defaultStorageClass gives claims that name no class the default one.
-type defaultStorageClass struct {
+// defaultClass gives objects T that name no class the default one of the classes C.
+type defaultClass[T, C kind.Object] struct {
 	silent
 	client Reader
+	name   string
+	// marks are the annotations by which a class says that it is the default.
+	marks []string
+	// field is where an object names its class; nil when it has named one.
+	field func(T) **string
 }
 
-func (*defaultStorageClass) Name() string { return "DefaultStorageClass" }
+func newDefaultStorageClass(c Reader) *defaultClass[*corev1.PersistentVolumeClaim, *storagev1.StorageClass] {
+	return &defaultClass[*corev1.PersistentVolumeClaim, *storagev1.StorageClass]{
+		client: c, name: "DefaultStorageClass", marks: []string{defaultStorageAnnotation, betaDefaultStorageAnnotation},
+		field: func(claim *corev1.PersistentVolumeClaim) **string {
+			if storagehelpers.PersistentVolumeClaimHasClass(claim) {
+				return nil
+			}
+			return &claim.Spec.StorageClassName
+		},
+	}
+}
 
-func (p *defaultStorageClass) Admit(ctx context.Context, r *Request) error {
-	claim, ok := r.Object.(*corev1.PersistentVolumeClaim)
-	if !ok || r.Verb != kind.Create || r.Subresource != "" || storagehelpers.PersistentVolumeClaimHasClass(claim) {
+func newDefaultIngressClass(c Reader) *defaultClass[*networkingv1.Ingress, *networkingv1.IngressClass] {
+	return &defaultClass[*networkingv1.Ingress, *networkingv1.IngressClass]{
+		client: c, name: "DefaultIngressClass", marks: []string{networkingv1.AnnotationIsDefaultIngressClass},
+		field: func(ingress *networkingv1.Ingress) **string {
+			if _, old := ingress.Annotations[ingressClassAnnotation]; old || ingress.Spec.IngressClassName != nil {
+				return nil
+			}
+			return &ingress.Spec.IngressClassName
+		},
+	}
+}
+
+func (p *defaultClass[T, C]) Name() string { return p.name }
+
+func (p *defaultClass[T, C]) Admit(ctx context.Context, r *Request) error {
+	obj, ok := r.Object.(T)
+	if !ok || r.Verb != kind.Create || r.Subresource != "" {
 		return nil
 	}
-	class, err := defaultOf[*storagev1.StorageClass](ctx, p.client(), defaultStorageAnnotation, betaDefaultStorageAnnotation)
-	if err != nil || class == nil {
+	field := p.field(obj)
+	if field == nil {
+		return nil
+	}
+	class, ok, err := defaultOf[C](ctx, p.client(), p.marks...)
+	if err != nil || !ok {
 		return err
 	}
-	claim.Spec.StorageClassName = &class.Name
-	return nil
-}
-
-// defaultIngressClass gives ingresses that name no class the default one.
-type defaultIngressClass struct {
-	silent
-	client Reader
-}
-
-func (*defaultIngressClass) Name() string { return "DefaultIngressClass" }
-
-func (p *defaultIngressClass) Admit(ctx context.Context, r *Request) error {
-	ingress, ok := r.Object.(*networkingv1.Ingress)
-	if !ok || r.Verb != kind.Create || r.Subresource != "" || ingress.Spec.IngressClassName != nil {
-		return nil
-	}
-	if _, old := ingress.Annotations[ingressClassAnnotation]; old {
-		return nil
-	}
-	class, err := defaultOf[*networkingv1.IngressClass](ctx, p.client(), networkingv1.AnnotationIsDefaultIngressClass)
-	if err != nil || class == nil {
-		return err
-	}
-	ingress.Spec.IngressClassName = &class.Name
+	name := class.GetName()
+	*field = &name
 	return nil
 }
 

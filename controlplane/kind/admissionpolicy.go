@@ -23,82 +23,86 @@ const (
 )
 
 func admissionPolicyKind() *Kind {
-	return definition[*admissionregistrationv1.ValidatingAdmissionPolicy]{
-		gv: admissionregistrationv1.SchemeGroupVersion, kind: "ValidatingAdmissionPolicy",
-		plural: "validatingadmissionpolicies", singular: "validatingadmissionpolicy", categories: apiExtensions, generation: true,
-		new: func() *admissionregistrationv1.ValidatingAdmissionPolicy {
+	d := admissionDefinition("ValidatingAdmissionPolicy", "validatingadmissionpolicies",
+		func() *admissionregistrationv1.ValidatingAdmissionPolicy {
 			return &admissionregistrationv1.ValidatingAdmissionPolicy{}
 		},
-		list: func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyList{} },
-		defaults: func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
-			setDefault(&p.Spec.FailurePolicy, admissionregistrationv1.Fail)
-			defaultMatchResources(p.Spec.MatchConstraints)
-		},
-		prepareCreate: func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
-			p.Status = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}
-		},
-		prepareUpdate: func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Status = old.Status },
-		validate:      validateAdmissionPolicy,
-		status: &statusRules[*admissionregistrationv1.ValidatingAdmissionPolicy]{
-			prepareUpdate: func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Spec = old.Spec },
-		},
-		columns: []metav1.TableColumnDefinition{
-			nameColumn(),
-			column("Validations", "integer", "Validations indicates the number of validation rules defined in this configuration"),
-			column("ParamKind", "string", "ParamKind specifies the kind of resources used to parameterize this policy"),
-			ageColumn(),
-		},
-		row: func(p *admissionregistrationv1.ValidatingAdmissionPolicy, now time.Time) []any {
-			params := noParams
-			if k := p.Spec.ParamKind; k != nil {
-				params = k.APIVersion + "/" + k.Kind
-			}
-			return []any{p.Name, int64(len(p.Spec.Validations)), params, age(p, now)}
-		},
-	}.build()
+		func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyList{} })
+	d.defaults = func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+		setDefault(&p.Spec.FailurePolicy, admissionregistrationv1.Fail)
+		defaultMatchResources(p.Spec.MatchConstraints)
+	}
+	d.prepareCreate = func(p *admissionregistrationv1.ValidatingAdmissionPolicy) {
+		p.Status = admissionregistrationv1.ValidatingAdmissionPolicyStatus{}
+	}
+	d.prepareUpdate = func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Status = old.Status }
+	d.validate = validateAdmissionPolicy
+	d.status = &statusRules[*admissionregistrationv1.ValidatingAdmissionPolicy]{
+		prepareUpdate: func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Spec = old.Spec },
+	}
+	d.columns = []metav1.TableColumnDefinition{
+		nameColumn(),
+		column("Validations", "integer", "Validations indicates the number of validation rules defined in this configuration"),
+		column("ParamKind", "string", "ParamKind specifies the kind of resources used to parameterize this policy"),
+		ageColumn(),
+	}
+	d.row = func(p *admissionregistrationv1.ValidatingAdmissionPolicy, now time.Time) []any {
+		params := noParams
+		if k := p.Spec.ParamKind; k != nil {
+			params = k.APIVersion + "/" + k.Kind
+		}
+		return []any{p.Name, int64(len(p.Spec.Validations)), params, age(p, now)}
+	}
+	return d.build()
 }
 
 func admissionPolicyBindingKind() *Kind {
-	return definition[*admissionregistrationv1.ValidatingAdmissionPolicyBinding]{
-		gv: admissionregistrationv1.SchemeGroupVersion, kind: "ValidatingAdmissionPolicyBinding",
-		plural: "validatingadmissionpolicybindings", singular: "validatingadmissionpolicybinding", categories: apiExtensions, generation: true,
-		new: func() *admissionregistrationv1.ValidatingAdmissionPolicyBinding {
+	d := admissionDefinition("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings",
+		func() *admissionregistrationv1.ValidatingAdmissionPolicyBinding {
 			return &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}
 		},
-		list: func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyBindingList{} },
-		defaults: func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
-			defaultMatchResources(b.Spec.MatchResources)
-		},
-		validate: validateAdmissionPolicyBinding,
-		columns: []metav1.TableColumnDefinition{
-			nameColumn(),
-			column("PolicyName", "string", "PolicyName indicates the policy definition which the policy binding binded to"),
-			column("ParamRef", "string", "ParamRef indicates the param resource which sets the configration param"),
-			ageColumn(),
-		},
-		row: func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding, now time.Time) []any {
-			params := noParams
-			switch r := b.Spec.ParamRef; {
-			case r == nil:
-			case r.Name != "" && r.Namespace != "":
-				params = r.Namespace + "/" + r.Name
-			case r.Name != "":
-				params = "*/" + r.Name
-			case r.Selector != nil:
-				params = metav1.FormatLabelSelector(r.Selector)
-			}
-			return []any{b.Name, b.Spec.PolicyName, params, age(b, now)}
-		},
-	}.build()
+		func() runtime.Object { return &admissionregistrationv1.ValidatingAdmissionPolicyBindingList{} })
+	d.defaults = func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) {
+		defaultMatchResources(b.Spec.MatchResources)
+	}
+	d.validate = validateAdmissionPolicyBinding
+	d.columns = []metav1.TableColumnDefinition{
+		nameColumn(),
+		column("PolicyName", "string", "PolicyName indicates the policy definition which the policy binding binded to"),
+		column("ParamRef", "string", "ParamRef indicates the param resource which sets the configration param"),
+		ageColumn(),
+	}
+	d.row = func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding, now time.Time) []any {
+		return []any{b.Name, b.Spec.PolicyName, paramsCell(b.Spec.ParamRef), age(b, now)}
+	}
+	return d.build()
+}
+
+// paramsCell prints which parameters a binding selects.
+func paramsCell(r *admissionregistrationv1.ParamRef) string {
+	switch {
+	case r == nil:
+		return noParams
+	case r.Name != "" && r.Namespace != "":
+		return r.Namespace + "/" + r.Name
+	case r.Name != "":
+		return "*/" + r.Name
+	case r.Selector != nil:
+		return metav1.FormatLabelSelector(r.Selector)
+	}
+	return noParams
+}
+
+// matchingOf returns what match resources have in common with webhooks.
+func matchingOf(m *admissionregistrationv1.MatchResources) matching {
+	return matching{&m.MatchPolicy, &m.NamespaceSelector, &m.ObjectSelector}
 }
 
 func defaultMatchResources(m *admissionregistrationv1.MatchResources) {
 	if m == nil {
 		return
 	}
-	setDefault(&m.MatchPolicy, admissionregistrationv1.Equivalent)
-	setDefault(&m.NamespaceSelector, metav1.LabelSelector{})
-	setDefault(&m.ObjectSelector, metav1.LabelSelector{})
+	matchingOf(m).setDefaults()
 	for _, rules := range [][]admissionregistrationv1.NamedRuleWithOperations{m.ResourceRules, m.ExcludeResourceRules} {
 		for i := range rules {
 			setDefault(&rules[i].Scope, admissionregistrationv1.AllScopes)
@@ -108,7 +112,7 @@ func defaultMatchResources(m *admissionregistrationv1.MatchResources) {
 
 func validateAdmissionPolicy(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
 	spec, path := &p.Spec, field.NewPath("spec")
-	errs := validatePolicies(spec.FailurePolicy, nil, path)
+	errs := validateFailurePolicy(spec.FailurePolicy, path)
 	if spec.ParamKind != nil {
 		errs = append(errs, validateParamKind(spec.ParamKind, path.Child("paramKind"))...)
 	}
@@ -158,9 +162,7 @@ func validateParamKind(k *admissionregistrationv1.ParamKind, path *field.Path) f
 }
 
 func validateMatchResources(m *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
-	errs := validatePolicies(nil, m.MatchPolicy, path)
-	errs = append(errs, metavalidation.ValidateLabelSelector(m.NamespaceSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))...)
-	errs = append(errs, metavalidation.ValidateLabelSelector(m.ObjectSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("objectSelector"))...)
+	errs := matchingOf(m).validate(path)
 	for part, rules := range map[string][]admissionregistrationv1.NamedRuleWithOperations{"resourceRules": m.ResourceRules, "excludeResourceRules": m.ExcludeResourceRules} {
 		for i := range rules {
 			at := path.Child(part).Index(i)

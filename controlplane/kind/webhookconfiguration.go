@@ -24,104 +24,108 @@ const (
 
 var apiExtensions = []string{"api-extensions"}
 
+// admissionDefinition is what all kinds of the group have in common.
+func admissionDefinition[T Object](kind, plural string, new func() T, list func() runtime.Object) definition[T] {
+	return definition[T]{
+		gv: admissionregistrationv1.SchemeGroupVersion, kind: kind, plural: plural, singular: strings.ToLower(kind),
+		categories: apiExtensions, generation: true, new: new, list: list,
+	}
+}
+
+// webhookConfigurationKind is a kind that is a list of webhooks.
+func webhookConfigurationKind[T Object](kind, plural string, new func() T, list func() runtime.Object, hooks func(T) []webhook) *Kind {
+	d := admissionDefinition(kind, plural, new, list)
+	d.defaults = func(c T) {
+		for _, h := range hooks(c) {
+			defaultWebhook(h)
+		}
+	}
+	d.validate = func(c T) field.ErrorList { return validateWebhooks(hooks(c)) }
+	d.columns = []metav1.TableColumnDefinition{
+		nameColumn(), column("Webhooks", "integer", "Webhooks indicates the number of webhooks defined in this configuration"), ageColumn(),
+	}
+	d.row = func(c T, now time.Time) []any { return []any{c.GetName(), int64(len(hooks(c))), age(c, now)} }
+	return d.build()
+}
+
 func mutatingWebhookKind() *Kind {
-	return definition[*admissionregistrationv1.MutatingWebhookConfiguration]{
-		gv: admissionregistrationv1.SchemeGroupVersion, kind: "MutatingWebhookConfiguration",
-		plural: "mutatingwebhookconfigurations", singular: "mutatingwebhookconfiguration", categories: apiExtensions, generation: true,
-		new: func() *admissionregistrationv1.MutatingWebhookConfiguration {
+	return webhookConfigurationKind("MutatingWebhookConfiguration", "mutatingwebhookconfigurations",
+		func() *admissionregistrationv1.MutatingWebhookConfiguration {
 			return &admissionregistrationv1.MutatingWebhookConfiguration{}
 		},
-		list: func() runtime.Object { return &admissionregistrationv1.MutatingWebhookConfigurationList{} },
-		defaults: func(c *admissionregistrationv1.MutatingWebhookConfiguration) {
+		func() runtime.Object { return &admissionregistrationv1.MutatingWebhookConfigurationList{} },
+		func(c *admissionregistrationv1.MutatingWebhookConfiguration) []webhook {
+			hooks := make([]webhook, len(c.Webhooks))
 			for i := range c.Webhooks {
 				h := &c.Webhooks[i]
-				defaultWebhook(mutatingHook(h))
-				setDefault(&h.ReinvocationPolicy, admissionregistrationv1.NeverReinvocationPolicy)
+				hooks[i] = webhook{h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, matching{&h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector},
+					h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions, &h.ReinvocationPolicy}
 			}
-		},
-		validate: func(c *admissionregistrationv1.MutatingWebhookConfiguration) field.ErrorList {
-			hooks := make([]webhook, len(c.Webhooks))
-			var errs field.ErrorList
-			for i := range c.Webhooks {
-				hooks[i] = mutatingHook(&c.Webhooks[i])
-				if p := c.Webhooks[i].ReinvocationPolicy; p != nil && *p != admissionregistrationv1.NeverReinvocationPolicy && *p != admissionregistrationv1.IfNeededReinvocationPolicy {
-					errs = append(errs, field.NotSupported(webhooksPath.Index(i).Child("reinvocationPolicy"), *p, []string{"IfNeeded", "Never"}))
-				}
-			}
-			return append(errs, validateWebhooks(hooks)...)
-		},
-		columns: webhookColumns,
-		row: func(c *admissionregistrationv1.MutatingWebhookConfiguration, now time.Time) []any {
-			return []any{c.Name, int64(len(c.Webhooks)), age(c, now)}
-		},
-	}.build()
+			return hooks
+		})
 }
 
 func validatingWebhookKind() *Kind {
-	return definition[*admissionregistrationv1.ValidatingWebhookConfiguration]{
-		gv: admissionregistrationv1.SchemeGroupVersion, kind: "ValidatingWebhookConfiguration",
-		plural: "validatingwebhookconfigurations", singular: "validatingwebhookconfiguration", categories: apiExtensions, generation: true,
-		new: func() *admissionregistrationv1.ValidatingWebhookConfiguration {
+	return webhookConfigurationKind("ValidatingWebhookConfiguration", "validatingwebhookconfigurations",
+		func() *admissionregistrationv1.ValidatingWebhookConfiguration {
 			return &admissionregistrationv1.ValidatingWebhookConfiguration{}
 		},
-		list: func() runtime.Object { return &admissionregistrationv1.ValidatingWebhookConfigurationList{} },
-		defaults: func(c *admissionregistrationv1.ValidatingWebhookConfiguration) {
-			for i := range c.Webhooks {
-				defaultWebhook(validatingHook(&c.Webhooks[i]))
-			}
-		},
-		validate: func(c *admissionregistrationv1.ValidatingWebhookConfiguration) field.ErrorList {
+		func() runtime.Object { return &admissionregistrationv1.ValidatingWebhookConfigurationList{} },
+		func(c *admissionregistrationv1.ValidatingWebhookConfiguration) []webhook {
 			hooks := make([]webhook, len(c.Webhooks))
 			for i := range c.Webhooks {
-				hooks[i] = validatingHook(&c.Webhooks[i])
+				h := &c.Webhooks[i]
+				hooks[i] = webhook{h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, matching{&h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector},
+					h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions, nil}
 			}
-			return validateWebhooks(hooks)
-		},
-		columns: webhookColumns,
-		row: func(c *admissionregistrationv1.ValidatingWebhookConfiguration, now time.Time) []any {
-			return []any{c.Name, int64(len(c.Webhooks)), age(c, now)}
-		},
-	}.build()
+			return hooks
+		})
 }
 
-var (
-	webhooksPath   = field.NewPath("webhooks")
-	webhookColumns = []metav1.TableColumnDefinition{
-		nameColumn(), column("Webhooks", "integer", "Webhooks indicates the number of webhooks defined in this configuration"), ageColumn(),
-	}
-)
+var webhooksPath = field.NewPath("webhooks")
 
 // webhook is what mutating and validating ones have in common.
 type webhook struct {
-	name              string
-	client            *admissionregistrationv1.WebhookClientConfig
-	rules             []admissionregistrationv1.RuleWithOperations
-	failurePolicy     **admissionregistrationv1.FailurePolicyType
-	matchPolicy       **admissionregistrationv1.MatchPolicyType
-	namespaceSelector **metav1.LabelSelector
-	objectSelector    **metav1.LabelSelector
-	sideEffects       *admissionregistrationv1.SideEffectClass
-	timeout           **int32
-	reviewVersions    []string
-	conditions        []admissionregistrationv1.MatchCondition
+	name           string
+	client         *admissionregistrationv1.WebhookClientConfig
+	rules          []admissionregistrationv1.RuleWithOperations
+	failurePolicy  **admissionregistrationv1.FailurePolicyType
+	matching       matching
+	sideEffects    *admissionregistrationv1.SideEffectClass
+	timeout        **int32
+	reviewVersions []string
+	conditions     []admissionregistrationv1.MatchCondition
+	reinvocation   **admissionregistrationv1.ReinvocationPolicyType // nil for validating ones
 }
 
-func mutatingHook(h *admissionregistrationv1.MutatingWebhook) webhook {
-	return webhook{h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, &h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector,
-		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions}
+// matching is how webhooks and policies say, beside their rules, which requests they are about.
+type matching struct {
+	policy              **admissionregistrationv1.MatchPolicyType
+	namespaces, objects **metav1.LabelSelector
 }
 
-func validatingHook(h *admissionregistrationv1.ValidatingWebhook) webhook {
-	return webhook{h.Name, &h.ClientConfig, h.Rules, &h.FailurePolicy, &h.MatchPolicy, &h.NamespaceSelector, &h.ObjectSelector,
-		h.SideEffects, &h.TimeoutSeconds, h.AdmissionReviewVersions, h.MatchConditions}
+func (m matching) setDefaults() {
+	setDefault(m.policy, admissionregistrationv1.Equivalent)
+	setDefault(m.namespaces, metav1.LabelSelector{})
+	setDefault(m.objects, metav1.LabelSelector{})
+}
+
+func (m matching) validate(path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if p := *m.policy; p != nil && *p != admissionregistrationv1.Exact && *p != admissionregistrationv1.Equivalent {
+		errs = append(errs, field.NotSupported(path.Child("matchPolicy"), *p, []string{"Equivalent", "Exact"}))
+	}
+	errs = append(errs, metavalidation.ValidateLabelSelector(*m.namespaces, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))...)
+	return append(errs, metavalidation.ValidateLabelSelector(*m.objects, metavalidation.LabelSelectorValidationOptions{}, path.Child("objectSelector"))...)
 }
 
 func defaultWebhook(h webhook) {
 	setDefault(h.failurePolicy, admissionregistrationv1.Fail)
-	setDefault(h.matchPolicy, admissionregistrationv1.Equivalent)
-	setDefault(h.namespaceSelector, metav1.LabelSelector{})
-	setDefault(h.objectSelector, metav1.LabelSelector{})
+	h.matching.setDefaults()
 	setDefault(h.timeout, 10)
+	if h.reinvocation != nil {
+		setDefault(h.reinvocation, admissionregistrationv1.NeverReinvocationPolicy)
+	}
 	for i := range h.rules {
 		setDefault(&h.rules[i].Scope, admissionregistrationv1.AllScopes)
 	}
@@ -150,7 +154,7 @@ func validateWebhook(h webhook, path *field.Path) field.ErrorList {
 	for i := range h.rules {
 		errs = append(errs, validateAdmissionRule(&h.rules[i], path.Child("rules").Index(i))...)
 	}
-	errs = append(errs, validatePolicies(*h.failurePolicy, *h.matchPolicy, path)...)
+	errs = append(errs, validateFailurePolicy(*h.failurePolicy, path)...)
 	switch {
 	case h.sideEffects == nil:
 		errs = append(errs, field.Required(path.Child("sideEffects"), "must specify one of None, NoneOnDryRun"))
@@ -160,21 +164,21 @@ func validateWebhook(h webhook, path *field.Path) field.ErrorList {
 	if t := *h.timeout; t != nil && (*t < 1 || *t > maxWebhookTimeout) {
 		errs = append(errs, field.Invalid(path.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds"))
 	}
-	errs = append(errs, metavalidation.ValidateLabelSelector(*h.namespaceSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))...)
-	errs = append(errs, metavalidation.ValidateLabelSelector(*h.objectSelector, metavalidation.LabelSelectorValidationOptions{}, path.Child("objectSelector"))...)
+	errs = append(errs, h.matching.validate(path)...)
+	if h.reinvocation != nil {
+		if p := *h.reinvocation; p != nil && *p != admissionregistrationv1.NeverReinvocationPolicy && *p != admissionregistrationv1.IfNeededReinvocationPolicy {
+			errs = append(errs, field.NotSupported(path.Child("reinvocationPolicy"), *p, []string{"IfNeeded", "Never"}))
+		}
+	}
 	errs = append(errs, validateClientConfig(h.client, path.Child("clientConfig"))...)
 	return append(errs, validateMatchConditions(h.conditions, path.Child("matchConditions"), expression.CheckCondition)...)
 }
 
-func validatePolicies(fail *admissionregistrationv1.FailurePolicyType, match *admissionregistrationv1.MatchPolicyType, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if fail != nil && *fail != admissionregistrationv1.Fail && *fail != admissionregistrationv1.Ignore {
-		errs = append(errs, field.NotSupported(path.Child("failurePolicy"), *fail, []string{"Fail", "Ignore"}))
+func validateFailurePolicy(p *admissionregistrationv1.FailurePolicyType, path *field.Path) field.ErrorList {
+	if p != nil && *p != admissionregistrationv1.Fail && *p != admissionregistrationv1.Ignore {
+		return field.ErrorList{field.NotSupported(path.Child("failurePolicy"), *p, []string{"Fail", "Ignore"})}
 	}
-	if match != nil && *match != admissionregistrationv1.Exact && *match != admissionregistrationv1.Equivalent {
-		errs = append(errs, field.NotSupported(path.Child("matchPolicy"), *match, []string{"Equivalent", "Exact"}))
-	}
-	return errs
+	return nil
 }
 
 func validateReviewVersions(versions []string, path *field.Path) field.ErrorList {
