@@ -79,13 +79,7 @@ func newHook(what string, h *admissionregistrationv1.ValidatingWebhook) *hook {
 		out.target.URL = *h.ClientConfig.URL
 	}
 	if s := h.ClientConfig.Service; s != nil {
-		out.target.Service = &webhook.Service{Namespace: s.Namespace, Name: s.Name}
-		if s.Path != nil {
-			out.target.Service.Path = *s.Path
-		}
-		if s.Port != nil {
-			out.target.Service.Port = *s.Port
-		}
+		out.target.Service = webhook.NewService(s.Namespace, s.Name, s.Path, s.Port)
 	}
 	var errs [2]error
 	out.namespaces, errs[0] = selectorOf(h.NamespaceSelector)

@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -8,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
 )
 
 // converter converts objects, of which each has its type, to another version. It may change them, and returns them
@@ -22,20 +24,32 @@ func renamed(_ context.Context, objs []*kind.Custom, to metav1.TypeMeta) ([]*kin
 	return objs, nil
 }
 
-// converter returns how objects of a definition are converted, and what ends the connections that it needs.
-func (d *Definitions) converter(crd *apiextensionsv1.CustomResourceDefinition) (converter, func(), error) {
+// converter returns how objects of a definition are converted.
+func (d *Definitions) converter(crd *apiextensionsv1.CustomResourceDefinition) (converter, error) {
 	conversion := crd.Spec.Conversion
 	if conversion == nil || conversion.Strategy != apiextensionsv1.WebhookConverter {
-		return renamed, func() {}, nil
+		return renamed, nil
 	}
 	if conversion.Webhook == nil || conversion.Webhook.ClientConfig == nil {
-		return nil, nil, fmt.Errorf("cannot convert %s: no webhook is configured", crd.Name)
+		return nil, fmt.Errorf("cannot convert %s: no webhook is configured", crd.Name)
 	}
-	hc, url, err := d.webhookClient(conversion.Webhook.ClientConfig)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot convert %s: %w", crd.Name, err)
-	}
+	target := targetOf(conversion.Webhook.ClientConfig)
 	return byWebhook(func(ctx context.Context, request, response any) error {
-		return post(ctx, hc, url, request, response)
-	}), hc.CloseIdleConnections, nil
+		return d.webhooks.Call(ctx, target, request, response)
+	}), nil
+}
+
+// maxConverted bounds what a webhook may answer with: a page of a list, converted at once.
+const maxConverted = 64 << 20
+
+func targetOf(c *apiextensionsv1.WebhookClientConfig) webhook.Target {
+	// a bundle that is blank stands in charts for one that is filled in later
+	out := webhook.Target{CABundle: bytes.TrimSpace(c.CABundle), MaxAnswer: maxConverted}
+	if c.URL != nil {
+		out.URL = *c.URL
+	}
+	if ref := c.Service; ref != nil {
+		out.Service = webhook.NewService(ref.Namespace, ref.Name, ref.Path, ref.Port)
+	}
+	return out
 }

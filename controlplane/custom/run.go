@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/loop"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
 )
 
 const (
@@ -34,6 +35,7 @@ const (
 type Definitions struct {
 	registry *registry.Registry
 	client   client.Client
+	webhooks *webhook.Caller
 	log      *slog.Logger
 	synced   chan struct{} // closed by Run when what was defined at the start is served
 
@@ -50,7 +52,6 @@ type defined struct {
 	names       apiextensionsv1.CustomResourceDefinitionNames
 	terminating bool
 	stored      *kind.Kind
-	close       func() // drops idle connections to its webhook
 }
 
 // same says whether both are served alike.
@@ -60,8 +61,9 @@ func (d *defined) same(o *defined) bool {
 
 // New returns what follows the definitions in r.
 func New(r *registry.Registry, log *slog.Logger) *Definitions {
+	c := registry.NewClient(r, "fairlead")
 	return &Definitions{
-		registry: r, client: registry.NewClient(r, "fairlead"), log: log,
+		registry: r, client: c, webhooks: webhook.New(func() client.Client { return c }), log: log,
 		synced: make(chan struct{}), served: map[string]*defined{},
 	}
 }
@@ -78,6 +80,7 @@ func (d *Definitions) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	defer d.webhooks.Close()
 	if err := d.begin(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -85,7 +88,6 @@ func (d *Definitions) Run(ctx context.Context) error {
 		return err
 	}
 	close(d.synced)
-	defer d.closeAll()
 	return loop.Run(ctx, d.client, d.log,
 		loop.Controller{Name: "definition", Also: []loop.Source{{Kind: definitions(), Keys: d.concerned}}, Reconcile: d.reconcile},
 		loop.Controller{Name: "definition-cleanup", For: definitions(), Workers: cleaners, Reconcile: d.clean},
@@ -185,11 +187,10 @@ func (d *Definitions) define(ctx context.Context, crd *apiextensionsv1.CustomRes
 			d.undefine(crd.Name)
 		}
 	}
-	convert, closeIdle, err := d.converter(crd)
+	convert, err := d.converter(crd)
 	if err != nil {
 		return err
 	}
-	now.close = closeIdle
 	made, err := kinds(crd.DeepCopy(), d.registry.MergeSchema, convert)
 	if err != nil {
 		return err
@@ -198,22 +199,10 @@ func (d *Definitions) define(ctx context.Context, crd *apiextensionsv1.CustomRes
 		return fmt.Errorf("cannot serve %s: %w", crd.Name, err)
 	}
 	now.stored = made[0]
-	if had != nil {
-		had.close()
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.served[crd.Name] = now
 	return nil
-}
-
-// closeAll drops the connections to webhooks.
-func (d *Definitions) closeAll() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, s := range d.served {
-		s.close()
-	}
 }
 
 func (d *Definitions) undefine(name string) {
@@ -223,6 +212,5 @@ func (d *Definitions) undefine(name string) {
 	d.mu.Unlock()
 	if had != nil {
 		d.registry.Undefine(had.stored)
-		had.close()
 	}
 }

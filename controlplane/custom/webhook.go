@@ -1,12 +1,10 @@
 package custom
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -23,7 +21,7 @@ import (
 // webhookTimeout is how long a conversion may take, as in Kubernetes.
 const webhookTimeout = 30 * time.Second
 
-// caller posts a request to a webhook and decodes its answer.
+// caller sends a request to a webhook and decodes its answer.
 type caller func(ctx context.Context, request, response any) error
 
 // byWebhook converts by asking a webhook, with all objects in one ConversionReview.
@@ -112,26 +110,4 @@ func readConverted(raw runtime.RawExtension, from *kind.Custom, to metav1.TypeMe
 		return nil, errs.ToAggregate()
 	}
 	return c, nil
-}
-
-// post calls a webhook by HTTP.
-func post(ctx context.Context, client *http.Client, url string, request, response any) error {
-	body, err := json.Marshal(request)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server answered %s", resp.Status)
-	}
-	return json.NewDecoder(http.MaxBytesReader(nil, resp.Body, maxAnswer)).Decode(response)
 }

@@ -4,6 +4,7 @@ package webhook
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -36,7 +37,8 @@ const (
 	maxIdle     = 25 // connections to one webhook that are kept: as many as are called at once in bursts
 	// maxTransports bounds how many authorities are kept with their connections at once.
 	maxTransports = 64
-	// maxAnswer is an object of the largest size as a patch, in base64, and room for the rest.
+	// maxAnswer is an object of the largest size as a patch, in base64, and room for the rest: the bound of a Target
+	// without its own.
 	maxAnswer = 8 << 20
 	// maxErrorText is what is shown of an answer that is no success.
 	maxErrorText = 1024
@@ -49,12 +51,26 @@ type Target struct {
 	Service *Service
 	// CABundle is the PEM bundle that verifies the webhook's certificate; empty means the host's own.
 	CABundle []byte
+	// MaxAnswer bounds the size of an answer in bytes; 0 means 8 MiB.
+	MaxAnswer int64
 }
 
 // Service is a service of the cluster. Its certificate is for NAME.NAMESPACE.svc.
 type Service struct {
 	Namespace, Name, Path string
 	Port                  int32 // 0: 443
+}
+
+// NewService returns the service that a configuration refers to.
+func NewService(namespace, name string, path *string, port *int32) *Service {
+	s := &Service{Namespace: namespace, Name: name}
+	if path != nil {
+		s.Path = *path
+	}
+	if port != nil {
+		s.Port = *port
+	}
+	return s
 }
 
 // Caller calls webhooks. It is safe for concurrent use; Close drops its idle connections.
@@ -112,16 +128,16 @@ func (c *Caller) Call(ctx context.Context, to Target, request, response any) err
 		return err
 	}
 	defer resp.Body.Close()
-	return decode(resp, response)
+	return decode(resp, cmp.Or(to.MaxAnswer, maxAnswer), response)
 }
 
-func decode(resp *http.Response, into any) error {
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+func decode(resp *http.Response, most int64, into any) error {
+	data, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
 	if err != nil {
 		return fmt.Errorf("cannot read response: %w", err)
 	}
-	if len(data) > maxAnswer {
-		return fmt.Errorf("the response is larger than %d bytes", maxAnswer)
+	if int64(len(data)) > most {
+		return fmt.Errorf("the response is larger than %d bytes", most)
 	}
 	if resp.StatusCode < http.StatusOK || resp.StatusCode > http.StatusPartialContent {
 		text := strings.TrimSpace(string(data[:min(len(data), maxErrorText)]))
