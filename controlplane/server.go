@@ -161,6 +161,7 @@ func (s *Server) serve(ctx context.Context, st *store.Store, etcdClient *clientv
 	plugins, err := admission.Default(func() client.Client { return s.client }, admission.Options{
 		ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
 		NodePorts:   admission.PortRange{First: int32(first), Last: int32(last)},
+		Kinds:       func() *kind.Table { return s.kinds },
 		Ledger:      s.ledger,
 		Authorizer:  s.allowed,
 		Logger:      s.log,

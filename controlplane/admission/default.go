@@ -30,8 +30,9 @@ type Options struct {
 	NodePorts PortRange
 	// Webhooks calls webhooks; one of its own when nil.
 	Webhooks *webhook.Caller
-	// Kinds are those that policies find parameters in; kind.Builtin() when nil.
-	Kinds *kind.Table
+	// Kinds returns the kinds that are served, in which webhooks and policies find other versions and parameters. Like
+	// a Reader it is called on each request and not before; kind.Builtin when nil.
+	Kinds func() *kind.Table
 	// Ledger is shared with the quota controller of this process; nil when there is none.
 	Ledger *quota.Ledger
 	// Authorizer decides who may approve and sign certificate requests, and answers expressions that ask who may do
@@ -62,7 +63,7 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		o.Webhooks = webhook.New(c)
 	}
 	if o.Kinds == nil {
-		o.Kinds = kind.Builtin()
+		o.Kinds = kind.Builtin
 	}
 	plugins := []Plugin{
 		&namespaceLifecycle{client: c},
@@ -80,10 +81,10 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		&certificateSubject{},
 		newDefaultIngressClass(c),
 	}
-	plugins = append(plugins, newMutatingWebhooks(c, o.Webhooks, o.Authorizer, slices.Clone(plugins)))
+	plugins = append(plugins, &mutatingWebhooks{webhooks: newWebhooks(c, o, mutatingHooks), before: slices.Clone(plugins)})
 	return append(plugins,
-		newValidatingPolicies(c, o.Kinds, o.Authorizer),
-		newValidatingWebhooks(c, o.Webhooks, o.Authorizer),
+		newValidatingPolicies(c, o),
+		&validatingWebhooks{webhooks: newWebhooks(c, o, validatingHooks)},
 		services, // after what webhooks wrote, as Kubernetes' allocators
 		newResourceQuota(c, o.Ledger),
 	), nil

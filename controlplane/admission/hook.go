@@ -26,7 +26,7 @@ import (
 type hook struct {
 	name        string
 	target      webhook.Target
-	rules       []admissionregistrationv1.RuleWithOperations
+	rules       rules
 	ignore      bool // its failures
 	namespaces  labels.Selector
 	objects     labels.Selector
@@ -66,7 +66,7 @@ const defaultHookTimeout = 10 * time.Second
 
 func newHook(what string, h *admissionregistrationv1.ValidatingWebhook) *hook {
 	out := &hook{
-		name: h.Name, rules: h.Rules, timeout: defaultHookTimeout,
+		name: h.Name, rules: newRules(unnamed(h.Rules), h.MatchPolicy), timeout: defaultHookTimeout,
 		ignore:      h.FailurePolicy != nil && *h.FailurePolicy == admissionregistrationv1.Ignore,
 		sideEffects: h.SideEffects == nil || *h.SideEffects != admissionregistrationv1.SideEffectClassNone && *h.SideEffects != admissionregistrationv1.SideEffectClassNoneOnDryRun,
 		speaksV1:    slices.Contains(h.AdmissionReviewVersions, "v1"),
@@ -91,6 +91,14 @@ func newHook(what string, h *admissionregistrationv1.ValidatingWebhook) *hook {
 	return out
 }
 
+func unnamed(rules []admissionregistrationv1.RuleWithOperations) []admissionregistrationv1.NamedRuleWithOperations {
+	out := make([]admissionregistrationv1.NamedRuleWithOperations, len(rules))
+	for i := range rules {
+		out[i].RuleWithOperations = rules[i]
+	}
+	return out
+}
+
 // selectorOf reads a selector of which nil selects everything.
 func selectorOf(s *metav1.LabelSelector) (labels.Selector, error) {
 	if s == nil {
@@ -99,25 +107,33 @@ func selectorOf(s *metav1.LabelSelector) (labels.Selector, error) {
 	return metav1.LabelSelectorAsSelector(s)
 }
 
-// wants says whether the webhook, whose rules name the request, is to be called.
-func (h *hook) wants(ctx context.Context, c client.Client, s *subject, allowed Authorizer) (bool, error) {
+// wants returns the request as the webhook, whose rules name it in version k, is to see it; nil when the webhook does not
+// want it.
+func (h *hook) wants(ctx context.Context, c client.Client, s *subject, k *kind.Kind, allowed Authorizer) (*subject, error) {
 	if h.broken != nil {
-		return false, apierrors.NewInternalError(h.broken)
+		return nil, apierrors.NewInternalError(h.broken)
 	}
 	if !s.matchObject(h.objects) {
-		return false, nil
+		return nil, nil
 	}
 	if ok, err := s.matchNamespace(ctx, c, h.namespaces); err != nil || !ok {
-		return false, err
+		return nil, err
+	}
+	seen, err := s.in(ctx, k)
+	if err != nil {
+		return nil, apierrors.NewInternalError(err)
 	}
 	if h.conditions == nil {
-		return true, nil
+		return seen, nil
 	}
-	result := h.conditions.Match(ctx, s.attributes(), nil, authorizer{allowed})
+	result := h.conditions.Match(ctx, seen.attributes(), nil, authorizer{allowed})
 	if result.Error != nil {
-		return false, forbidden(s.request, result.Error)
+		return nil, forbidden(s.request, result.Error)
 	}
-	return result.Matches, nil
+	if !result.Matches {
+		return nil, nil
+	}
+	return seen, nil
 }
 
 // failure is a call that brought no answer to go by; the webhook's failure policy says what that means.

@@ -22,7 +22,7 @@ import (
 type validatingPolicies struct {
 	silent
 	client   Reader
-	kinds    *kind.Table
+	kinds    func() *kind.Table
 	allowed  Authorizer
 	policies compiled[*compiledPolicy]
 	bindings compiled[*policyBinding]
@@ -43,8 +43,8 @@ type policyBinding struct {
 	broken error
 }
 
-func newValidatingPolicies(c Reader, kinds *kind.Table, allowed Authorizer) *validatingPolicies {
-	return &validatingPolicies{client: c, kinds: kinds, allowed: allowed,
+func newValidatingPolicies(c Reader, o Options) *validatingPolicies {
+	return &validatingPolicies{client: c, kinds: o.Kinds, allowed: o.Authorizer,
 		policies: compiled[*compiledPolicy]{kind: kind.Of[*admissionregistrationv1.ValidatingAdmissionPolicy](), make: newPolicy},
 		bindings: compiled[*policyBinding]{kind: kind.Of[*admissionregistrationv1.ValidatingAdmissionPolicyBinding](), make: newPolicyBinding},
 	}
@@ -84,7 +84,8 @@ func (p *validatingPolicies) Validate(ctx context.Context, r *Request) error {
 	}
 	v := &verdict{plugin: p}
 	for _, policy := range policies {
-		if policy.broken == nil && !policy.match.names(r) {
+		k := policy.match.version(r, p.kinds())
+		if k == nil {
 			continue
 		}
 		bound := slices.DeleteFunc(slices.Clone(bindings), func(b *policyBinding) bool { return b.Spec.PolicyName != policy.Name })
@@ -94,7 +95,7 @@ func (p *validatingPolicies) Validate(ctx context.Context, r *Request) error {
 		if v.subject == nil {
 			v.subject = subjectOf(r)
 		}
-		if err := v.policy(ctx, policy, bound); err != nil {
+		if err := v.policy(ctx, policy, k, bound); err != nil {
 			return err
 		}
 	}
@@ -108,7 +109,7 @@ func (p *validatingPolicies) Validate(ctx context.Context, r *Request) error {
 // verdict of all policies over one request.
 type verdict struct {
 	plugin  *validatingPolicies
-	subject *subject
+	subject *subject // in the version of the request
 	notes   policyNotes
 	failed  []auditedFailure
 	refusal error // the first
@@ -126,14 +127,14 @@ type auditedFailure struct {
 // maxAuditedFailures bounds the annotation.
 const maxAuditedFailures = 50
 
-// policy adds what one policy says of the request by its bindings. The error is one of the server.
-func (v *verdict) policy(ctx context.Context, p *compiledPolicy, bindings []*policyBinding) error {
-	c := v.plugin.client()
+// policy adds what one policy says of the request, which its rules name in version k, by its bindings. The error is one
+// of the server.
+func (v *verdict) policy(ctx context.Context, p *compiledPolicy, k *kind.Kind, bindings []*policyBinding) error {
 	if p.broken != nil {
 		v.misconfigured(p, nil, p.broken)
 		return nil
 	}
-	if ok, err := p.match.matches(ctx, c, v.subject); err != nil || !ok {
+	if ok, err := p.match.selects(ctx, v.plugin.client(), v.subject); err != nil || !ok {
 		if err != nil {
 			v.misconfigured(p, nil, err)
 		}
@@ -141,29 +142,44 @@ func (v *verdict) policy(ctx context.Context, p *compiledPolicy, bindings []*pol
 	}
 	v.notes = policyNotes{}
 	for _, b := range bindings {
-		if b.broken != nil {
-			v.misconfigured(p, b, b.broken)
+		if b.match.version(v.subject.request, v.plugin.kinds()) == nil {
 			continue
 		}
-		ok, err := b.match.matches(ctx, c, v.subject)
-		if err == nil && !ok {
-			continue
-		}
-		var params []paramObject
-		if err == nil {
-			params, err = v.plugin.paramsOf(ctx, p, b, v.subject)
-		}
-		if err != nil {
-			v.misconfigured(p, b, err)
-			continue
-		}
-		for _, param := range params {
-			if err := v.evaluate(ctx, p, b, param); err != nil {
-				return err
-			}
+		if err := v.binding(ctx, p, k, b); err != nil {
+			return err
 		}
 	}
 	v.notes.publish(ctx, p.Name)
+	return nil
+}
+
+// binding adds what a policy says by one binding, whose rules name the request.
+func (v *verdict) binding(ctx context.Context, p *compiledPolicy, k *kind.Kind, b *policyBinding) error {
+	if b.broken != nil {
+		v.misconfigured(p, b, b.broken)
+		return nil
+	}
+	if ok, err := b.match.selects(ctx, v.plugin.client(), v.subject); err != nil || !ok {
+		if err != nil {
+			v.misconfigured(p, b, err)
+		}
+		return nil
+	}
+	seen, err := v.subject.in(ctx, k)
+	if err != nil {
+		v.misconfigured(p, nil, err)
+		return nil
+	}
+	params, err := v.plugin.paramsOf(ctx, p, b, v.subject)
+	if err != nil {
+		v.misconfigured(p, b, err)
+		return nil
+	}
+	for _, param := range params {
+		if err := v.evaluate(ctx, seen, p, b, param); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -253,6 +269,8 @@ func (n policyNotes) publish(ctx context.Context, policy string) {
 // matchResources says which requests a policy or a binding is about; nil is about all.
 type matchResources struct {
 	spec       *admissionregistrationv1.MatchResources
+	rules      rules
+	excluded   rules
 	namespaces labels.Selector
 	objects    labels.Selector
 }
@@ -262,30 +280,33 @@ func newMatchResources(spec *admissionregistrationv1.MatchResources) (matchResou
 	if spec == nil {
 		return m, nil
 	}
+	m.rules, m.excluded = newRules(spec.ResourceRules, spec.MatchPolicy), newRules(spec.ExcludeResourceRules, spec.MatchPolicy)
 	var errs [2]error
 	m.namespaces, errs[0] = selectorOf(spec.NamespaceSelector)
 	m.objects, errs[1] = selectorOf(spec.ObjectSelector)
 	return m, errors.Join(errs[:]...)
 }
 
-// names says whether the rules name a request; it needs no subject. A binding without rules takes its policy's.
-func (m matchResources) names(r *Request) bool {
-	if m.spec == nil {
-		return true
+// version returns the version in which the rules name a request, nil when they do not; it needs no subject. A binding
+// without rules takes its policy's.
+func (m matchResources) version(r *Request, kinds *kind.Table) *kind.Kind {
+	switch {
+	case m.spec == nil:
+		return r.Kind
+	case m.excluded.match(r, kinds) != nil:
+		return nil
+	case len(m.spec.ResourceRules) == 0:
+		return r.Kind
 	}
-	named := func(rules []admissionregistrationv1.NamedRuleWithOperations) bool {
-		return slices.ContainsFunc(rules, func(rule admissionregistrationv1.NamedRuleWithOperations) bool {
-			return matchRule(r, rule.RuleWithOperations) && (len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, r.Name))
-		})
-	}
-	return (len(m.spec.ResourceRules) == 0 || named(m.spec.ResourceRules)) && !named(m.spec.ExcludeResourceRules)
+	return m.rules.match(r, kinds)
 }
 
-func (m matchResources) matches(ctx context.Context, c client.Client, s *subject) (bool, error) {
+// selects says whether the selectors let through what the rules name.
+func (m matchResources) selects(ctx context.Context, c client.Client, s *subject) (bool, error) {
 	if m.spec == nil {
 		return true, nil
 	}
-	if !m.names(s.request) || !s.matchObject(m.objects) {
+	if !s.matchObject(m.objects) {
 		return false, nil
 	}
 	return s.matchNamespace(ctx, c, m.namespaces)

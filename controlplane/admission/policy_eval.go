@@ -32,7 +32,7 @@ func (p *validatingPolicies) paramsOf(ctx context.Context, policy *compiledPolic
 		return []paramObject{nil}, nil
 	}
 	gvk := schema.FromAPIVersionAndKind(want.APIVersion, want.Kind)
-	k := p.kinds.ByKind(gvk)
+	k := p.kinds().ByKind(gvk)
 	if k == nil {
 		return nil, fmt.Errorf("paramKind kind `%v` not known", want.String())
 	}
@@ -92,10 +92,10 @@ func (in input) run(of plugincel.ConditionEvaluator, budget int64, authorized bo
 	return of.ForInput(in.ctx, attrs, request, bindings, plugincel.CreateNamespaceObject(in.namespace), budget)
 }
 
-// evaluate adds what a policy says of the request with one parameter.
-func (v *verdict) evaluate(ctx context.Context, p *compiledPolicy, b *policyBinding, params runtime.Object) error {
-	in := input{ctx: ctx, subject: v.subject, params: params, allowed: v.plugin.allowed}
-	if r := v.subject.request; r.Kind.Namespaced && r.Namespace != "" {
+// evaluate adds what a policy says of the request, in the version of its rules, with one parameter.
+func (v *verdict) evaluate(ctx context.Context, s *subject, p *compiledPolicy, b *policyBinding, params runtime.Object) error {
+	in := input{ctx: ctx, subject: s, params: params, allowed: v.plugin.allowed}
+	if r := s.request; r.Kind.Namespaced && r.Namespace != "" {
 		var err error
 		if in.namespace, err = client.Get[*corev1.Namespace](ctx, v.plugin.client(), "", r.Namespace); err != nil {
 			return err
@@ -107,7 +107,7 @@ func (v *verdict) evaluate(ctx context.Context, p *compiledPolicy, b *policyBind
 		}
 	}
 	if p.compiled.Conditions != nil {
-		result := p.compiled.Conditions.Match(ctx, v.subject.attributes(), params, authorizer{in.allowed})
+		result := p.compiled.Conditions.Match(ctx, s.attributes(), params, authorizer{in.allowed})
 		if result.Error != nil {
 			fail(0, result.Error.Error())
 			return nil

@@ -3,21 +3,17 @@ package admission
 import (
 	"context"
 	"slices"
-	"strings"
 	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	k8sadmission "k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
 
-	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
@@ -28,9 +24,11 @@ var serverUser = &kind.User{Name: "system:apiserver", Groups: []string{"system:m
 type subject struct {
 	request *Request
 	user    *kind.User
-	kind    schema.GroupVersionKind
-	object  runtime.Object // nil on delete
-	old     runtime.Object // nil on create
+	version *kind.Kind              // of the request's resource, in which it is seen
+	kind    schema.GroupVersionKind // of the objects
+	object  runtime.Object          // nil on delete
+	old     runtime.Object          // nil on create
+	others  []*subject              // the same in other versions, once they were asked for
 
 	once  sync.Once
 	attrs *k8sadmission.VersionedAttributes
@@ -46,12 +44,12 @@ func unseen(r *Request) bool {
 }
 
 func subjectOf(r *Request) *subject {
-	s := &subject{request: r, user: r.User, kind: r.Kind.GroupVersionKind}
+	s := &subject{request: r, user: r.User, version: r.Kind, kind: requestKind(r)}
 	if s.user == nil {
 		s.user = serverUser
 	}
 	if r.Body != nil {
-		s.kind, s.object = r.Body.Kind, r.Body.Object.DeepCopyObject()
+		s.object = r.Body.Object.DeepCopyObject()
 		if r.Body.Old != nil {
 			s.old = r.Body.Old.DeepCopyObject()
 		}
@@ -71,9 +69,43 @@ func subjectOf(r *Request) *subject {
 	return s
 }
 
-func (s *subject) resource() schema.GroupVersionResource {
-	return s.request.Kind.GroupVersionResource()
+// requestKind is that of the object that a request carries.
+func requestKind(r *Request) schema.GroupVersionKind {
+	if r.Body != nil {
+		return r.Body.Kind
+	}
+	return r.Kind.GroupVersionKind
 }
+
+// in returns the subject in a version of its resource. The bodies of subresources are the same in all versions. It
+// may not be called at once with itself.
+func (s *subject) in(ctx context.Context, k *kind.Kind) (*subject, error) {
+	if k.GroupVersionKind == s.version.GroupVersionKind {
+		return s, nil
+	}
+	if at := slices.IndexFunc(s.others, func(o *subject) bool { return o.version == k }); at >= 0 {
+		return s.others[at], nil
+	}
+	out := &subject{request: s.request, user: s.user, version: k, kind: s.kind, object: s.object, old: s.old}
+	if s.request.Body == nil {
+		out.kind = k.GroupVersionKind
+		for _, obj := range []*runtime.Object{&out.object, &out.old} {
+			if *obj == nil {
+				continue
+			}
+			converted, err := kind.Convert(ctx, (*obj).(kind.Object), s.version, k)
+			if err != nil {
+				return nil, err
+			}
+			converted.GetObjectKind().SetGroupVersionKind(out.kind)
+			*obj = converted
+		}
+	}
+	s.others = append(s.others, out)
+	return out, nil
+}
+
+func (s *subject) resource() schema.GroupVersionResource { return s.version.GroupVersionResource() }
 
 // options are the request's, as the API has them.
 func (s *subject) options() runtime.Object {
@@ -115,7 +147,7 @@ func (s *subject) attributes() *k8sadmission.VersionedAttributes {
 	s.once.Do(func() {
 		r := s.request
 		s.attrs = &k8sadmission.VersionedAttributes{
-			Attributes: k8sadmission.NewAttributesRecord(s.object, s.old, s.kind, r.Namespace, r.Name, s.resource(), r.Subresource,
+			Attributes: k8sadmission.NewAttributesRecord(s.object, s.old, requestKind(r), r.Namespace, r.Name, r.Kind.GroupVersionResource(), r.Subresource,
 				k8sadmission.Operation(r.Verb), s.options(), r.DryRun,
 				&user.DefaultInfo{Name: s.user.Name, UID: s.user.UID, Groups: s.user.Groups, Extra: s.user.Extra}),
 			VersionedKind: s.kind,
@@ -133,76 +165,13 @@ func (s *subject) attributes() *k8sadmission.VersionedAttributes {
 // review is the request as webhooks get it.
 func (s *subject) review() *admissionv1.AdmissionRequest {
 	r := s.request
-	gvk := metav1.GroupVersionKind(s.kind)
-	gvr := metav1.GroupVersionResource(s.resource())
+	gvk := metav1.GroupVersionKind(requestKind(r))
+	gvr := metav1.GroupVersionResource(r.Kind.GroupVersionResource())
 	dry := r.DryRun
 	return &admissionv1.AdmissionRequest{
-		Kind: gvk, Resource: gvr, SubResource: r.Subresource, RequestKind: &gvk, RequestResource: &gvr, RequestSubResource: r.Subresource,
+		Kind: metav1.GroupVersionKind(s.kind), Resource: metav1.GroupVersionResource(s.resource()), SubResource: r.Subresource,
+		RequestKind: &gvk, RequestResource: &gvr, RequestSubResource: r.Subresource,
 		Name: r.Name, Namespace: r.Namespace, Operation: admissionv1.Operation(r.Verb), UserInfo: s.userInfo(), DryRun: &dry,
 		Object: runtime.RawExtension{Object: s.object}, OldObject: runtime.RawExtension{Object: s.old}, Options: runtime.RawExtension{Object: s.options()},
 	}
-}
-
-// matchRules says whether one of the rules names the request. It is asked first, since it needs no subject.
-func matchRules(r *Request, rules []admissionregistrationv1.RuleWithOperations) bool {
-	return slices.ContainsFunc(rules, func(rule admissionregistrationv1.RuleWithOperations) bool { return matchRule(r, rule) })
-}
-
-func matchRule(r *Request, rule admissionregistrationv1.RuleWithOperations) bool {
-	if rule.Scope != nil && *rule.Scope != admissionregistrationv1.AllScopes {
-		// a namespace is not in itself
-		if namespaced := r.Kind.Namespaced && r.Namespace != ""; namespaced != (*rule.Scope == admissionregistrationv1.NamespacedScope) {
-			return false
-		}
-	}
-	names := func(list []string, name string) bool {
-		return slices.ContainsFunc(list, func(v string) bool { return v == "*" || v == name })
-	}
-	verb := slices.ContainsFunc(rule.Operations, func(op admissionregistrationv1.OperationType) bool {
-		return op == admissionregistrationv1.OperationAll || string(op) == string(r.Verb)
-	})
-	if !verb || !names(rule.APIGroups, r.Kind.Group) || !names(rule.APIVersions, r.Kind.Version) {
-		return false
-	}
-	return slices.ContainsFunc(rule.Resources, func(v string) bool {
-		res, sub, _ := strings.Cut(v, "/")
-		return (res == "*" || res == r.Kind.Plural) && (sub == "*" || sub == r.Subresource)
-	})
-}
-
-// matchNamespace says whether the request's namespace has the labels. What is in no namespace always does; a
-// namespace is judged by its own labels.
-func (s *subject) matchNamespace(ctx context.Context, c client.Client, selector labels.Selector) (bool, error) {
-	if selector.Empty() {
-		return true, nil
-	}
-	r := s.request
-	if _, ok := r.Kind.New().(*corev1.Namespace); ok {
-		for _, obj := range []runtime.Object{s.object, s.old} {
-			if ns, ok := obj.(*corev1.Namespace); ok {
-				return selector.Matches(labels.Set(ns.Labels)), nil
-			}
-		}
-	}
-	if !r.Kind.Namespaced {
-		return true, nil
-	}
-	ns, err := client.Get[*corev1.Namespace](ctx, c, "", r.Namespace)
-	if err != nil {
-		return false, err
-	}
-	return selector.Matches(labels.Set(ns.Labels)), nil
-}
-
-// matchObject says whether the object has the labels, now or before.
-func (s *subject) matchObject(selector labels.Selector) bool {
-	if selector.Empty() {
-		return true
-	}
-	for _, obj := range []runtime.Object{s.object, s.old} {
-		if meta, ok := obj.(metav1.Object); ok && selector.Matches(labels.Set(meta.GetLabels())) {
-			return true
-		}
-	}
-	return false
 }

@@ -11,7 +11,6 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,32 +21,55 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
 )
 
+// webhooks are those of one kind of configuration.
+type webhooks struct {
+	client  Reader
+	kinds   func() *kind.Table
+	caller  *webhook.Caller
+	allowed Authorizer
+	hooks   compiled[[]*hook]
+}
+
+// newWebhooks returns those of configurations C, whose webhooks make makes.
+func newWebhooks[C kind.Object](c Reader, o Options, make func(C) []*hook) *webhooks {
+	return &webhooks{client: c, kinds: o.Kinds, caller: o.Webhooks, allowed: o.Authorizer, hooks: compiled[[]*hook]{
+		kind: kind.Of[C](), make: func(obj kind.Object) []*hook { return make(obj.(C)) },
+	}}
+}
+
+// of returns the webhooks that there are for a request, by configuration in the order of their names.
+func (w *webhooks) of(ctx context.Context, r *Request) ([][]*hook, error) {
+	configurations, err := w.hooks.get(ctx, w.client())
+	if err != nil || len(configurations) == 0 || unseen(r) {
+		return nil, err
+	}
+	return configurations, nil
+}
+
+// wants returns the request as a webhook is to see it, nil when it is not to be asked. given makes the subject when the
+// webhook's rules name the request.
+func (w *webhooks) wants(ctx context.Context, h *hook, r *Request, given func() *subject) (*subject, error) {
+	k := h.rules.match(r, w.kinds())
+	if k == nil {
+		return nil, nil
+	}
+	return h.wants(ctx, w.client(), given(), k, w.allowed)
+}
+
 // mutatingWebhooks asks the webhooks of MutatingWebhookConfigurations one after the other, in the order of their
 // configurations' names, and applies their patches. Once one has changed the object, the plug-ins before this one
 // see it again, and then those webhooks that want to (reinvocationPolicy) and were asked before the change.
 type mutatingWebhooks struct {
 	silent
-	client  Reader
-	caller  *webhook.Caller
-	allowed Authorizer
-	hooks   compiled[[]*hook]
-	before  []Plugin
-}
-
-func newMutatingWebhooks(c Reader, caller *webhook.Caller, allowed Authorizer, before []Plugin) *mutatingWebhooks {
-	return &mutatingWebhooks{client: c, caller: caller, allowed: allowed, before: before, hooks: compiled[[]*hook]{
-		kind: kind.Of[*admissionregistrationv1.MutatingWebhookConfiguration](),
-		make: func(obj kind.Object) []*hook {
-			return mutatingHooks(obj.(*admissionregistrationv1.MutatingWebhookConfiguration))
-		},
-	}}
+	*webhooks
+	before []Plugin
 }
 
 func (*mutatingWebhooks) Name() string { return "MutatingAdmissionWebhook" }
 
 func (p *mutatingWebhooks) Admit(ctx context.Context, r *Request) error {
-	configurations, err := p.hooks.get(ctx, p.client())
-	if err != nil || len(configurations) == 0 || unseen(r) {
+	configurations, err := p.of(ctx, r)
+	if err != nil || len(configurations) == 0 {
 		return err
 	}
 	asked := map[*hook]runtime.Object{} // with what each left
@@ -91,11 +113,8 @@ func (p *mutatingWebhooks) Admit(ctx context.Context, r *Request) error {
 // ask calls one webhook if it wants the request. It returns the object as the webhook left it, nil when it was not
 // asked, and whether it changed it.
 func (p *mutatingWebhooks) ask(ctx context.Context, h *hook, r *Request, round, index int) (runtime.Object, bool, error) {
-	if !matchRules(r, h.rules) {
-		return nil, false, nil
-	}
-	s := subjectOf(r)
-	if wants, err := h.wants(ctx, p.client(), s, p.allowed); err != nil || !wants {
+	s, err := p.wants(ctx, h, r, func() *subject { return subjectOf(r) })
+	if err != nil || s == nil {
 		return nil, false, err
 	}
 	note := fmt.Sprintf("mutation.webhook.admission.k8s.io/round_%d_index_%d", round, index)
@@ -105,7 +124,7 @@ func (p *mutatingWebhooks) ask(ctx context.Context, h *hook, r *Request, round, 
 			return nil, false, err
 		}
 		var changed bool
-		if changed, err = h.patch(r, s, answer); err == nil {
+		if changed, err = h.patch(ctx, r, s, answer); err == nil {
 			kind.Annotate(ctx, note, fmt.Sprintf(`{"webhook":%q,"mutated":%t}`, h.name, changed))
 			return subjectOf(r).object, changed, nil
 		}
@@ -117,8 +136,8 @@ func (p *mutatingWebhooks) ask(ctx context.Context, h *hook, r *Request, round, 
 	return nil, false, err
 }
 
-// patch applies a webhook's patch to the request's object.
-func (h *hook) patch(r *Request, s *subject, a *admissionv1.AdmissionResponse) (bool, error) {
+// patch applies a webhook's patch to the request's object, in the version that the webhook saw it in.
+func (h *hook) patch(ctx context.Context, r *Request, s *subject, a *admissionv1.AdmissionResponse) (bool, error) {
 	switch {
 	case len(a.Patch) == 0 && a.PatchType == nil:
 		return false, nil
@@ -157,7 +176,26 @@ func (h *hook) patch(r *Request, s *subject, a *admissionv1.AdmissionResponse) (
 	if next.GetObjectKind().GroupVersionKind() != s.kind {
 		return false, apierrors.NewInternalError(fmt.Errorf("admission webhook %q attempted to change the kind of the object", h.name))
 	}
-	return replaceObject(r, next)
+	if s.version == r.Kind || r.Body != nil {
+		return replaceObject(r, next)
+	}
+	return replaceConverted(ctx, r, s, next.(kind.Object))
+}
+
+// replaceConverted replaces the request's object by a patched one of another version. One that the patch left as it was
+// is not converted back: not everything survives that.
+func replaceConverted(ctx context.Context, r *Request, s *subject, next kind.Object) (bool, error) {
+	if apiequality.Semantic.DeepEqual(s.object, next) {
+		return false, nil
+	}
+	if s.version.Default != nil {
+		s.version.Default(next)
+	}
+	back, err := kind.Convert(ctx, next, s.version, r.Kind)
+	if err != nil {
+		return false, apierrors.NewInternalError(err)
+	}
+	return replaceObject(r, back)
 }
 
 // replaceObject puts a patched object in the place of the request's. What names an object is not a webhook's to
@@ -192,61 +230,49 @@ func replaceObject(r *Request, next runtime.Object) (bool, error) {
 // validatingWebhooks asks the webhooks of ValidatingWebhookConfigurations, all at once.
 type validatingWebhooks struct {
 	silent
-	client  Reader
-	caller  *webhook.Caller
-	allowed Authorizer
-	hooks   compiled[[]*hook]
-}
-
-func newValidatingWebhooks(c Reader, caller *webhook.Caller, allowed Authorizer) *validatingWebhooks {
-	return &validatingWebhooks{client: c, caller: caller, allowed: allowed, hooks: compiled[[]*hook]{
-		kind: kind.Of[*admissionregistrationv1.ValidatingWebhookConfiguration](),
-		make: func(obj kind.Object) []*hook {
-			return validatingHooks(obj.(*admissionregistrationv1.ValidatingWebhookConfiguration))
-		},
-	}}
+	*webhooks
 }
 
 func (*validatingWebhooks) Name() string { return "ValidatingAdmissionWebhook" }
 
 func (p *validatingWebhooks) Validate(ctx context.Context, r *Request) error {
-	configurations, err := p.hooks.get(ctx, p.client())
-	if err != nil || len(configurations) == 0 || unseen(r) {
+	configurations, err := p.of(ctx, r)
+	if err != nil || len(configurations) == 0 {
 		return err
 	}
-	var s *subject
-	var called []*hook
+	given := sync.OnceValue(func() *subject { return subjectOf(r) })
+	var called []call
 	for _, hooks := range configurations {
 		for _, h := range hooks {
-			if !matchRules(r, h.rules) {
-				continue
-			}
-			if s == nil {
-				s = subjectOf(r)
-			}
-			wants, err := h.wants(ctx, p.client(), s, p.allowed)
+			seen, err := p.wants(ctx, h, r, given)
 			if err != nil {
 				return err
 			}
-			if wants {
-				called = append(called, h)
+			if seen != nil {
+				called = append(called, call{h, seen})
 			}
 		}
 	}
 	answers := make([]*admissionv1.AdmissionResponse, len(called))
 	errs := make([]error, len(called))
 	var wg sync.WaitGroup
-	for i, h := range called {
-		wg.Go(func() { answers[i], errs[i] = h.ask(ctx, p.caller, s) })
+	for i, c := range called {
+		wg.Go(func() { answers[i], errs[i] = c.hook.ask(ctx, p.caller, c.subject) })
 	}
 	wg.Wait()
 	var refusal error // the first in order, whatever came first in time
-	for i, h := range called {
-		if err := h.verdict(ctx, r, answers[i], errs[i], i); err != nil && refusal == nil {
+	for i, c := range called {
+		if err := c.hook.verdict(ctx, r, answers[i], errs[i], i); err != nil && refusal == nil {
 			refusal = err
 		}
 	}
 	return refusal
+}
+
+// call is a validating webhook with the request as it is to see it.
+type call struct {
+	hook    *hook
+	subject *subject
 }
 
 // verdict of a validating webhook.

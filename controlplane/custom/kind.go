@@ -28,6 +28,7 @@ func (s *schemaOf) kind(stored *kind.Kind) *kind.Kind {
 		Unserved:         !s.spec.Served,
 		FromStored:       s.fromStored,
 		ToStored:         s.toStored,
+		FromVersion:      s.fromVersion,
 		Plural:           names.Plural,
 		Singular:         names.Singular,
 		ShortNames:       names.ShortNames,
@@ -139,6 +140,15 @@ func (s *schemaOf) toStored(ctx context.Context, obj kind.Object) (kind.Object, 
 	objs := []*kind.Custom{c}
 	err := s.resource.toVersion(ctx, objs, s.resource.versions[s.resource.storage])
 	return objs[0], err
+}
+
+// fromVersion returns an object of any version in this one.
+func (s *schemaOf) fromVersion(ctx context.Context, obj kind.Object) (kind.Object, error) {
+	out, err := s.resource.convert(ctx, []*kind.Custom{copyOf(obj)}, s.resource.typeMeta(s.spec.Name))
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }
 
 // toVersion converts objects, which are the caller's and have their types, in their places.

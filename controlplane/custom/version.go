@@ -61,12 +61,23 @@ func kinds(crd *apiextensionsv1.CustomResourceDefinition, base mergeBase, conver
 	}
 	stored := r.versions[r.storage].kind(nil)
 	out := []*kind.Kind{stored}
-	for _, v := range r.served() {
+	for _, v := range append(r.served(), r.unserved()...) {
 		if v != r.storage {
 			out = append(out, r.versions[v].kind(stored))
 		}
 	}
 	return out, nil
+}
+
+// unserved returns the names of the versions that are only converted to.
+func (r *resource) unserved() []string {
+	var out []string
+	for _, v := range r.crd.Spec.Versions {
+		if !v.Served {
+			out = append(out, v.Name)
+		}
+	}
+	return out
 }
 
 // served returns the names of the versions that are served, in the order of preference.

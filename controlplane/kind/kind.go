@@ -39,7 +39,11 @@ type Kind struct {
 	// are of this version as they are.
 	FromStored func(ctx context.Context, objs []Object) ([]Object, error)
 	ToStored   func(ctx context.Context, obj Object) (Object, error)
-	// Unserved says that the kind is stored and can not be reached under its own version.
+	// FromVersion makes an object of this version of one of any version, which says its type, and keeps what this
+	// version does not know, so that the object can be converted back. Nil means by way of the stored version.
+	FromVersion func(ctx context.Context, obj Object) (Object, error)
+	// Unserved says that objects can not be reached under the kind's own version, though they may be stored in it or
+	// be converted to it.
 	Unserved bool
 
 	// Plural is the resource's name in paths: "pods".
@@ -146,6 +150,17 @@ func (k *Kind) StoredKind() *Kind {
 		return k.Stored
 	}
 	return k
+}
+
+// HasSubresource says whether a subresource of objects is there in this version of theirs, as far as versions differ.
+func (k *Kind) HasSubresource(name string) bool {
+	switch name {
+	case "status":
+		return k.Status != nil
+	case "scale":
+		return k.Scale != nil
+	}
+	return true
 }
 
 // GroupResource returns the resource's group and plural name.

@@ -30,6 +30,7 @@ type snapshot struct {
 	stored     []*Kind
 	served     []*Kind
 	byStored   map[schema.GroupResource]*Kind
+	versions   map[schema.GroupResource][]*Kind // by the stored kind's resource
 	byResource map[schema.GroupVersionResource]*Kind
 	byKind     map[schema.GroupVersionKind]*Kind
 	byType     map[reflect.Type]*Kind
@@ -55,6 +56,7 @@ func (t *Table) Copy() *Table {
 func (t *Table) index() *snapshot {
 	s := &snapshot{
 		byStored:   map[schema.GroupResource]*Kind{},
+		versions:   map[schema.GroupResource][]*Kind{},
 		byResource: map[schema.GroupVersionResource]*Kind{},
 		byKind:     map[schema.GroupVersionKind]*Kind{},
 		byType:     map[reflect.Type]*Kind{},
@@ -89,6 +91,8 @@ func (s *snapshot) add(k *Kind) bool {
 		s.stored = append(s.stored, k)
 		s.byStored[k.GroupResource()] = k
 	}
+	stored := k.StoredKind().GroupResource()
+	s.versions[stored] = append(s.versions[stored], k)
 	if k.Unserved {
 		return true
 	}
@@ -107,6 +111,12 @@ func (t *Table) Served() []*Kind { return t.now.Load().served }
 
 // ByGroupResource returns the stored kind of a resource, or nil.
 func (t *Table) ByGroupResource(gr schema.GroupResource) *Kind { return t.now.Load().byStored[gr] }
+
+// Versions returns the kinds in which the objects of k exist, k and those that are not served among them, also under
+// another group. The slice must not be changed.
+func (t *Table) Versions(k *Kind) []*Kind {
+	return t.now.Load().versions[k.StoredKind().GroupResource()]
+}
 
 // ByResource returns the kind that a path names, or nil.
 func (t *Table) ByResource(gvr schema.GroupVersionResource) *Kind {

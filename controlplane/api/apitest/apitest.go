@@ -92,6 +92,7 @@ func Start(tb testing.TB, o Options) *Env {
 		tb.Cleanup(caller.Close)
 		plugins, err = admission.Default(func() client.Client { return e.Client }, admission.Options{
 			ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Authorizer: e.Allowed, Webhooks: caller, Logger: o.Logger,
+			Kinds: func() *kind.Table { return e.Registry.Kinds() },
 		})
 		if err != nil {
 			tb.Fatal(err)
