@@ -18,11 +18,8 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
 
-// maxBody is the size of a request's body in bytes that Kubernetes accepts, and maxDepth how deep JSON may nest.
-const (
-	maxBody  = 3 << 20
-	maxDepth = 1000
-)
+// maxBody is the size of a request's body in bytes that Kubernetes accepts.
+const maxBody = 3 << 20
 
 // trustedBody is how many bytes are made room for before they have come.
 const trustedBody = 64 << 10
@@ -109,6 +106,9 @@ func decodeProtobuf(data []byte, obj runtime.Object) error {
 	if !ok {
 		return unsupportedMedia(typeJSON, typeYAML)
 	}
+	if nests(obj) && tooDeepProtobuf(unknown.Raw) {
+		return bodyTooDeep()
+	}
 	if err := message.Unmarshal(unknown.Raw); err != nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode protobuf body: %v", err))
 	}
@@ -133,7 +133,7 @@ func decodeYAML(r *request, data []byte, obj runtime.Object) error {
 
 func decodeJSON(r *request, data []byte, obj runtime.Object) error {
 	if tooDeep(data) {
-		return apierrors.NewBadRequest(fmt.Sprintf("the request's body nests deeper than %d", maxDepth))
+		return bodyTooDeep()
 	}
 	if custom, ok := obj.(*kind.Custom); ok {
 		strict, err := custom.Decode(data)
@@ -165,35 +165,6 @@ func decodingError(r *request, err error) error {
 		what = r.kind.Kind
 	}
 	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", what, r.version, what, err))
-}
-
-// tooDeep says whether JSON nests deeper than maxDepth. It counts brackets outside of strings and is right for
-// all valid JSON; invalid JSON is refused by the decoder.
-func tooDeep(data []byte) bool {
-	depth, inString := 0, false
-	for i := 0; i < len(data); i++ {
-		c := data[i]
-		if inString {
-			switch c {
-			case '\\':
-				i++
-			case '"':
-				inString = false
-			}
-			continue
-		}
-		switch c {
-		case '"':
-			inString = true
-		case '{', '[':
-			if depth++; depth > maxDepth {
-				return true
-			}
-		case '}', ']':
-			depth--
-		}
-	}
-	return false
 }
 
 // strictnessOf reads fieldValidation; the server's default is Warn.
