@@ -36,17 +36,32 @@ func (d *Definitions) clean(ctx context.Context, key loop.Key) (loop.Result, err
 		return loop.Result{After: lookAgain}, err
 	}
 	next := crd.DeepCopy()
+	setCondition(next, cleaned(crd))
 	next.Finalizers = slices.DeleteFunc(next.Finalizers, func(f string) bool { return f == kind.CleanupFinalizer })
-	_, err = client.Update(ctx, d.client, next)
+	_, err = client.UpdateStatus(ctx, d.client, next)
 	if apierrors.IsNotFound(err) {
 		err = nil
 	}
 	return loop.Result{}, err
 }
 
+// cleaned says why a definition needs its objects' finalizer no more.
+func cleaned(crd *apiextensionsv1.CustomResourceDefinition) apiextensionsv1.CustomResourceDefinitionCondition {
+	c := apiextensionsv1.CustomResourceDefinitionCondition{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionFalse}
+	switch {
+	case overlapsBuiltin(crd):
+		c.Reason, c.Message = "OverlappingBuiltInResource", "instances overlap with built-in resources in storage"
+	case !kind.Established(crd):
+		c.Reason, c.Message = "NeverEstablished", "resource was never established"
+	default:
+		c.Reason, c.Message = "InstanceDeletionCompleted", "removed all instances"
+	}
+	return c
+}
+
 // empty deletes the objects and returns how many are left for now.
 func (d *Definitions) empty(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition) (int, error) {
-	if !kind.Established(crd) {
+	if !kind.Established(crd) || overlapsBuiltin(crd) {
 		return 0, nil // it never was served
 	}
 	// from here on no new objects are taken

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
@@ -171,8 +173,18 @@ func (d *Definitions) reconcile(ctx context.Context, key loop.Key) (loop.Result,
 	return loop.Result{}, err
 }
 
+// overlapsBuiltin says whether a definition names a resource that every server has. It is accepted, as Kubernetes does,
+// and never served: its objects would be those of the other kind.
+func overlapsBuiltin(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	gr := schema.GroupResource{Group: crd.Spec.Group, Resource: crd.Spec.Names.Plural}
+	return slices.ContainsFunc(kind.Builtin().Served(), func(k *kind.Kind) bool { return k.GroupResource() == gr })
+}
+
 // define serves a definition as it is now.
 func (d *Definitions) define(ctx context.Context, crd *apiextensionsv1.CustomResourceDefinition) error {
+	if overlapsBuiltin(crd) {
+		return nil
+	}
 	d.defining.Lock()
 	defer d.defining.Unlock()
 	now := &defined{uid: crd.UID, generation: crd.Generation, names: crd.Status.AcceptedNames, terminating: crd.DeletionTimestamp != nil}

@@ -32,6 +32,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/etcd"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/webhook"
@@ -64,7 +65,8 @@ type Env struct {
 	Member   *etcd.Member
 	Keys     *pki.Cluster
 	Server   *api.Server
-	Address  string // https://127.0.0.1:PORT
+	Ledger   *quota.Ledger // of admission, for a quota controller
+	Address  string        // https://127.0.0.1:PORT
 	TB       testing.TB
 }
 
@@ -74,7 +76,7 @@ func Start(tb testing.TB, o Options) *Env {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	e := &Env{TB: tb}
+	e := &Env{TB: tb, Ledger: quota.NewLedger()}
 	var err error
 	if e.Member, err = etcd.Start(context.Background(), etcd.Config{DataDir: tb.TempDir(), Log: o.Logger}); err != nil {
 		tb.Fatal(err)
@@ -92,7 +94,7 @@ func Start(tb testing.TB, o Options) *Env {
 		tb.Cleanup(caller.Close)
 		plugins, err = admission.Default(func() client.Client { return e.Client }, admission.Options{
 			ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"), Authorizer: e.Allowed, Webhooks: caller, Logger: o.Logger,
-			Kinds: func() *kind.Table { return e.Registry.Kinds() },
+			Kinds: func() *kind.Table { return e.Registry.Kinds() }, Ledger: e.Ledger,
 		})
 		if err != nil {
 			tb.Fatal(err)

@@ -55,6 +55,18 @@ func (w *everything) handlers(k *kind.Kind) []func(client.Event) {
 	return out
 }
 
+// defined adds the keys that a new kind concerns.
+func (w *everything) defined(k *kind.Kind) {
+	for _, r := range w.runners {
+		if r.Each.Defined == nil {
+			continue
+		}
+		for _, key := range r.Each.Defined(k) {
+			r.queue.add(key)
+		}
+	}
+}
+
 // run watches what is defined from now on, until ctx ends.
 func (w *everything) run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
@@ -62,6 +74,7 @@ func (w *everything) run(ctx context.Context) error {
 		changed := w.kinds.Changed()
 		for _, k := range w.kinds.Kinds() {
 			if w.claim(k) {
+				w.defined(k)
 				g.Go(func() error {
 					err := follow(ctx, w.client, k, nil, w.handlers(k))
 					if err == errKindGone && w.over(k) {

@@ -47,6 +47,9 @@ type Each struct {
 	// Keys returns a Source's Keys for a kind, nil when the kind does not matter. It may be called from several
 	// goroutines at once, and so may what it returns for different kinds.
 	Keys func(*kind.Kind) func(client.Event) []Key
+	// Defined returns the keys that a kind concerns from when on it is defined, which may be called as Keys may be; nil:
+	// none. It is not called for kinds that were there at the start.
+	Defined func(*kind.Kind) []Key
 }
 
 // Result says what a successful Reconcile wants further.

@@ -46,12 +46,28 @@ func New(c client.Client, kinds *kind.Table, ledger *counting.Ledger) loop.Contr
 	own := kind.Of[*corev1.ResourceQuota]()
 	ctl := loop.Controller{Name: "resourcequota", For: own, Workers: workers, Resync: resync, Reconcile: r.reconcile}
 	ctl.Also = append(ctl.Also, loop.Source{Kind: own, Keys: r.note})
-	for _, k := range kinds.Kinds() {
-		if k.Namespaced {
-			ctl.Also = append(ctl.Also, loop.Source{Kind: k, Keys: func(e client.Event) []loop.Key { return r.released(k.GroupResource(), e) }})
+	ctl.Each = &loop.Each{Kinds: kinds, Defined: r.defined, Keys: func(k *kind.Kind) func(client.Event) []loop.Key {
+		if !k.Namespaced {
+			return nil
+		}
+		return func(e client.Event) []loop.Key { return r.released(k.GroupResource(), e) }
+	}}
+	return ctl
+}
+
+// defined returns the quotas that count objects of a kind, of which there were none before.
+func (r *controller) defined(k *kind.Kind) []loop.Key {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var keys []loop.Key
+	for _, in := range r.quotas {
+		for _, q := range in {
+			if counting.Concerns(q, k.GroupResource()) {
+				keys = append(keys, loop.KeyOf(q))
+			}
 		}
 	}
-	return ctl
+	return keys
 }
 
 // note remembers which quotas there are.
@@ -151,10 +167,8 @@ func (r *controller) recount(ctx context.Context, key loop.Key) (loop.Result, er
 
 // list returns the objects of a resource in a namespace, of whatever version it is served in.
 func (r *controller) list(ctx context.Context, namespace string, gr schema.GroupResource) ([]kind.Object, error) {
-	for _, k := range r.kinds.Kinds() {
-		if k.GroupResource() == gr && k.Namespaced {
-			return r.client.List(ctx, k, client.Query{Namespace: namespace})
-		}
+	if k := r.kinds.ByGroupResource(gr); k != nil && k.Namespaced {
+		return r.client.List(ctx, k, client.Query{Namespace: namespace})
 	}
 	return nil, counting.ErrUnknownResource
 }
