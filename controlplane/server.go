@@ -219,6 +219,7 @@ func (s *Server) lead(ctx context.Context) error {
 		return controller.Run(ctx, controller.Config{
 			Client:      s.client,
 			Kinds:       s.kinds,
+			Schemas:     s.api.Schema,
 			ClusterCIDR: netip.MustParsePrefix(s.cfg.PodCIDR),
 			ServiceCIDR: netip.MustParsePrefix(s.cfg.ServiceCIDR),
 			APIServerAddresses: []netip.AddrPort{

@@ -53,6 +53,9 @@ const (
 	openAPIv3Old      = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
 )
 
+// schemaPrefix is that of references in documents of version 3.
+const schemaPrefix = "#/components/schemas/"
+
 func newOpenAPI(kinds *kind.Table, merge func() *smdschema.Schema) *openAPI {
 	return &openAPI{kinds: kinds, merge: merge, v3: map[string]*packed{}, v3of: map[string][]*kind.Kind{}, v3pb: map[string]*packed{}}
 }
@@ -153,7 +156,7 @@ func (o *openAPI) version3() error {
 			continue
 		}
 		delete(o.v3pb, name)
-		doc := newDocument(o.merge(), "#/components/schemas/", true).make(kinds)
+		doc := newDocument(o.merge(), schemaPrefix, true).make(kinds)
 		data, err := json.Marshal(doc)
 		if err != nil {
 			return err

@@ -36,7 +36,7 @@ func startCustom(t *testing.T) *customEnv {
 	e := apitest.Start(t, apitest.Options{})
 	plane.Go(t, func(ctx context.Context) error {
 		return controller.Run(ctx, controller.Config{
-			Client: e.Client, Kinds: e.Registry.Kinds(), Ledger: e.Ledger, ClusterCIDR: plane.Pods, ServiceCIDR: plane.Services,
+			Client: e.Client, Kinds: e.Registry.Kinds(), Schemas: e.Server.Schema, Ledger: e.Ledger, ClusterCIDR: plane.Pods, ServiceCIDR: plane.Services,
 			CA: []byte("PEM"), Logger: slog.New(slog.DiscardHandler), APIServerAddresses: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:6443")},
 		})
 	})

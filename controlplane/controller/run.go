@@ -28,15 +28,18 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/quota"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/replicaset"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/system"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/expression"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	counting "github.com/fairlead-io/terraform-provider-fairlead/controlplane/quota"
 )
 
-// Config of Run. All but Kinds, Ledger, Signer, Authorizer, Recorder and Logger are required.
+// Config of Run. All but Kinds, Schemas, Ledger, Signer, Authorizer, Recorder and Logger are required.
 type Config struct {
 	Client client.Client
 	// Kinds is kind.Builtin() when nil.
 	Kinds *kind.Table
+	// Schemas are those that the expressions of policies are checked against; nil: none.
+	Schemas expression.Schemas
 	// ClusterCIDR is the range of pod addresses, of which each node gets a /24; ServiceCIDR that of cluster IPs.
 	ClusterCIDR netip.Prefix
 	ServiceCIDR netip.Prefix
@@ -107,7 +110,7 @@ func controllers(c Config) []loop.Controller {
 		namespace.New(c.Client, c.Kinds),
 		podgc.New(c.Client),
 		quota.New(c.Client, c.Kinds, c.Ledger),
-		admissionpolicy.New(c.Client),
+		admissionpolicy.New(c.Client, c.Kinds, c.Schemas, c.Logger),
 		cleaner.Tokens(c.Client),
 		cleaner.Leases(c.Client),
 		certificate.Cleaner(c.Client),
