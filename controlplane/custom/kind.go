@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,12 +98,15 @@ func prepareStatus(obj, old kind.Object) {
 }
 
 // fromStored returns objects in this version. What was written is first made good by the schema of the version that
-// it was written in, since that says what its fields were and which defaults it has got since.
+// it was written in, since that says what its fields were and which defaults it has got since. Objects share their
+// metadata with what is stored, and their content when nothing of it had to change, as is the rule: the store keeps
+// both.
 func (s *schemaOf) fromStored(ctx context.Context, objs []kind.Object) ([]kind.Object, error) {
 	r := s.resource
 	out := make([]*kind.Custom, len(objs))
 	for i, obj := range objs {
-		c := copyOf(obj)
+		c := shallow(obj)
+		c.Content = contentOf(obj)
 		if c.APIVersion == "" {
 			c.TypeMeta = r.typeMeta(r.storage)
 		}
@@ -124,9 +128,37 @@ func (s *schemaOf) fromStored(ctx context.Context, objs []kind.Object) ([]kind.O
 	result := make([]kind.Object, len(out))
 	for i, c := range out {
 		c.TypeMeta = metav1.TypeMeta{}
+		if stored := objs[i].(*kind.Custom).Content; stored != nil && sameJSON(c.Content, stored) {
+			c.Content = stored
+		}
 		result[i] = c
 	}
 	return result, nil
+}
+
+// sameJSON says whether two decoded values are equal.
+func sameJSON(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) || (a == nil) != (b == nil) {
+			return false
+		}
+		for name, v := range a {
+			if other, ok := b[name]; !ok || !sameJSON(v, other) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		return ok && (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameJSON)
+	}
+	switch b.(type) {
+	case map[string]any, []any:
+		return false
+	}
+	return a == b
 }
 
 // toStored returns an object in the version that is stored, with its type.

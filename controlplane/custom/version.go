@@ -15,6 +15,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/version"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
@@ -201,6 +202,14 @@ func copyOf(obj kind.Object) *kind.Custom {
 		c.Content = map[string]any{}
 	}
 	return c
+}
+
+// contentOf returns a copy of an object's content.
+func contentOf(obj kind.Object) map[string]any {
+	if content := obj.(*kind.Custom).Content; content != nil {
+		return runtime.DeepCopyJSON(content)
+	}
+	return map[string]any{}
 }
 
 // shallow returns an object whose own fields may be set; what they point to is shared.
