@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/linger"
 )
 
 // agentPort is where a node's agent listens when its status does not say; agentDial how long a connection to it
@@ -135,6 +137,9 @@ func (s *Server) reverse(w http.ResponseWriter, r *request, t http.RoundTripper,
 			if loc := resp.Header.Get("Location"); prefix != "" && strings.HasPrefix(loc, "/") {
 				resp.Header.Set("Location", prefix+loc)
 			}
+			if backend, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+				resp.Body = &upgraded{ReadWriteCloser: backend}
+			}
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
@@ -143,7 +148,7 @@ func (s *Server) reverse(w http.ResponseWriter, r *request, t http.RoundTripper,
 			}
 		},
 	}
-	p.ServeHTTP(w, r.Request)
+	p.ServeHTTP(linger.Writer{ResponseWriter: w}, r.Request)
 }
 
 // boundPod returns a pod that has a node.

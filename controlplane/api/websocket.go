@@ -1,13 +1,13 @@
 package api
 
 import (
-	"bufio"
-	"net"
 	"net/http"
 	"net/url"
 
 	"k8s.io/apimachinery/pkg/util/proxy"
 	streamproxy "k8s.io/apiserver/pkg/util/proxy"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/linger"
 )
 
 // translate serves an exec or attach over WebSocket with the protocol v5.channel.k8s.io, of which agents know
@@ -19,7 +19,7 @@ func (s *Server) translate(w http.ResponseWriter, r *request, node, path string,
 	}
 	wants := func(name string) bool { return query.Get(name) != "" }
 	opts := streamproxy.Options{Stdin: wants("input"), Stdout: wants("output"), Stderr: wants("error"), Tty: wants("tty")}
-	streamproxy.NewStreamTranslatorHandler(to, t, 0, opts).ServeHTTP(hijacker{w}, r.Request)
+	streamproxy.NewStreamTranslatorHandler(to, t, 0, opts).ServeHTTP(linger.Writer{ResponseWriter: w}, r.Request)
 	return nil
 }
 
@@ -34,16 +34,8 @@ func (s *Server) tunnel(w http.ResponseWriter, r *request, node, path string, qu
 	// Who the user is was decided here; the agent knows the API server alone.
 	req.Header.Del("Authorization")
 	req.Header.Del("Cookie")
-	streamproxy.NewTunnelingHandler(spdy).ServeHTTP(hijacker{w}, req)
+	streamproxy.NewTunnelingHandler(spdy).ServeHTTP(linger.Writer{ResponseWriter: w}, req)
 	return nil
-}
-
-// hijacker shows that the connection can be taken over to libraries that look for the method on the writer itself
-// and not below it.
-type hijacker struct{ http.ResponseWriter }
-
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(h.ResponseWriter).Hijack()
 }
 
 // proxyErrors answers what goes wrong before a connection is upgraded.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	agentforward "k8s.io/cri-streaming/pkg/streaming/portforward"
@@ -19,8 +21,8 @@ import (
 	utilexec "k8s.io/utils/exec"
 )
 
-// streams is what an agent makes of upgraded connections: exec repeats its input and ends with 3, port-forward
-// says the port.
+// streams is what an agent makes of upgraded connections: exec repeats its input and ends with 3, or, of the command
+// hasty, ends at once whatever its input is; port-forward says the port.
 type streams struct{}
 
 func (streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -37,7 +39,12 @@ func (streams) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	agentcommand.ServeExec(w, r, streams{}, "p", "", "c", r.URL.Query()["command"], opts, idle, creation, agentcommand.SupportedStreamingProtocols)
 }
 
-func (streams) ExecInContainer(_ context.Context, _, _, _ string, cmd []string, in io.Reader, out, _ io.WriteCloser, _ bool, _ <-chan agentcommand.TerminalSize, _ time.Duration) error {
+func (streams) ExecInContainer(_ context.Context, _, _, _ string, cmd []string, in io.Reader, out, errOut io.WriteCloser, _ bool, _ <-chan agentcommand.TerminalSize, _ time.Duration) error {
+	if cmd[0] == "hasty" {
+		_, err := io.WriteString(out, strings.Repeat("out\n", hastyLines))
+		_, errErr := io.WriteString(errOut, "err\n")
+		return errors.Join(err, errErr)
+	}
 	fmt.Fprintf(out, "%v ", cmd)
 	if _, err := io.Copy(out, in); err != nil {
 		return err
@@ -49,6 +56,57 @@ func (streams) PortForward(_ context.Context, _, _ string, port int32, stream io
 	fmt.Fprintf(stream, "port %d", port)
 	return stream.Close()
 }
+
+// hastyLines is how often the command hasty prints a line: more than fits into one piece.
+const hastyLines = 10000
+
+// TestExecOutputIsComplete has commands end at once over and over, while their input is still being sent: all that they
+// print arrives all the same.
+func TestExecOutputIsComplete(t *testing.T) {
+	const times, together = 50, 4
+	e := startWithAgent(t, "n1", streams{})
+	address := e.Address + "/api/v1/namespaces/default/pods/p/exec?container=c&command=hasty&stdin=true&stdout=true&stderr=true"
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Repeat("out\n", hastyLines)
+	for protocol, executor := range map[string]func() (remotecommand.Executor, error){
+		"SPDY": func() (remotecommand.Executor, error) {
+			return remotecommand.NewSPDYExecutor(e.Admin(), http.MethodPost, u)
+		},
+		"WebSocket": func() (remotecommand.Executor, error) {
+			return remotecommand.NewWebSocketExecutor(e.Admin(), http.MethodGet, address)
+		},
+	} {
+		t.Run(protocol, func(t *testing.T) {
+			var g errgroup.Group
+			g.SetLimit(together)
+			for range times {
+				g.Go(func() error {
+					exec, err := executor()
+					if err != nil {
+						return err
+					}
+					var out, errOut bytes.Buffer
+					err = exec.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: endless{}, Stdout: &out, Stderr: &errOut})
+					if err != nil || out.String() != want || errOut.String() != "err\n" {
+						return fmt.Errorf("%d bytes of %d, then %q: %v", out.Len(), len(want), errOut.String(), err)
+					}
+					return nil
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// endless is input that nobody reads to its end.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return min(len(p), 1024), nil }
 
 // TestWebSockets are the protocols that kubectl and client-go try first.
 func TestWebSockets(t *testing.T) {

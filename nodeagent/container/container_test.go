@@ -3,6 +3,7 @@ package container_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -158,6 +160,28 @@ func TestExec(t *testing.T) {
 	code, out, err = g.r.ExecSync(t.Context(), id, []string{"/bin/sh", "-c", "ps | grep -c '[s]leep 1000'"})
 	if err != nil || strings.TrimSpace(string(out)) != "1" {
 		t.Fatalf("processes left: %d %q %v", code, out, err)
+	}
+}
+
+// TestExecOutputIsComplete has commands end at once over and over: what they print is there when their exit code is.
+func TestExecOutputIsComplete(t *testing.T) {
+	const times, together = 40, 4
+	g := newRig(t)
+	id := g.start(g.config("exec sleep 1000"))
+	var eg errgroup.Group
+	eg.SetLimit(together)
+	for range times {
+		eg.Go(func() error {
+			var stdout, stderr bytes.Buffer
+			code, err := g.r.Exec(t.Context(), id, []string{"/bin/sh", "-c", "echo out; echo err >&2; exit 3"}, stream.Streams{Stdout: &stdout, Stderr: &stderr})
+			if err != nil || code != 3 || stdout.String() != "out\n" || stderr.String() != "err\n" {
+				return fmt.Errorf("exit code %d with %q and %q: %w", code, &stdout, &stderr, err)
+			}
+			return nil
+		})
+	}
+	if err := eg.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/linger"
 )
 
 const (
@@ -208,7 +210,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		writeError(w, apierrors.NewBadRequest("you must specify a command"))
 		return
 	}
-	remotecommand.ServeExec(w, r, session{s, r}, r.PathValue("pod"), "", r.PathValue("container"), command, opts,
+	remotecommand.ServeExec(linger.Writer{ResponseWriter: w}, r, session{s, r}, r.PathValue("pod"), "", r.PathValue("container"), command, opts,
 		idleTimeout, streamCreationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
@@ -218,7 +220,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		writeError(w, apierrors.NewBadRequest(err.Error()))
 		return
 	}
-	remotecommand.ServeAttach(w, r, session{s, r}, r.PathValue("pod"), "", r.PathValue("container"), opts,
+	remotecommand.ServeAttach(linger.Writer{ResponseWriter: w}, r, session{s, r}, r.PathValue("pod"), "", r.PathValue("container"), opts,
 		idleTimeout, streamCreationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
