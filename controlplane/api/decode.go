@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"reflect"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -109,6 +110,9 @@ func decodeProtobuf(data []byte, obj runtime.Object) error {
 	if nests(obj) && tooDeepProtobuf(unknown.Raw) {
 		return bodyTooDeep()
 	}
+	if crowded(unknown.Raw, reflect.TypeOf(obj).Elem()) {
+		return bodyTooLong(maxList)
+	}
 	if err := message.Unmarshal(unknown.Raw); err != nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode protobuf body: %v", err))
 	}
@@ -131,9 +135,18 @@ func decodeYAML(r *request, data []byte, obj runtime.Object) error {
 	return decodeJSON(r, asJSON, obj)
 }
 
+// listLimit is how many objects a list in an object may have. What has no Go type is decoded into maps, which take
+// little more than they were sent as.
+func listLimit(obj any) int {
+	if _, custom := obj.(*kind.Custom); custom {
+		return maxObjects
+	}
+	return maxList
+}
+
 func decodeJSON(r *request, data []byte, obj runtime.Object) error {
-	if tooDeep(data) {
-		return bodyTooDeep()
+	if err := checkJSON(data, listLimit(obj)); err != nil {
+		return err
 	}
 	if custom, ok := obj.(*kind.Custom); ok {
 		strict, err := custom.Decode(data)

@@ -8,17 +8,30 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// maxDepth is how deep a body may nest: what decodes it, and all that goes through it later, calls itself.
-const maxDepth = 1000
+const (
+	// maxDepth is how deep a body may nest: what decodes it, and all that goes through it later, calls itself.
+	maxDepth = 1000
+	// maxList is how many objects a list or map in a body may have, and maxObjects how many there may be in all: an
+	// object of two bytes takes up to a thousand once it is decoded.
+	maxList    = 10_000
+	maxObjects = 100_000
+)
 
 func bodyTooDeep() error {
 	return apierrors.NewBadRequest(fmt.Sprintf("the request's body nests deeper than %d", maxDepth))
 }
 
-// tooDeep says whether JSON nests deeper than maxDepth. It counts brackets outside of strings and is right for
-// all valid JSON; invalid JSON is refused by the decoder.
-func tooDeep(data []byte) bool {
-	depth, inString := 0, false
+func bodyTooLong(limit int) error {
+	return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d objects in a list and %d in all", limit, maxObjects))
+}
+
+// checkJSON refuses JSON that nests deeper than maxDepth, has a list or map of more than list objects or more than
+// maxObjects in all. It counts brackets outside of strings and is right for all valid JSON; invalid JSON is refused by
+// the decoder.
+func checkJSON(data []byte, list int) error {
+	var room [64]int
+	within := room[:1] // how many objects there are in each of what encloses the current place
+	objects, inString := 0, false
 	for i := 0; i < len(data); i++ {
 		c := data[i]
 		if inString {
@@ -34,14 +47,21 @@ func tooDeep(data []byte) bool {
 		case '"':
 			inString = true
 		case '{', '[':
-			if depth++; depth > maxDepth {
-				return true
+			objects++
+			at := len(within) - 1
+			if within[at]++; within[at] > list || objects > maxObjects {
+				return bodyTooLong(list)
+			}
+			if within = append(within, 0); len(within) > maxDepth+1 {
+				return bodyTooDeep()
 			}
 		case '}', ']':
-			depth--
+			if len(within) > 1 {
+				within = within[:len(within)-1]
+			}
 		}
 	}
-	return false
+	return nil
 }
 
 // nests says whether a message of the object's type can hold another of a type that it is in itself: schemas alone do.
@@ -70,7 +90,7 @@ func tooDeepProtobuf(message []byte) bool {
 		if len(open) > maxDepth {
 			return true
 		}
-		content, rest, ok := nextField(open[len(open)-1])
+		_, content, rest, ok := nextField(open[len(open)-1])
 		if !ok {
 			open = open[:len(open)-1]
 			continue
@@ -83,18 +103,19 @@ func tooDeepProtobuf(message []byte) bool {
 	return false
 }
 
-// nextField reads one field: the content of bytes, nil for others, and what follows it. What is in a group reads as
-// fields beside it.
-func nextField(b []byte) (content, rest []byte, ok bool) {
+// nextField reads one field: its number, the content of bytes, nil for others, and what follows it. What is in a group
+// reads as fields beside it.
+func nextField(b []byte) (number uint64, content, rest []byte, ok bool) {
 	tag, b, ok := varint(b)
 	if !ok {
-		return nil, nil, false
+		return 0, nil, nil, false
 	}
+	number = tag >> 3
 	size := uint64(0)
 	switch tag & 7 {
 	case wireVarint:
 		_, b, ok = varint(b)
-		return nil, b, ok
+		return number, nil, b, ok
 	case wireFixed64:
 		size = 8
 	case wireFixed32:
@@ -102,16 +123,16 @@ func nextField(b []byte) (content, rest []byte, ok bool) {
 	case wireStartGroup, wireEndGroup:
 	case wireBytes:
 		if size, b, ok = varint(b); !ok || size > uint64(len(b)) {
-			return nil, nil, false
+			return 0, nil, nil, false
 		}
-		return b[:size:size], b[size:], true
+		return number, b[:size:size], b[size:], true
 	default:
-		return nil, nil, false
+		return 0, nil, nil, false
 	}
 	if size > uint64(len(b)) {
-		return nil, nil, false
+		return 0, nil, nil, false
 	}
-	return nil, b[size:], true
+	return number, nil, b[size:], true
 }
 
 // varint reads a number as the decoder does: of ten bytes at most, bits beyond 64 lost.

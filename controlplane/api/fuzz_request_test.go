@@ -18,6 +18,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -183,6 +184,20 @@ func TestSlowBody(t *testing.T) {
 	}
 }
 
+// crowdedPod is a pod of containers without anything in them.
+func crowdedPod(t *testing.T) string {
+	t.Helper()
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: make([]corev1.Container, 10_001)}}
+	raw, err := pod.Marshal()
+	if err == nil {
+		raw, err = (&runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: "v1", Kind: "Pod"}, Raw: raw}).Marshal()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "k8s\x00" + string(raw)
+}
+
 // TestBombs sends small requests that would grow large: each must be refused, and quickly enough to be tested.
 func TestBombs(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
@@ -199,10 +214,17 @@ func TestBombs(t *testing.T) {
 		double += fmt.Sprintf(`,{"op":"copy","from":"/data","path":"/data/k%d"}`, i)
 	}
 	many := strings.TrimSuffix(strings.Repeat(`{"op":"test","path":"/kind","value":"ConfigMap"},`, 10_001), ",")
+	crowd := strings.TrimSuffix(strings.Repeat("{},", 10_001), ",")
+	pods := strings.TrimSuffix(maps, "configmaps") + "pods"
 	for _, tc := range []struct {
 		name, method, path, contentType, body string
 		code                                  int
 	}{
+		{"containers", "POST", pods, jsonType, `{"spec":{"containers":[` + crowd + `]}}`, 413},
+		{"containers in YAML", "POST", pods, "application/yaml", "spec:\n  containers:\n" + strings.Repeat("  - {}\n", 10_001), 413},
+		{"containers in protobuf", "POST", pods, "application/vnd.kubernetes.protobuf", crowdedPod(t), 413},
+		{"merged containers", "PATCH", pods + "/a", "application/merge-patch+json", `{"spec":{"containers":[` + crowd + `]}}`, 413},
+		{"applied containers", "PATCH", pods + "/a?fieldManager=m", "application/apply-patch+yaml", "spec:\n  containers:\n" + strings.Repeat("  - name:\n", 10_001), 413},
 		{"deep JSON", "POST", maps, jsonType, deep, 400},
 		{"deep YAML", "POST", maps, "application/yaml", strings.Repeat("[", 200_000), 400},
 		{"deep merge patch", "PATCH", maps + "/a", "application/merge-patch+json", deep, 400},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"fmt"
 	"mime"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
@@ -289,11 +291,23 @@ func (r *request) readPatch() (types.PatchType, []byte, registry.Write, error) {
 			field.ErrorList{field.Forbidden(field.NewPath("force"), "may not be specified for non-apply patch")})
 	}
 	data, err := readBody(r)
-	if err == nil && tooDeep(data) {
-		err = apierrors.NewBadRequest(fmt.Sprintf("the patch nests deeper than %d", maxDepth))
+	if err == nil {
+		err = checkPatch(data, r.kind.New(), t == types.ApplyPatchType)
 	}
 	r.audit.requestRaw(t, data)
 	return t, data, o, err
+}
+
+// checkPatch looks at the brackets of a patch, and at what becomes of one that is YAML.
+func checkPatch(data []byte, obj any, isYAML bool) error {
+	if err := checkJSON(data, listLimit(obj)); err != nil || !isYAML || bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return err
+	}
+	asJSON, err := yaml.YAMLToJSON(data)
+	if err != nil {
+		return nil //nolint:nilerr // the registry says it better
+	}
+	return checkJSON(asJSON, listLimit(obj))
 }
 
 func (s *Server) patch(w http.ResponseWriter, r *request) error {
