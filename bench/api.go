@@ -42,13 +42,15 @@ func measureCreate(ctx context.Context, s *server, o *options) error {
 	if err != nil {
 		return err
 	}
-	row(fmt.Sprintf("create ConfigMap of 1 KiB, %d writers", o.writers), "%.0f a second", float64(o.objects)/time.Since(begin).Seconds())
-	row("  p50 / p99", "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
+	row(fmt.Sprintf("create ConfigMap of 1 KiB, %d writers", o.writers), kubernetesCreate, "%.0f a second", float64(o.objects)/time.Since(begin).Seconds())
+	row("  p50 / p99", kubernetesCreateTail, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
 	return nil
 }
 
 func measureList(ctx context.Context, s *server, o *options) error {
-	for _, c := range []struct{ name, selector string }{{fmt.Sprintf("list %d of them", o.objects), ""}, {"list a tenth by label", "group=3"}} {
+	for _, c := range []struct{ name, selector, kubernetes string }{
+		{fmt.Sprintf("list %d of them", o.objects), "", kubernetesList}, {"list a tenth by label", "group=3", kubernetesListLabel},
+	} {
 		var took latencies
 		for range 10 {
 			t := time.Now()
@@ -57,7 +59,7 @@ func measureList(ctx context.Context, s *server, o *options) error {
 			}
 			took = append(took, time.Since(t))
 		}
-		row(c.name, "%s", ms(took.quantile(.5)))
+		row(c.name, c.kubernetes, "%s", ms(took.quantile(.5)))
 	}
 	return nil
 }
@@ -91,7 +93,7 @@ func measureWatch(ctx context.Context, s *server, o *options) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	row(fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
+	row(fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), kubernetesWatch, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
 	return nil
 }
 

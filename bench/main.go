@@ -73,23 +73,25 @@ func run(ctx context.Context, o *options) error {
 }
 
 func measure(ctx context.Context, o *options) (err error) {
+	row("figure", "Kubernetes", "Fairlead")
+	row("---", "---", "---")
 	s, err := startServer(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	row("start to /readyz", "%d ms", s.readyAfter.Milliseconds())
+	row("start to /readyz", kubernetesReady, "%d ms", s.readyAfter.Milliseconds())
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	row("server memory, idle for "+o.idle.String(), "%d MB", s.rss()/1000)
+	row("server memory, idle for "+o.idle.String(), kubernetesIdle, "%d MB", s.rss()/1000)
 	steps := []func(context.Context, *server, *options) error{measureCreate, measureList, measureWatch, measureSchedule, measureDeploy}
 	for _, step := range steps {
 		if err := step(ctx, s, o); err != nil {
 			return err
 		}
 	}
-	row("server memory after that", "%d MB", s.rss()/1000)
+	row("server memory after that", kubernetesLoaded, "%d MB", s.rss()/1000)
 	if err := measureIdleWatches(ctx, s, o); err != nil {
 		return err
 	}
@@ -99,8 +101,9 @@ func measure(ctx context.Context, o *options) (err error) {
 	return measureNode(ctx, s, o)
 }
 
-func row(name, format string, values ...any) {
-	fmt.Printf("| %-45s | %-20s |\n", name, fmt.Sprintf(format, values...))
+// row prints one figure beside what Kubernetes has for it, see kubernetes.go; empty when that was not measured.
+func row(name, kubernetes, format string, values ...any) {
+	fmt.Printf("| %-52s | %-22s | %-22s |\n", name, fmt.Sprintf(format, values...), kubernetes)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -47,7 +47,7 @@ func measureNode(ctx context.Context, s *server, o *options) (err error) {
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	row("agent memory, idle for "+o.idle.String(), "%d MB", processRSS(n.agent.Process.Pid)/1000)
+	row("agent memory, idle for "+o.idle.String(), kubernetesAgent, "%d MB", processRSS(n.agent.Process.Pid)/1000)
 	if err := measurePods(ctx, s, o); err != nil {
 		return err
 	}
@@ -163,12 +163,12 @@ func measurePods(ctx context.Context, s *server, o *options) error {
 		}
 		took = append(took, d)
 	}
-	row("pod create to Ready, p50 / p99", "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
+	row("pod create to Ready, p50 / p99", kubernetesPod, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
 	d, err := s.podStart(ctx, "bench-burst", o.burst)
 	if err != nil {
 		return err
 	}
-	row(fmt.Sprintf("%d pods at once, all Ready", o.burst), "%s", ms(d))
+	row(fmt.Sprintf("%d pods at once, all Ready", o.burst), kubernetesBurst, "%s", ms(d))
 	return s.deletePods(ctx)
 }
 
@@ -224,7 +224,7 @@ func (s *server) deletePods(ctx context.Context) error {
 			return err
 		}
 	}
-	row(fmt.Sprintf("%d pods deleted, all gone", count), "%s", ms(time.Since(begin)))
+	row(fmt.Sprintf("%d pods deleted, all gone", count), kubernetesGone, "%s", ms(time.Since(begin)))
 	return nil
 }
 
@@ -276,7 +276,7 @@ func (n *node) measureService(ctx context.Context, o *options) error {
 		}
 		took = append(took, time.Since(begin))
 	}
-	row(fmt.Sprintf("new service to first answer, %d standing, p50 / p99", o.services), "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
+	row(fmt.Sprintf("new service to first answer, %d standing, p50 / p99", o.services), kubernetesService, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
 	return nil
 }
 

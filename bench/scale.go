@@ -37,22 +37,22 @@ func measureScale(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	name := fmt.Sprintf("%d ConfigMaps of 1 KiB: ", o.stored)
-	row(name+"written", "%.0f a second", float64(o.stored)/time.Since(begin).Seconds())
-	row(name+"server memory", "%d MB", s.rss()/1000)
+	row(name+"written", "", "%.0f a second", float64(o.stored)/time.Since(begin).Seconds())
+	row(name+"server memory", "", "%d MB", s.rss()/1000)
 	if err := s.measurePagedList(ctx, o.stored, name+"paged list"); err != nil {
 		return err
 	}
 	if err := s.restart(ctx, o); err != nil {
 		return err
 	}
-	row(name+"restart to /readyz", "%d ms", s.readyAfter.Milliseconds())
+	row(name+"restart to /readyz", "", "%d ms", s.readyAfter.Milliseconds())
 	if err := s.measurePagedList(ctx, o.stored, name+"paged list after it"); err != nil {
 		return err
 	}
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	row(name+"memory, idle for "+o.idle.String(), "%d MB", s.rss()/1000)
+	row(name+"memory, idle for "+o.idle.String(), "", "%d MB", s.rss()/1000)
 	return nil
 }
 
@@ -78,7 +78,7 @@ func (s *server) measurePagedList(ctx context.Context, want int, name string) er
 	if got < want {
 		return fmt.Errorf("cannot list all: got %d objects of %d", got, want)
 	}
-	row(name, "%.2f s", time.Since(begin).Seconds())
+	row(name, "", "%.2f s", time.Since(begin).Seconds())
 	return nil
 }
 
@@ -107,6 +107,6 @@ func measureIdleWatches(ctx context.Context, s *server, o *options) error {
 	if err := sleep(ctx, o.idle/4); err != nil {
 		return err
 	}
-	row(fmt.Sprintf("%d idle watches added", o.idleWatches), "%.1f MB", float64(s.rss()-before)/1000)
+	row(fmt.Sprintf("%d idle watches added", o.idleWatches), "", "%.1f MB", float64(s.rss()-before)/1000)
 	return nil
 }

@@ -80,7 +80,7 @@ func measureSchedule(ctx context.Context, s *server, o *options) error {
 	if err := await(ctx, done, "the scheduling of all pods"); err != nil {
 		return err
 	}
-	row(fmt.Sprintf("%d pods created / scheduled on %d nodes", o.pods, o.nodes), "%.0f / %.0f a second", float64(o.pods)/created.Seconds(), float64(o.pods)/time.Since(begin).Seconds())
+	row(fmt.Sprintf("%d pods created / scheduled on %d nodes", o.pods, o.nodes), kubernetesSchedule, "%.0f / %.0f a second", float64(o.pods)/created.Seconds(), float64(o.pods)/time.Since(begin).Seconds())
 	err = s.client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{LabelSelector: "bench=schedule"})
 	if err != nil {
 		return err
@@ -127,6 +127,6 @@ func measureDeploy(ctx context.Context, s *server, o *options) error {
 	if err := await(ctx, done, "the creation of all replicas"); err != nil {
 		return err
 	}
-	row(fmt.Sprintf("pods of one deployment of %d", o.replicas), "%.0f a second", float64(o.replicas)/time.Since(begin).Seconds())
+	row(fmt.Sprintf("pods of one deployment of %d", o.replicas), kubernetesDeploy, "%.0f a second", float64(o.replicas)/time.Since(begin).Seconds())
 	return s.client.AppsV1().Deployments(namespace).Delete(ctx, "bench", metav1.DeleteOptions{})
 }
