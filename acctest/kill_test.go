@@ -134,10 +134,14 @@ func (s *standing) testPowerCut(t *testing.T) {
 		}
 		s.reported(t, cut, m.Name)
 		awaitNodes(t, s.clients, time.Minute, s.names()...)
-		after := containers(awaitPods(t, s.clients, 3, 2*time.Minute))
-		if maps.Equal(before, after) {
-			t.Errorf("after the power cut of %s no container is another: %v", m.Name, after)
-		}
+		// Until the agent has looked, the pods' status is from before.
+		after := before
+		eventually(t, 2*time.Minute, "other containers after the power cut of "+m.Name, func(context.Context) error {
+			if after = containers(awaitPods(t, s.clients, 3, 2*time.Minute)); maps.Equal(before, after) {
+				return fmt.Errorf("no container is another: %v", after)
+			}
+			return nil
+		})
 		for name := range before {
 			if _, ok := after[name]; !ok {
 				t.Errorf("after the power cut of %s, %s is gone: %v", m.Name, name, after)
