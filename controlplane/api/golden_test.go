@@ -249,14 +249,15 @@ func serveGolden(t *testing.T, dir string, want map[string][]map[string]any) {
 	for _, k := range kind.Builtin().Kinds() {
 		for _, o := range want[k.GroupResource().String()] {
 			was := unstructured.Unstructured{Object: o}
-			if was.GetName() != sampleName || k.TTL != nil {
+			// old events and requests for certificates are removed, by their lease and a controller
+			if was.GetName() != sampleOf(k, sampleName) || k.TTL != nil || k.Plural == "certificatesigningrequests" {
 				continue
 			}
 			var c dynamic.ResourceInterface = dyn.Resource(k.GroupVersionResource())
 			if k.Namespaced {
 				c = dyn.Resource(k.GroupVersionResource()).Namespace(was.GetNamespace())
 			}
-			got, err := c.Get(t.Context(), sampleName, metav1.GetOptions{})
+			got, err := c.Get(t.Context(), was.GetName(), metav1.GetOptions{})
 			if err != nil {
 				t.Error(err)
 				continue
@@ -269,6 +270,12 @@ func serveGolden(t *testing.T, dir string, want map[string][]map[string]any) {
 	secret, err := kube.CoreV1().Secrets(metav1.NamespaceDefault).Get(t.Context(), sampleName, metav1.GetOptions{})
 	if err != nil || string(secret.Data["golden"]) != goldenSecret {
 		t.Errorf("secret %v: %v", secret, err)
+	}
+	w, err := dyn.Resource(widgets).Namespace(metav1.NamespaceDefault).Get(t.Context(), sampleName, metav1.GetOptions{})
+	if err != nil {
+		t.Error(err)
+	} else if path := differs(plain(t, goldenWidget(t).Object["spec"]), plain(t, w.Object["spec"]), "spec"); path != "" {
+		t.Errorf("not as the custom resource was: %s", path)
 	}
 	taken := goldenService()
 	taken.Name = "taken"
@@ -283,6 +290,12 @@ const sampleName = "sample"
 func goldenService() *corev1.Service {
 	return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: sampleName}, Spec: corev1.ServiceSpec{
 		Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "a"}, Ports: []corev1.ServicePort{{Port: 80, NodePort: 30080}}}}
+}
+
+// goldenWidget is of a kind that a definition makes.
+func goldenWidget(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	return widget(t, sampleName, "{color: red, replicas: 2}")
 }
 
 // writeGolden makes the data directory of this release: what a server stores of a sample of every kind, with all
@@ -343,6 +356,10 @@ func createGolden(t *testing.T, c *rest.Config) {
 		if _, err := r.Create(t.Context(), o, metav1.CreateOptions{FieldManager: "golden"}); err != nil {
 			t.Fatalf("cannot create the sample of kind %s: %v", k.Kind, err)
 		}
+	}
+	define(t, dyn, widgetDefinition)
+	if _, err := dyn.Resource(widgets).Namespace(metav1.NamespaceDefault).Create(t.Context(), goldenWidget(t), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
 	}
 	node, err := kube.CoreV1().Nodes().Get(t.Context(), sampleName, metav1.GetOptions{})
 	if err != nil {
