@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/acctest/single"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/kubectltest"
 )
 
@@ -58,24 +59,24 @@ func play(t *testing.T, name, version, path, lock string) {
 	}
 	ns := strings.TrimSuffix(name, ".txt") + "-" + strings.ReplaceAll(version, ".", "-")
 	ctx := t.Context()
-	if _, err := node.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+	if _, err := cluster.Client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := until(ctx, "namespace has its service account", func() error {
-		_, err := node.client.CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{})
+	if err := single.Until(ctx, "namespace has its service account", func() error {
+		_, err := cluster.Client.CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	kubectltest.Session{Kubectl: path, Kubeconfig: kubeconfig(t, ns), Vars: map[string]string{
-		"VERSION": version, "NS": ns, "NODE": nodeName, "ADDRESS": node.address, "IMAGE": toolsImage, "HELLO": helloImage, "LOCK": lock,
+		"VERSION": version, "NS": ns, "NODE": cluster.Node, "ADDRESS": cluster.Address, "IMAGE": single.ToolsImage, "HELLO": helloImage, "LOCK": lock,
 	}}.Play(t, script)
 }
 
 // kubeconfig is the administrator's with a namespace.
 func kubeconfig(t *testing.T, namespace string) string {
 	t.Helper()
-	c, err := clientcmd.LoadFromFile(node.kubeconfig)
+	c, err := clientcmd.LoadFromFile(cluster.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
