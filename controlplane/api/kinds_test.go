@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
@@ -88,13 +89,16 @@ var verbs = map[string]func(ctx context.Context, c dynamic.ResourceInterface, na
 		return err
 	},
 	"update": func(ctx context.Context, c dynamic.ResourceInterface, name string, _ *unstructured.Unstructured) error {
-		o, err := c.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
+		// Controllers of the server write some kinds too.
+		return retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			o, err := c.Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			o.SetLabels(map[string]string{"updated": "yes"})
+			_, err = c.Update(ctx, o, metav1.UpdateOptions{})
 			return err
-		}
-		o.SetLabels(map[string]string{"updated": "yes"})
-		_, err = c.Update(ctx, o, metav1.UpdateOptions{})
-		return err
+		})
 	},
 	"patch": func(ctx context.Context, c dynamic.ResourceInterface, name string, o *unstructured.Unstructured) error {
 		for t, data := range map[types.PatchType]string{

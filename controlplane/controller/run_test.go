@@ -307,16 +307,16 @@ func TestSystemObjects(t *testing.T) {
 func TestReplicationControllerKeepsItsPods(t *testing.T) {
 	c := start(t, nil)
 	three, labels := int32(3), map[string]string{"app": "rc"}
-	stray := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "stray", Namespace: "default", Labels: labels},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/web:1"}}},
+	spec := func() corev1.PodSpec {
+		return corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/web:1"}}}
 	}
+	stray := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "stray", Namespace: "default", Labels: labels}, Spec: spec()}
 	must(client.Create(t.Context(), c, stray))(t)
 	must(client.Create(t.Context(), c, &corev1.ReplicationController{
 		ObjectMeta: metav1.ObjectMeta{Name: "rc", Namespace: "default"},
 		Spec: corev1.ReplicationControllerSpec{
 			Replicas: &three, Selector: labels,
-			Template: &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: stray.Spec},
+			Template: &corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec()},
 		},
 	}))(t)
 	counts := func(n int32) func() bool {

@@ -108,6 +108,7 @@ func fillResources(to *corev1.ResourceList, from corev1.ResourceList, want func(
 }
 
 func defaultPodSpec(s *corev1.PodSpec) {
+	// Only what changes is written: the update of a status shares its spec, which has its defaults, with the stored object.
 	if s.DNSPolicy == "" {
 		s.DNSPolicy = corev1.DNSClusterFirst
 	}
@@ -122,10 +123,12 @@ func defaultPodSpec(s *corev1.PodSpec) {
 		s.SchedulerName = corev1.DefaultSchedulerName
 	}
 	// one value under its old and its new name
-	if s.ServiceAccountName == "" {
+	if s.ServiceAccountName == "" && s.DeprecatedServiceAccount != "" {
 		s.ServiceAccountName = s.DeprecatedServiceAccount
 	}
-	s.DeprecatedServiceAccount = s.ServiceAccountName
+	if s.DeprecatedServiceAccount != s.ServiceAccountName {
+		s.DeprecatedServiceAccount = s.ServiceAccountName
+	}
 	defaultResources(s.Overhead)
 	if s.Resources != nil {
 		defaultResources(s.Resources.Limits)
@@ -139,9 +142,7 @@ func defaultPodSpec(s *corev1.PodSpec) {
 	}
 	for i := range s.EphemeralContainers {
 		// the two types have the same fields in the same order
-		c := corev1.Container(s.EphemeralContainers[i].EphemeralContainerCommon)
-		defaultContainer(&c)
-		s.EphemeralContainers[i].EphemeralContainerCommon = corev1.EphemeralContainerCommon(c)
+		defaultContainer((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon))
 	}
 }
 
