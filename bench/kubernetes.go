@@ -17,6 +17,6 @@ const (
 	kubernetesAgent      = "197 MB"
 	kubernetesPod        = "502 ms / 533 ms"
 	kubernetesBurst      = "3900 ms"
-	kubernetesGone       = "400 ms"
+	kubernetesGone       = "400 ms (30 pods)"
 	kubernetesService    = "11 ms"
 )
