@@ -218,7 +218,11 @@ func (r *Runtime) drain(ctx context.Context, id string) {
 func (r *Runtime) deleteTask(ctx context.Context, id string) error {
 	_, err := r.tasks().Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
 	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
-		return fmt.Errorf("cannot delete task of container: %w", err)
+		// A shim may end before it answers: it was killed, or containerd ends it for an earlier removal of its last container
+		// whose caller is gone. containerd then forgets the task and reports the connection's end nevertheless.
+		if st, inspectErr := r.Inspect(ctx, id); inspectErr != nil || st.Status != Missing {
+			return fmt.Errorf("cannot delete task of container: %w", err)
+		}
 	}
 	r.drain(ctx, id)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 )
@@ -91,5 +92,30 @@ func TestSharedShim(t *testing.T) {
 	other := g.config("readlink /proc/self/ns/pid; ps | grep -c '[s]leep'", func(c *container.Config) { c.JoinPID = second.ID })
 	if _, out := g.run(other); !strings.HasSuffix(out, "\n1\n") {
 		t.Errorf("in the process namespace of another: %q", out)
+	}
+}
+
+// TestRemoveWhileShimEnds removes containers whose shim is killed at that moment: wherever it was in the removal, the container
+// is gone, and that is what was asked for.
+func TestRemoveWhileShimEnds(t *testing.T) {
+	g := newRig(t)
+	for i := range 10 {
+		c := g.config("exec sleep 1000")
+		g.start(c)
+		g.must(g.r.Signal(t.Context(), c.ID, syscall.SIGKILL))
+		g.eventually("end", func() bool {
+			st, err := g.r.Inspect(t.Context(), c.ID)
+			return err == nil && st.Status == container.Stopped
+		})
+		killed := make(chan struct{})
+		go func() {
+			<-time.After(time.Duration(i) * 500 * time.Microsecond)
+			daemon.KillShims()
+			close(killed)
+		}()
+		if err := g.r.Remove(t.Context(), c.ID, g.uid); err != nil {
+			t.Errorf("shim killed %d µs into the removal: %v", 500*i, err)
+		}
+		<-killed
 	}
 }

@@ -108,6 +108,9 @@ func (d *Daemon) Stop() error {
 // Shims counts the shims that belong to this containerd.
 func (d *Daemon) Shims() int { return len(shims(d.Socket)) }
 
+// KillShims kills the shims that belong to this containerd, with the containers' processes.
+func (d *Daemon) KillShims() { killShims(d.Socket) }
+
 func shims(socket string) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
