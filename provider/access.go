@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
+	"github.com/hashicorp/terraform-plugin-framework-validators/mapvalidator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -59,18 +60,28 @@ func oidcAttribute() schema.SingleNestedAttribute {
 				MarkdownDescription: "URL of the issuer, https, to the letter what its tokens' `iss` says.",
 				Required:            true,
 			},
-			"client_id":       text("Whom tokens are for. One of this and `audiences` is required."),
-			"audiences":       schema.ListAttribute{MarkdownDescription: "Further audiences; a token needs one.", Optional: true, ElementType: types.StringType},
+			"client_id": text("Whom tokens are for. One of this and `audiences` is required."),
+			"audiences": schema.ListAttribute{
+				MarkdownDescription: "Further audiences; a token needs one.",
+				Optional:            true,
+				ElementType:         types.StringType,
+				Validators:          []validator.List{listvalidator.SizeAtLeast(1)},
+			},
 			"username_claim":  text("Claim that names the user. Default: `sub`."),
 			"username_prefix": text("What goes before the name. Default: the issuer and `#`, and nothing for the claim `email`; `-` means nothing."),
 			"groups_claim":    text("Claim with the user's groups. Default: tokens bring no groups."),
 			"groups_prefix":   text("What goes before each group. Default: nothing."),
-			"required_claims": schema.MapAttribute{MarkdownDescription: "Claims that a token must have, with this value.", Optional: true, ElementType: types.StringType},
+			"required_claims": schema.MapAttribute{
+				MarkdownDescription: "Claims that a token must have, with this value.",
+				Optional:            true,
+				ElementType:         types.StringType,
+				Validators:          []validator.Map{mapvalidator.SizeAtLeast(1)},
+			},
 			"signing_algs": schema.ListAttribute{
 				MarkdownDescription: "What tokens may be signed with. Default: `RS256`.",
 				Optional:            true,
 				ElementType:         types.StringType,
-				Validators:          []validator.List{listvalidator.ValueStringsAre(stringvalidator.OneOf(config.SigningAlgs...))},
+				Validators:          []validator.List{listvalidator.SizeAtLeast(1), listvalidator.ValueStringsAre(stringvalidator.OneOf(config.SigningAlgs...))},
 			},
 			"ca_certificate": text("PEM certificates that verify the issuer. Default: the authorities that the host trusts."),
 		},

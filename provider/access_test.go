@@ -24,6 +24,7 @@ func TestAccessIsCheckedAtPlan(t *testing.T) {
 		"no client":        {"oidc", map[string]tftypes.Value{"issuer_url": text("https://issuer.example")}, "client_id"},
 		"no certificate":   {"oidc", map[string]tftypes.Value{"issuer_url": text("https://issuer.example"), "client_id": text("c"), "ca_certificate": text("x")}, "ca_certificate"},
 		"good":             {"oidc", map[string]tftypes.Value{"issuer_url": text("https://issuer.example"), "client_id": text("c")}, ""},
+		"no audience":      {"oidc", map[string]tftypes.Value{"issuer_url": text("https://issuer.example"), "client_id": text("c"), "audiences": tftypes.NewValue(tftypes.List{ElementType: tftypes.String}, []tftypes.Value{})}, "audiences"},
 		"unknown issuer":   {"oidc", map[string]tftypes.Value{"issuer_url": unknown}, ""},
 		"policy":           {"audit", map[string]tftypes.Value{"policy": text("{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: All}]}")}, "policy"},
 		"unknown policy":   {"audit", map[string]tftypes.Value{"policy": unknown}, ""},
