@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -71,11 +72,30 @@ func TestListPages(t *testing.T) {
 			}
 		})
 	}
-	list, err := s.List(t.Context(), configMaps, ListQuery{Limit: 10})
-	if err != nil || list.Remaining == nil || *list.Remaining != 15 {
-		t.Errorf("remaining = %v, %v; want 15", list.Remaining, err)
+	var left []int64 // behind each page but the last
+	pages(t, s, ListQuery{Limit: 10}, func(page *List) {
+		if page.Remaining != nil {
+			left = append(left, *page.Remaining)
+		}
+	})
+	if !slices.Equal(left, []int64{15, 5}) {
+		t.Errorf("remaining behind the pages: %v, want 15 and 5", left)
 	}
-	list, err = s.List(t.Context(), configMaps, ListQuery{Limit: 1, Match: valueIs("2")})
+	first, err := s.List(t.Context(), configMaps, ListQuery{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := decodeToken(first.Continue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, known := range []int64{-1, 1, math.MaxInt64} {
+		forged.Left = known
+		if got := pages(t, s, ListQuery{Limit: 10, Continue: forged.encode()}, nil); !slices.Equal(got, all[10:]) {
+			t.Errorf("with a token that says that %d are left, listed %q\nwant %q", known, got, all[10:])
+		}
+	}
+	list, err := s.List(t.Context(), configMaps, ListQuery{Limit: 1, Match: valueIs("2")})
 	if err != nil || list.Remaining != nil {
 		t.Errorf("remaining with a filter = %v, %v; want it unknown", list.Remaining, err)
 	}
@@ -200,6 +220,7 @@ func FuzzToken(f *testing.F) {
 	f.Add(token{Revision: 5, Start: "ns/name\x00"}.encode())
 	f.Add(token{Revision: anyRevision, Start: "name\x00"}.encode())
 	f.Add(token{Revision: 1, Start: "../../secrets/default/a"}.encode())
+	f.Add(token{Revision: 5, Start: "name\x00", Left: -1}.encode())
 	f.Add("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJhIn0")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -217,7 +238,7 @@ func FuzzToken(f *testing.F) {
 			t.Errorf("decodeToken(%q) lets %q through", s, got.Start)
 		}
 		again, err := decodeToken(got.encode())
-		if err != nil || again != (token{Version: tokenVersion, Revision: got.Revision, Start: got.Start}) {
+		if err != nil || again != (token{Version: tokenVersion, Revision: got.Revision, Start: got.Start, Left: got.Left}) {
 			t.Errorf("decodeToken(encode(%+v)) = %+v, %v", got, again, err)
 		}
 	})

@@ -93,7 +93,7 @@ func (s *Store) List(ctx context.Context, k *kind.Kind, q ListQuery) (*List, err
 		if err := s.atLeast(ctx, exact); err != nil {
 			return nil, err
 		}
-		return s.listAt(ctx, c, q, exact, "")
+		return s.listAt(ctx, c, q, exact, "", 0)
 	}
 	if err := s.reach(ctx, q.ResourceVersion); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (s *Store) List(ctx context.Context, k *kind.Kind, q ListQuery) (*List, err
 	if err != nil {
 		return nil, err
 	}
-	return c.page(t, rev, q, ""), nil
+	return c.page(t, rev, q, "", 0), nil
 }
 
 // listOn reads a further page.
@@ -131,12 +131,12 @@ func (s *Store) listOn(ctx context.Context, c *cache, q ListQuery) (*List, error
 		if err != nil {
 			return nil, err
 		}
-		return c.page(snap, rev, q, start), nil
+		return c.page(snap, rev, q, start, 0), nil
 	}
 	if err := s.atLeast(ctx, t.Revision); err != nil {
 		return nil, err
 	}
-	list, err := s.listAt(ctx, c, q, t.Revision, start)
+	list, err := s.listAt(ctx, c, q, t.Revision, start, t.Left)
 	if apierrors.IsResourceExpired(err) {
 		expired := apierrors.NewResourceExpired(continueExpired)
 		expired.ErrStatus.Continue = token{Revision: anyRevision, Start: t.Start}.encode()
@@ -170,24 +170,26 @@ func exactRevision(q ListQuery) (int64, error) {
 }
 
 // listAt reads a page as it was at a revision: from memory, or from etcd's history.
-func (s *Store) listAt(ctx context.Context, c *cache, q ListQuery, rev int64, start string) (*List, error) {
+func (s *Store) listAt(ctx context.Context, c *cache, q ListQuery, rev int64, start string, known int64) (*List, error) {
 	if t := c.pinned(rev); t != nil {
 		if err := c.intact(); err != nil {
 			return nil, err
 		}
-		return c.page(t, rev, q, start), nil
+		return c.page(t, rev, q, start, known), nil
 	}
 	return s.history(ctx, c, q, rev, start)
 }
 
-// page cuts a page out of a snapshot.
-func (c *cache) page(t *tree, rev int64, q ListQuery, start string) *List {
+// page cuts a page out of a snapshot. known is how many objects there are from start on, 0 when that has not been counted:
+// counting is a walk over all of them, and done once a list.
+func (c *cache) page(t *tree, rev int64, q ListQuery, start string, known int64) *List {
 	prefix := c.prefixOf(q.Namespace)
 	list := &List{Revision: rev}
-	if prefix == "" && q.Match == nil && start == "" {
+	if q.Match == nil && (q.Limit > 0 || prefix == "" && start == "") {
 		list.Items = make([]*Item, 0, pageCapacity(t.Len(), q.Limit))
 	}
-	var left int64 // objects behind the page; counted only when all match
+	counted := q.Match == nil && known > q.Limit // known is from the client, and may be nonsense
+	var left int64                               // objects behind the page; counted only when all match
 	t.AscendGreaterOrEqual(&Item{key: max(start, prefix)}, func(it *Item) bool {
 		if !strings.HasPrefix(it.key, prefix) {
 			return false
@@ -197,16 +199,19 @@ func (c *cache) page(t *tree, rev int64, q ListQuery, start string) *List {
 		}
 		if q.Limit > 0 && int64(len(list.Items)) >= q.Limit {
 			left++
-			return q.Match == nil
+			return q.Match == nil && !counted
 		}
 		list.Items = append(list.Items, it)
 		return true
 	})
 	if left > 0 {
-		list.Continue = c.next(list, q)
+		if counted {
+			left = known - int64(len(list.Items))
+		}
 		if q.Match == nil {
 			list.Remaining = &left
 		}
+		list.Continue = c.next(list, q)
 		c.pin(rev, t)
 	}
 	return list
@@ -222,7 +227,11 @@ func pageCapacity(n int, limit int64) int {
 // next returns the token behind the last item of a page.
 func (c *cache) next(list *List, q ListQuery) string {
 	last := list.Items[len(list.Items)-1].key
-	return token{Revision: list.Revision, Start: strings.TrimPrefix(last, c.prefixOf(q.Namespace)) + "\x00"}.encode()
+	t := token{Revision: list.Revision, Start: strings.TrimPrefix(last, c.prefixOf(q.Namespace)) + "\x00"}
+	if list.Remaining != nil {
+		t.Left = *list.Remaining
+	}
+	return t.encode()
 }
 
 // historyPage is how many keys one request to etcd's history reads.
@@ -248,11 +257,11 @@ func (s *Store) history(ctx context.Context, c *cache, q ListQuery, rev int64, s
 				continue
 			}
 			if q.Limit > 0 && int64(len(list.Items)) >= q.Limit {
-				list.Continue = c.next(list, q)
 				if q.Match == nil {
 					left := resp.Count - int64(i)
 					list.Remaining = &left
 				}
+				list.Continue = c.next(list, q)
 				return list, nil
 			}
 			list.Items = append(list.Items, item)

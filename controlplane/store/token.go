@@ -20,7 +20,8 @@ const anyRevision = -1
 type token struct {
 	Version  string `json:"v"`
 	Revision int64  `json:"rv"`
-	Start    string `json:"start"` // the first key of the next page, within the resource or its namespace
+	Start    string `json:"start"`          // the first key of the next page, within the resource or its namespace
+	Left     int64  `json:"left,omitempty"` // how many objects there are from Start on, where that was counted
 }
 
 func (t token) encode() string {
