@@ -13,7 +13,34 @@ import (
 const gzipFrom = 128 << 10
 
 // frameBuffers hold what is written at once: a few HTTP/2 frames.
-var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 64<<10); return &b }}
+var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, frameBuffer); return &b }}
+
+const frameBuffer = 64 << 10
+
+// arena lends memory out of frameBuffers until release.
+type arena struct{ chunks []*[]byte }
+
+func (a *arena) take(n int) []byte {
+	if n > frameBuffer {
+		return make([]byte, n)
+	}
+	if l := len(a.chunks); l == 0 || len(*a.chunks[l-1])+n > frameBuffer {
+		a.chunks = append(a.chunks, frameBuffers.Get().(*[]byte))
+	}
+	chunk := a.chunks[len(a.chunks)-1]
+	from := len(*chunk)
+	*chunk = (*chunk)[:from+n]
+	return (*chunk)[from : from+n : from+n]
+}
+
+// release takes all that was lent back.
+func (a *arena) release() {
+	for _, chunk := range a.chunks {
+		*chunk = (*chunk)[:0]
+		frameBuffers.Put(chunk)
+	}
+	a.chunks = nil
+}
 
 var gzipWriters = sync.Pool{New: func() any {
 	w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)

@@ -98,11 +98,14 @@ func (e *envelope) parts(item *store.Item, enc encoding) ([][]byte, error) {
 	return e.jsonParts(body), nil
 }
 
+// encodeItem returns an item's bytes without its type.
+type encodeItem func(*store.Item, store.Format) ([]byte, error)
+
 // listParts returns the pieces of a list.
-func (e *envelope) listParts(list *store.List, enc encoding) ([][]byte, error) {
+func (e *envelope) listParts(list *store.List, enc encoding, encode encodeItem) ([][]byte, error) {
 	meta := metav1.ListMeta{ResourceVersion: strconv.FormatInt(list.Revision, 10), Continue: list.Continue, RemainingItemCount: list.Remaining}
 	if enc == asProtobuf {
-		return e.protobufList(meta, list.Items)
+		return e.protobufList(meta, list.Items, encode)
 	}
 	head, err := json.Marshal(meta)
 	if err != nil {
@@ -112,7 +115,7 @@ func (e *envelope) listParts(list *store.List, enc encoding) ([][]byte, error) {
 	parts = append(parts, e.listOpen, []byte(`,"metadata":`), head, []byte(`,"items":[`))
 	comma := []byte(",")
 	for i, item := range list.Items {
-		body, err := item.Encoded(store.JSON)
+		body, err := encode(item, store.JSON)
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}
@@ -124,7 +127,7 @@ func (e *envelope) listParts(list *store.List, enc encoding) ([][]byte, error) {
 	return append(parts, []byte("]}")), nil
 }
 
-func (e *envelope) protobufList(meta metav1.ListMeta, items []*store.Item) ([][]byte, error) {
+func (e *envelope) protobufList(meta metav1.ListMeta, items []*store.Item, encode encodeItem) ([][]byte, error) {
 	head, err := meta.Marshal()
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
@@ -134,7 +137,7 @@ func (e *envelope) protobufList(meta metav1.ListMeta, items []*store.Item) ([][]
 	parts := make([][]byte, 0, 2*len(items)+5)
 	parts = append(parts, protobufMagic, e.listTypeMeta, nil, head)
 	for _, item := range items {
-		body, err := item.Encoded(store.Protobuf)
+		body, err := encode(item, store.Protobuf)
 		if err != nil {
 			return nil, apierrors.NewInternalError(err)
 		}
@@ -272,7 +275,14 @@ func (s *Server) writeList(w http.ResponseWriter, r *request, k *kind.Kind, list
 	if enc == asYAML {
 		enc = asJSON
 	}
-	parts, err := s.envelope(k).listParts(list, enc)
+	encode := (*store.Item).Encoded
+	if list.Continue != "" || r.query.Get("continue") != "" {
+		// pages are for what is too much to be held at once
+		var mem arena
+		defer mem.release()
+		encode = func(it *store.Item, f store.Format) ([]byte, error) { return it.EncodedOnce(f, mem.take) }
+	}
+	parts, err := s.envelope(k).listParts(list, enc, encode)
 	if err != nil {
 		s.writeError(w, r, err)
 		return

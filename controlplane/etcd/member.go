@@ -35,6 +35,9 @@ const (
 	// snapshotEvery and catchUp bound the raft entries that stay in memory, values included.
 	snapshotEvery = 5_000
 	catchUp       = 1_000
+	// walFiles is how many segments of 64 MB of the log are kept. A start reads all of them, those that it needs and those that
+	// it does not; the ones it needs are never dropped.
+	walFiles = 2
 )
 
 // Config says how a member runs. Only DataDir is required.
@@ -164,6 +167,7 @@ func embedConfig(cfg Config, log *slog.Logger) (*embed.Config, error) {
 	ec.MaxTxnOps = maxTxnOps
 	ec.SnapshotCount = snapshotEvery
 	ec.SnapshotCatchUpEntries = catchUp
+	ec.MaxWalFiles = walFiles
 	ec.BackendFreelistType = "map"
 	ec.EnableGRPCGateway = false
 	ec.ClientTLSInfo, ec.PeerTLSInfo = cfg.ClientTLS.info(), cfg.PeerTLS.info()

@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -104,12 +105,27 @@ func unmarshal(k *kind.Kind, data []byte) (kind.Object, error) {
 	return obj, nil
 }
 
+// rawOf returns the field raw of a runtime.Unknown. It is a part of message: decoding it makes a copy, and one is enough.
 func rawOf(message []byte) ([]byte, error) {
-	var unknown runtime.Unknown
-	if err := unknown.Unmarshal(message); err != nil {
-		return nil, err
+	const raw = 2
+	var out []byte
+	for len(message) > 0 {
+		number, typ, n := protowire.ConsumeTag(message)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		message = message[n:]
+		if number == raw && typ == protowire.BytesType {
+			out, n = protowire.ConsumeBytes(message)
+		} else {
+			n = protowire.ConsumeFieldValue(number, typ, message)
+		}
+		if n < 0 {
+			return nil, protowire.ParseError(n)
+		}
+		message = message[n:]
 	}
-	return unknown.Raw, nil
+	return out, nil
 }
 
 // intern shares the strings that many objects have in common.

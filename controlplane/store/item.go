@@ -97,7 +97,7 @@ func (i *Item) Encoded(f Format) ([]byte, error) {
 	if b := i.encoded[f]; b != nil {
 		return b, nil
 	}
-	b, err := encode(i.Object, f)
+	b, err := encode(i.Object, f, newBytes)
 	if err != nil {
 		return nil, fmt.Errorf("cannot encode %T %s: %w", i.Object, i.key, err)
 	}
@@ -108,13 +108,32 @@ func (i *Item) Encoded(f Format) ([]byte, error) {
 	return b, nil
 }
 
-func encode(obj kind.Object, f Format) ([]byte, error) {
+// EncodedOnce is Encoded for one who reads many objects in passing: bytes that no one has asked for yet are not kept, so that
+// they do not drive out those of objects that are read often. Protobuf is then made in memory from alloc, which must return
+// that many bytes; they are the caller's.
+func (i *Item) EncodedOnce(f Format, alloc func(n int) []byte) ([]byte, error) {
+	i.mu.Lock()
+	b := i.encoded[f]
+	i.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	b, err := encode(i.Object, f, alloc)
+	if err != nil {
+		return nil, fmt.Errorf("cannot encode %T %s: %w", i.Object, i.key, err)
+	}
+	return b, nil
+}
+
+func encode(obj kind.Object, f Format, alloc func(n int) []byte) ([]byte, error) {
 	if f == Protobuf {
 		m, ok := obj.(protoMessage)
 		if !ok {
 			return nil, fmt.Errorf("the type has no protobuf form")
 		}
-		return m.Marshal()
+		b := alloc(m.Size())
+		n, err := m.MarshalToSizedBuffer(b)
+		return b[:n], err
 	}
 	if !obj.GetObjectKind().GroupVersionKind().Empty() {
 		obj = shallowCopy(obj)
@@ -128,8 +147,11 @@ func encode(obj kind.Object, f Format) ([]byte, error) {
 type protoMessage interface {
 	runtime.ProtobufMarshaller
 	Marshal() ([]byte, error)
+	MarshalToSizedBuffer([]byte) (int, error)
 	Unmarshal([]byte) error
 }
+
+func newBytes(n int) []byte { return make([]byte, n) }
 
 // encodings bounds the bytes of encodings that items keep: the oldest go first. It holds items weakly, so an
 // old version of an object does not live longer for having been encoded.
