@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -57,7 +58,9 @@ type Fleet struct {
 	// KeyFile is the private key that opens every machine, in OpenSSH form (0600).
 	KeyFile string
 	key     ssh.Signer
-	all     []*Machine
+
+	mu  sync.Mutex
+	all []*Machine
 }
 
 // NewFleet prepares dir (on a real file system: overlays do not stack) and a network for machines. Machines that a
@@ -120,7 +123,7 @@ func newKey() (keyPEM []byte, signer ssh.Signer, err error) {
 	return pem.EncodeToMemory(block), signer, err
 }
 
-// Start makes and boots a machine and returns when SSH answers.
+// Start makes and boots a machine and returns when SSH answers. Several may be started at once, as may be by StartVM.
 func (f *Fleet) Start(ctx context.Context, name string) (*Machine, error) {
 	m := f.machine(name, f.Tree)
 	m.power, m.slow = m.nspawn, bootTimeout
@@ -132,6 +135,8 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Machine, error) {
 
 func (f *Fleet) machine(name, tree string) *Machine {
 	m := &Machine{Name: name, Address: f.Net.Take(), dir: filepath.Join(f.Dir, name), tree: tree, net: f.Net, signer: f.key}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.all = append(f.all, m)
 	return m
 }

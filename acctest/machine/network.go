@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 )
@@ -18,7 +19,9 @@ type Network struct {
 	Bridge string
 	Prefix netip.Prefix
 	link   netlink.Link
-	next   netip.Addr
+
+	mu   sync.Mutex
+	next netip.Addr
 }
 
 // NewNetwork makes the bridge with the first address of prefix.
@@ -65,8 +68,10 @@ table ip %s {
 // Gateway is the host's address on the network.
 func (n *Network) Gateway() netip.Addr { return n.Prefix.Addr().Next() }
 
-// Take returns a free address.
+// Take returns a free address. It may be called by several at once.
 func (n *Network) Take() netip.Addr {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	a := n.next
 	n.next = a.Next()
 	return a

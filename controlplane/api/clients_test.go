@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -74,9 +76,15 @@ func TestPagesAreOneSnapshot(t *testing.T) {
 	bothEncodings(t, func(t *testing.T, _ *apitest.Env, c kubernetes.Interface) {
 		ctx, cms := t.Context(), c.CoreV1().ConfigMaps("default")
 		for i := range 25 {
-			if _, err := cms.Create(ctx, configMap(fmt.Sprintf("a-%02d", i)), metav1.CreateOptions{}); err != nil {
+			cm := configMap(fmt.Sprintf("a-%02d", i))
+			cm.Data["size"] = strings.Repeat("x", i*i*i*10) // up to 138 kB: pages are encoded in pieces of 64 KiB
+			if _, err := cms.Create(ctx, cm, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
+		}
+		whole, err := cms.List(ctx, metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
 		}
 		page, err := cms.List(ctx, metav1.ListOptions{Limit: 10})
 		if err != nil || len(page.Items) != 10 || page.Continue == "" || page.RemainingItemCount == nil || *page.RemainingItemCount != 15 {
@@ -86,18 +94,18 @@ func TestPagesAreOneSnapshot(t *testing.T) {
 		if _, err := cms.Create(ctx, configMap("a-99"), metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		seen := len(page.Items)
+		seen := page.Items
 		for page.Continue != "" {
 			if page, err = cms.List(ctx, metav1.ListOptions{Limit: 10, Continue: page.Continue}); err != nil {
 				t.Fatal(err)
 			}
-			seen += len(page.Items)
+			seen = append(seen, page.Items...)
 			if page.ResourceVersion != version {
 				t.Errorf("page of version %s, first of %s", page.ResourceVersion, version)
 			}
 		}
-		if seen != 25 {
-			t.Fatalf("pages have %d objects", seen)
+		if !apiequality.Semantic.DeepEqual(seen, whole.Items) {
+			t.Fatalf("pages have %d objects, and they are not the %d of the whole list", len(seen), len(whole.Items))
 		}
 	})
 }

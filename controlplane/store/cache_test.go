@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,35 @@ func TestEncodingsAreBounded(t *testing.T) {
 		t.Error("the item that was encoded last has lost its bytes")
 	}
 	runtime.KeepAlive(items)
+}
+
+func TestEncodedOnceKeepsNothing(t *testing.T) {
+	s := &Store{encodings: newEncodings(10 << 10)}
+	for _, f := range []Format{JSON, Protobuf} {
+		item := s.newItem("cm", configMap("default", "cm", kibibyte), 1)
+		var lent []byte
+		once, err := item.EncodedOnce(f, func(n int) []byte {
+			lent = make([]byte, n)
+			return lent
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f == Protobuf && (len(lent) == 0 || &once[0] != &lent[0]) {
+			t.Error("protobuf is not in the memory that was lent for it")
+		}
+		if item.encoded[f] != nil || s.encodings.bytes != 0 {
+			t.Errorf("format %d: %d bytes are kept", f, s.encodings.bytes)
+		}
+		kept, err := item.Encoded(f)
+		if err != nil || !bytes.Equal(kept, once) {
+			t.Errorf("format %d: kept and once differ: %q and %q, %v", f, kept, once, err)
+		}
+		s.encodings = newEncodings(10 << 10)
+		if again, err := item.EncodedOnce(f, nil); err != nil || &again[0] != &kept[0] {
+			t.Errorf("format %d: what is kept is not used, %v", f, err)
+		}
+	}
 }
 
 func TestEncodedAtOnce(t *testing.T) {
