@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -77,7 +78,7 @@ func (w *Workspace) Terraform(ctx context.Context, args ...string) (string, erro
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
-	if exit, ok := err.(*exec.ExitError); ok {
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return out.String(), &Error{Args: args, Code: exit.ExitCode(), Output: out.String()}
 	}
 	return out.String(), err
@@ -96,7 +97,7 @@ func (w *Workspace) Destroy(ctx context.Context, args ...string) (string, error)
 // Plan says whether a plan has changes, and what it printed.
 func (w *Workspace) Plan(ctx context.Context, args ...string) (changes bool, output string, err error) {
 	out, err := w.Terraform(ctx, append([]string{"plan", "-detailed-exitcode", "-no-color"}, args...)...)
-	if e, ok := err.(*Error); ok && e.Code == 2 {
+	if e := (*Error)(nil); errors.As(err, &e) && e.Code == 2 {
 		return true, out, nil
 	}
 	return false, out, err

@@ -25,7 +25,7 @@ func (b band) pick(taken func(int) (bool, error)) (int, error) {
 	if low > b.last {
 		low = b.first
 	}
-	if n, err := pickIn(low, b.last, taken); err != errFull {
+	if n, err := pickIn(low, b.last, taken); !errors.Is(err, errFull) {
 		return n, err
 	}
 	return pickIn(b.first, low-1, taken)

@@ -1,6 +1,9 @@
 package admission
 
-import "testing"
+import (
+	"errors"
+	"testing"
+)
 
 func TestBand(t *testing.T) {
 	b := band{first: 1, last: 100, reserved: 10}
@@ -18,7 +21,7 @@ func TestBand(t *testing.T) {
 		}
 		taken[got] = true
 	}
-	if _, err := b.pick(func(n int) (bool, error) { return taken[n], nil }); err != errFull {
+	if _, err := b.pick(func(n int) (bool, error) { return taken[n], nil }); !errors.Is(err, errFull) {
 		t.Errorf("a full range gives %v", err)
 	}
 }

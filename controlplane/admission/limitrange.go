@@ -19,7 +19,6 @@ import (
 // limitRanger gives containers the default requests and limits of their namespace and refuses pods and claims
 // that are outside of its bounds.
 type limitRanger struct {
-	silent
 	client Reader
 }
 

@@ -72,7 +72,11 @@ func TestValidatingPolicies(t *testing.T) {
 				if _, err := s.CoreV1().ConfigMaps("kube-system").Create(t.Context(), params, metav1.CreateOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				defer s.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), "params", metav1.DeleteOptions{})
+				defer func() {
+					if err := s.CoreV1().ConfigMaps("kube-system").Delete(context.Background(), "params", metav1.DeleteOptions{}); err != nil {
+						t.Error(err)
+					}
+				}()
 			}
 			s.policies(t, "metadata: {name: p}\nspec: "+tc.policy[:len(tc.policy)-1]+", matchConstraints: "+configMapRule+"}", "spec: "+tc.binding)
 			cm := named("policed")

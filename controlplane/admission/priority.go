@@ -15,7 +15,6 @@ import (
 // priority turns the priority class of a pod into its number, and keeps the default class unique. The two
 // classes of the system are known whether or not they are stored.
 type priority struct {
-	silent
 	client Reader
 }
 

@@ -19,7 +19,6 @@ import (
 // runtimeClass adds to pods what their runtime class costs (overhead) and where it runs (node selector and
 // tolerations).
 type runtimeClass struct {
-	silent
 	client Reader
 }
 

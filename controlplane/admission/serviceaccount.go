@@ -32,7 +32,6 @@ const (
 
 // serviceAccount gives pods their identity: the account, the volume with its token, and its pull secrets.
 type serviceAccount struct {
-	silent
 	client Reader
 }
 
@@ -152,7 +151,7 @@ func mounts(c *corev1.Container, path string) bool {
 }
 
 func tokenVolume() corev1.VolumeSource {
-	seconds, mode := int64(tokenSeconds), int32(corev1.ProjectedVolumeSourceDefaultMode)
+	seconds, mode := int64(tokenSeconds), corev1.ProjectedVolumeSourceDefaultMode
 	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
 		DefaultMode: &mode,
 		Sources: []corev1.VolumeProjection{

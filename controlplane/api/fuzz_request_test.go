@@ -169,7 +169,7 @@ func TestSlowBody(t *testing.T) {
 		defer hc.CloseIdleConnections()
 		body, never := io.Pipe()
 		defer never.Close()
-		req, err := http.NewRequestWithContext(t.Context(), "POST", e.Address+maps+"?timeout=200ms", body)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, e.Address+maps+"?timeout=200ms", body)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -15,7 +16,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add("application/yaml", "Warn", []byte("kind: Pod\nmetadata: {name: a}\nmetadata: {}\n"))
 	f.Add("application/vnd.kubernetes.protobuf", "", append(append([]byte{}, protobufMagic...), 0x0a, 0x09, 0x0a, 0x02, 'v', '1', 0x12, 0x03, 'P', 'o', 'd', 0x12, 0x00))
 	f.Fuzz(func(t *testing.T, contentType, validation string, data []byte) {
-		hr := httptest.NewRequest("POST", "/api/v1/namespaces/default/pods", nil)
+		hr := httptest.NewRequest(http.MethodPost, "/api/v1/namespaces/default/pods", nil)
 		hr.Header.Set("Content-Type", contentType)
 		r := parseRequest(hr, kind.Builtin())
 		r.query = map[string][]string{"fieldValidation": {validation}}
@@ -35,7 +36,7 @@ func FuzzPath(f *testing.F) {
 		f.Add("GET", p, "watch=1&labelSelector=a in (b)&fieldSelector=a=b&limit=5&continue=x&resourceVersion=0&timeoutSeconds=9")
 	}
 	f.Fuzz(func(t *testing.T, method, path, query string) {
-		hr := httptest.NewRequest("GET", "/", nil)
+		hr := httptest.NewRequest(http.MethodGet, "/", nil)
 		hr.Method, hr.URL.Path, hr.URL.RawQuery = method, path, query
 		r := parseRequest(hr, kind.Builtin())
 		if r.resource && r.plural == "" {

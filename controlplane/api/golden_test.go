@@ -436,7 +436,7 @@ func extract(t *testing.T, path, dir string) {
 	}
 	for tr := tar.NewReader(zr); ; {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return
 		}
 		if err != nil {

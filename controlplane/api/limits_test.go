@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 )
 
 func reader(user string, groups ...string) *request {
-	return &request{Request: httptest.NewRequest("GET", "/api/v1/pods", nil), resource: true, verb: "list", user: &kind.User{Name: user, Groups: groups}}
+	return &request{Request: httptest.NewRequest(http.MethodGet, "/api/v1/pods", nil), resource: true, verb: "list", user: &kind.User{Name: user, Groups: groups}}
 }
 
 func TestLimitsLetTheClusterThrough(t *testing.T) {

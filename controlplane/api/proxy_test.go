@@ -157,6 +157,7 @@ func TestStreamsAreUpgraded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		if got := resp.Header.Get("X-Path"); resp.StatusCode != http.StatusSwitchingProtocols || got != want {
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
 			t.Fatalf("%s: %d %q %s", path, resp.StatusCode, got, body)

@@ -400,7 +400,7 @@ func TestNegotiation(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/openapi/v2", "/openapi/v3/api/v1", "/apis"} {
-		req, err := http.NewRequestWithContext(t.Context(), "GET", e.Address+path, nil)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.Address+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -91,7 +91,7 @@ func TestExecOutputIsComplete(t *testing.T) {
 					var out, errOut bytes.Buffer
 					err = exec.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: endless{}, Stdout: &out, Stderr: &errOut})
 					if err != nil || out.String() != want || errOut.String() != "err\n" {
-						return fmt.Errorf("%d bytes of %d, then %q: %v", out.Len(), len(want), errOut.String(), err)
+						return fmt.Errorf("%d bytes of %d, then %q: %w", out.Len(), len(want), errOut.String(), err)
 					}
 					return nil
 				})
@@ -120,7 +120,7 @@ func TestWebSockets(t *testing.T) {
 		}
 		var out bytes.Buffer
 		err = exec.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader("typed"), Stdout: &out})
-		if code, ok := err.(utilexec.ExitError); !ok || code.ExitStatus() != 3 {
+		if code := utilexec.ExitError(nil); !errors.As(err, &code) || code.ExitStatus() != 3 {
 			t.Errorf("exit: %v", err)
 		}
 		if out.String() != "[cat -] typed" {

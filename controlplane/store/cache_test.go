@@ -182,7 +182,7 @@ func TestWaitAndReadsEndWithTheirContext(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Microsecond)
 			defer cancel()
 			for range 20 {
-				s.current.get(ctx)
+				_, _ = s.current.get(ctx)
 			}
 		})
 	}

@@ -53,10 +53,10 @@ func TestRefusalsReachTheCaller(t *testing.T) {
 	ctx, s := t.Context(), newStore(t, Options{})
 	mustCreate(t, s, configMaps, configMap("default", "a", "1"))
 	refused := errors.New("refused")
-	if _, err := s.Update(ctx, configMaps, "default", "a", func(*Item) (kind.Object, error) { return nil, refused }); err != refused {
+	if _, err := s.Update(ctx, configMaps, "default", "a", func(*Item) (kind.Object, error) { return nil, refused }); !errors.Is(err, refused) {
 		t.Errorf("Update = %v, want the caller's error", err)
 	}
-	if _, err := s.Delete(ctx, configMaps, "default", "a", func(*Item) error { return refused }); err != refused {
+	if _, err := s.Delete(ctx, configMaps, "default", "a", func(*Item) error { return refused }); !errors.Is(err, refused) {
 		t.Errorf("Delete = %v, want the caller's error", err)
 	}
 	same, err := s.Update(ctx, configMaps, "default", "a", func(cur *Item) (kind.Object, error) { return cur.Object, nil })

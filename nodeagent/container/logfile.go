@@ -83,7 +83,8 @@ func (l *logFile) split(stream string, p []byte, at time.Time) []byte {
 	stamp := at.UTC().Format(time.RFC3339Nano) + " " + stream
 	for len(p) > 0 {
 		i := slices.Index(p, '\n')
-		piece, tag := p, " P "
+		var piece []byte
+		tag := " P "
 		switch room := maxLogLine - len(rest); {
 		case i >= 0 && i <= room:
 			piece, tag = p[:i], " F "

@@ -132,7 +132,7 @@ func TestCleanup(t *testing.T) {
 			}
 		}
 		if _, err := netlink.LinkByName(LinkName); !isMissing(err) {
-			return fmt.Errorf("link is left: %v", err)
+			return fmt.Errorf("link is left: %w", err)
 		}
 		return nil
 	})

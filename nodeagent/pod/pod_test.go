@@ -312,7 +312,7 @@ func TestStreams(t *testing.T) {
 	g := newRig(t)
 	g.start()
 	g.create(newPod("s", "nc -ll -p 8080 -e cat & for i in 1 2 3; do echo line $i; done; "+idle))
-	p := g.await("s", "ready", isReady)
+	g.await("s", "ready", isReady)
 	var out bytes.Buffer
 	code, err := g.m.Exec(t.Context(), "default", "s", "c", []string{"/bin/sh", "-c", "hostname; exit 5"}, stream.Streams{Stdout: &out})
 	if err != nil || code != 5 || out.String() != "s\n" {
@@ -349,7 +349,7 @@ func TestStreams(t *testing.T) {
 	g.change("s", func(p *corev1.Pod) {
 		p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon(shell("debug", "ps | grep -c '[n]c -l'")), TargetContainerName: "c"}}
 	})
-	p = g.await("s", "debugged", func(p *corev1.Pod) bool { return statusOf(p, "debug").State.Terminated != nil })
+	p := g.await("s", "debugged", func(p *corev1.Pod) bool { return statusOf(p, "debug").State.Terminated != nil })
 	if out := g.logs("s", "debug", corev1.PodLogOptions{}); strings.TrimSpace(out) == "0" || !isReady(p) {
 		t.Errorf("debug container saw %q", out)
 	}

@@ -134,7 +134,7 @@ func TestExternalTrafficPolicyLocal(t *testing.T) {
 			_ = conn.Close()
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("health check port of a service that is gone: %v", err)
+			return fmt.Errorf("health check port of a service that is gone: %w", err)
 		}
 		return nil
 	})
@@ -251,10 +251,11 @@ func TestStaleConnections(t *testing.T) {
 	expect := func(conn *netlab.Conn, want string) {
 		t.Helper()
 		netlab.Eventually(t, func() error {
-			if name, _, err := conn.AskFor(200 * time.Millisecond); err != nil || name != want {
-				return fmt.Errorf("answer from %q, %v; want %s", name, err, want)
+			name, _, err := conn.AskFor(200 * time.Millisecond)
+			if err == nil && name != want {
+				err = fmt.Errorf("answer from %q, want %s", name, want)
 			}
-			return nil
+			return err
 		})
 	}
 	tcp, udp, early := dial("tcp", "10.96.0.10:80"), dial("udp", "10.96.0.10:80"), dial("udp", addrOne+":30080")
@@ -273,7 +274,7 @@ func TestStaleConnections(t *testing.T) {
 	c.proxy.DeleteService(types.NamespacedName{Namespace: "default", Name: "web"})
 	netlab.Eventually(t, func() error {
 		if _, _, err := udp.AskFor(100 * time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("a service that is gone: %v", err)
+			return fmt.Errorf("a service that is gone: %w", err)
 		}
 		return nil
 	})

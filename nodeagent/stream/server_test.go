@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -82,7 +83,7 @@ func TestExecOverSPDY(t *testing.T) {
 	}
 	var out, errOut bytes.Buffer
 	err = exec.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader("typed"), Stdout: &out, Stderr: &errOut})
-	if code, ok := err.(utilexec.ExitError); !ok || code.ExitStatus() != 3 {
+	if code := utilexec.ExitError(nil); !errors.As(err, &code) || code.ExitStatus() != 3 {
 		t.Errorf("exit: %v", err)
 	}
 	if out.String() != "ns/web/c [echo hi] tty=false\ntyped" || errOut.String() != "to stderr" {

@@ -17,7 +17,7 @@ func ownedFields(live *unstructured.Unstructured) (*fieldpath.Set, error) {
 			continue
 		}
 		set := &fieldpath.Set{}
-		if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)); err != nil {
+		if err := set.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err != nil {
 			return nil, fmt.Errorf("cannot read the managed fields of %s: %w", live.GetName(), err)
 		}
 		return set, nil

@@ -77,7 +77,7 @@ func (w *everything) run(ctx context.Context) error {
 				w.defined(k)
 				g.Go(func() error {
 					err := follow(ctx, w.client, k, nil, w.handlers(k))
-					if err == errKindGone && w.over(k) {
+					if errors.Is(err, errKindGone) && w.over(k) {
 						return nil
 					}
 					return err

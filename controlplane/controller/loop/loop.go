@@ -108,7 +108,7 @@ func Run(ctx context.Context, c client.Client, log *slog.Logger, controllers ...
 		synced = append(synced, done)
 		g.Go(func() error {
 			err := follow(gctx, c, k, done, handlers)
-			if err == errKindGone && all.over(k) {
+			if errors.Is(err, errKindGone) && all.over(k) {
 				return nil
 			}
 			return err
