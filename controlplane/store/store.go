@@ -43,7 +43,7 @@ const (
 	// defaultCompact is both how often history is dropped and how old it then is at least.
 	defaultCompact = 5 * time.Minute
 	// encodingBytes bounds the encodings that all items together keep.
-	encodingBytes = 16 << 20
+	encodingBytes = 32 << 20
 )
 
 // Options of a Store.
