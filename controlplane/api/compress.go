@@ -12,16 +12,18 @@ import (
 // gzipFrom is the size from which an answer is compressed, as kube-apiserver has it.
 const gzipFrom = 128 << 10
 
-// frameBuffers hold what is written at once: a few HTTP/2 frames.
+// frameBuffers hold what is written at once: a few HTTP/2 frames. One that a write failed with is never put back: HTTP/2 answers
+// a handler as soon as its stream is reset, and may then still be sending what it was given. The same goes for gzipWriters.
 var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, frameBuffer); return &b }}
 
 const frameBuffer = 64 << 10
 
-// arena lends memory out of frameBuffers until release.
+// arena lends memory out of frameBuffers until release. What it lends is less than a frame buffer, so writeAll copies it and
+// never hands it to a connection.
 type arena struct{ chunks []*[]byte }
 
 func (a *arena) take(n int) []byte {
-	if n > frameBuffer {
+	if n >= frameBuffer {
 		return make([]byte, n)
 	}
 	if l := len(a.chunks); l == 0 || len(*a.chunks[l-1])+n > frameBuffer {
@@ -89,10 +91,10 @@ func writeGzip(w http.ResponseWriter, code int, parts [][]byte) {
 	w.Header().Add("Vary", "Accept-Encoding")
 	w.WriteHeader(code)
 	gz := gzipWriters.Get().(*gzip.Writer)
-	defer gzipWriters.Put(gz)
 	gz.Reset(w)
-	writeAll(gz, parts)
-	_ = gz.Close() // fails only when the client is gone
+	if writeAll(gz, parts) && gz.Close() == nil {
+		gzipWriters.Put(gz)
+	}
 }
 
 // host returns the address of HOST:PORT without the port.

@@ -193,27 +193,32 @@ func reformat(data []byte, m media) []byte {
 	return b.Bytes()
 }
 
-// writeAll joins small pieces so that each write is worth a frame.
-func writeAll(w io.Writer, parts [][]byte) {
+// writeAll joins small pieces so that each write is worth a frame, and says whether all went out; it does not when the client
+// is gone.
+func writeAll(w io.Writer, parts [][]byte) bool {
 	buf := frameBuffers.Get().(*[]byte)
 	b := (*buf)[:0]
-	defer func() { *buf = b[:0]; frameBuffers.Put(buf) }()
 	for _, p := range parts {
 		if len(b)+len(p) > cap(b) && len(b) > 0 {
 			if _, err := w.Write(b); err != nil {
-				return
+				return false
 			}
 			b = b[:0]
 		}
 		if len(p) >= cap(b) {
 			if _, err := w.Write(p); err != nil {
-				return
+				return false
 			}
 			continue
 		}
 		b = append(b, p...)
 	}
-	_, _ = w.Write(b)
+	if _, err := w.Write(b); err != nil {
+		return false
+	}
+	*buf = b[:0]
+	frameBuffers.Put(buf)
+	return true
 }
 
 // writeItem answers with one object as the client accepts it.
