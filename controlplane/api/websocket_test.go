@@ -91,7 +91,7 @@ func TestExecOutputIsComplete(t *testing.T) {
 					var out, errOut bytes.Buffer
 					err = exec.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: endless{}, Stdout: &out, Stderr: &errOut})
 					if err != nil || out.String() != want || errOut.String() != "err\n" {
-						return fmt.Errorf("%d bytes of %d, then %q: %w", out.Len(), len(want), errOut.String(), err)
+						return errors.Join(fmt.Errorf("%d bytes of %d, then %q", out.Len(), len(want), errOut.String()), err)
 					}
 					return nil
 				})

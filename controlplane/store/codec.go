@@ -115,10 +115,13 @@ func rawOf(message []byte) ([]byte, error) {
 			return nil, protowire.ParseError(n)
 		}
 		message = message[n:]
-		if number == raw && typ == protowire.BytesType {
-			out, n = protowire.ConsumeBytes(message)
-		} else {
+		switch {
+		case number != raw:
 			n = protowire.ConsumeFieldValue(number, typ, message)
+		case typ != protowire.BytesType:
+			return nil, fmt.Errorf("the field raw has wire type %d", typ)
+		default:
+			out, n = protowire.ConsumeBytes(message)
 		}
 		if n < 0 {
 			return nil, protowire.ParseError(n)

@@ -169,7 +169,8 @@ func exactRevision(q ListQuery) (int64, error) {
 	return 0, apierrors.NewBadRequest(fmt.Sprintf("resourceVersionMatch: Unsupported value: %q", q.ResourceVersionMatch))
 }
 
-// listAt reads a page as it was at a revision: from memory, or from etcd's history.
+// listAt reads a page as it was at a revision: from memory, or from etcd's history, which counts by itself; known is as page
+// has it.
 func (s *Store) listAt(ctx context.Context, c *cache, q ListQuery, rev int64, start string, known int64) (*List, error) {
 	if t := c.pinned(rev); t != nil {
 		if err := c.intact(); err != nil {

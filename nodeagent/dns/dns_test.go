@@ -2,7 +2,7 @@ package dns
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -132,7 +132,7 @@ func TestCleanup(t *testing.T) {
 			}
 		}
 		if _, err := netlink.LinkByName(LinkName); !isMissing(err) {
-			return fmt.Errorf("link is left: %w", err)
+			return errors.Join(errors.New("link is left"), err)
 		}
 		return nil
 	})

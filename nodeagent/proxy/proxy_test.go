@@ -134,7 +134,7 @@ func TestExternalTrafficPolicyLocal(t *testing.T) {
 			_ = conn.Close()
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("health check port of a service that is gone: %w", err)
+			return errors.Join(errors.New("the health check port of a service that is gone answers"), err)
 		}
 		return nil
 	})
@@ -274,7 +274,7 @@ func TestStaleConnections(t *testing.T) {
 	c.proxy.DeleteService(types.NamespacedName{Namespace: "default", Name: "web"})
 	netlab.Eventually(t, func() error {
 		if _, _, err := udp.AskFor(100 * time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("a service that is gone: %w", err)
+			return errors.Join(errors.New("a service that is gone does not refuse"), err)
 		}
 		return nil
 	})
