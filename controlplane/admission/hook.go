@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	admissionv1beta1 "k8s.io/api/admission/v1beta1"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 
@@ -25,6 +26,7 @@ import (
 // hook is one webhook of a configuration, ready to be matched and called.
 type hook struct {
 	name        string
+	mutating    bool
 	target      webhook.Target
 	rules       rules
 	ignore      bool // its failures
@@ -32,7 +34,7 @@ type hook struct {
 	objects     labels.Selector
 	sideEffects bool // also on a dry run
 	timeout     time.Duration
-	speaksV1    bool
+	version     string                  // of the AdmissionReviews that it is sent; "": it takes none that there is
 	conditions  matchconditions.Matcher // nil: none
 	reinvoke    bool
 	broken      error // why it can not be matched
@@ -43,7 +45,7 @@ func mutatingHooks(c *admissionregistrationv1.MutatingWebhookConfiguration) []*h
 	out := make([]*hook, len(c.Webhooks))
 	for i := range c.Webhooks {
 		h := &c.Webhooks[i]
-		out[i] = newHook("mutating", &admissionregistrationv1.ValidatingWebhook{
+		out[i] = newHook(true, &admissionregistrationv1.ValidatingWebhook{
 			Name: h.Name, ClientConfig: h.ClientConfig, Rules: h.Rules, FailurePolicy: h.FailurePolicy, MatchPolicy: h.MatchPolicy,
 			NamespaceSelector: h.NamespaceSelector, ObjectSelector: h.ObjectSelector, SideEffects: h.SideEffects, TimeoutSeconds: h.TimeoutSeconds,
 			AdmissionReviewVersions: h.AdmissionReviewVersions, MatchConditions: h.MatchConditions,
@@ -56,7 +58,7 @@ func mutatingHooks(c *admissionregistrationv1.MutatingWebhookConfiguration) []*h
 func validatingHooks(c *admissionregistrationv1.ValidatingWebhookConfiguration) []*hook {
 	out := make([]*hook, len(c.Webhooks))
 	for i := range c.Webhooks {
-		out[i] = newHook("validating", &c.Webhooks[i])
+		out[i] = newHook(false, &c.Webhooks[i])
 	}
 	return out
 }
@@ -64,12 +66,12 @@ func validatingHooks(c *admissionregistrationv1.ValidatingWebhookConfiguration) 
 // defaultHookTimeout is that of a webhook that was stored without.
 const defaultHookTimeout = 10 * time.Second
 
-func newHook(what string, h *admissionregistrationv1.ValidatingWebhook) *hook {
+func newHook(mutating bool, h *admissionregistrationv1.ValidatingWebhook) *hook {
 	out := &hook{
-		name: h.Name, rules: newRules(unnamed(h.Rules), h.MatchPolicy), timeout: defaultHookTimeout,
+		name: h.Name, mutating: mutating, rules: newRules(unnamed(h.Rules), h.MatchPolicy), timeout: defaultHookTimeout,
 		ignore:      h.FailurePolicy != nil && *h.FailurePolicy == admissionregistrationv1.Ignore,
 		sideEffects: h.SideEffects == nil || *h.SideEffects != admissionregistrationv1.SideEffectClassNone && *h.SideEffects != admissionregistrationv1.SideEffectClassNoneOnDryRun,
-		speaksV1:    slices.Contains(h.AdmissionReviewVersions, "v1"),
+		version:     reviewVersion(h.AdmissionReviewVersions),
 		target:      webhook.Target{CABundle: h.ClientConfig.CABundle},
 	}
 	if h.TimeoutSeconds != nil {
@@ -86,9 +88,24 @@ func newHook(what string, h *admissionregistrationv1.ValidatingWebhook) *hook {
 	out.objects, errs[1] = selectorOf(h.ObjectSelector)
 	out.broken = errors.Join(errs[:]...)
 	if len(h.MatchConditions) > 0 {
+		what := "validating"
+		if mutating {
+			what = "mutating"
+		}
 		out.conditions = expression.Conditions(h.MatchConditions, h.FailurePolicy, what, h.Name)
 	}
 	return out
+}
+
+// reviewVersion returns the version of AdmissionReview to send to a webhook that takes those listed: the first that there
+// is. v1beta1 has the same fields as v1.
+func reviewVersion(taken []string) string {
+	for _, v := range taken {
+		if v == admissionv1.SchemeGroupVersion.Version || v == admissionv1beta1.SchemeGroupVersion.Version {
+			return v
+		}
+	}
+	return ""
 }
 
 func unnamed(rules []admissionregistrationv1.RuleWithOperations) []admissionregistrationv1.NamedRuleWithOperations {
@@ -153,32 +170,53 @@ func (h *hook) ask(ctx context.Context, caller *webhook.Caller, s *subject) (*ad
 		reason := fmt.Sprintf("admission webhook %q does not support dry run", h.name)
 		return nil, apierrors.NewBadRequest(reason)
 	}
-	if !h.speaksV1 {
-		return nil, &failure{h.name, errors.New("could not create admission objects: webhook does not accept known AdmissionReview versions (v1)")}
+	if h.version == "" {
+		return nil, &failure{h.name, errors.New("could not create admission objects: webhook does not accept known AdmissionReview versions (v1, v1beta1)")}
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
 	request := s.review()
 	request.UID = uuid.NewUUID()
-	typ := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: admissionv1.SchemeGroupVersion.String()}
+	typ := metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: schema.GroupVersion{Group: admissionv1.GroupName, Version: h.version}.String()}
 	var answer admissionv1.AdmissionReview
 	if err := caller.Call(ctx, h.target, &admissionv1.AdmissionReview{TypeMeta: typ, Request: request}, &answer); err != nil {
 		return nil, &failure{h.name, fmt.Errorf("failed to call webhook: %w", err)}
 	}
-	if err := checkAnswer(&answer, typ, request); err != nil {
+	if err := h.checkAnswer(&answer, typ, request); err != nil {
 		return nil, &failure{h.name, fmt.Errorf("received invalid webhook response: %w", err)}
 	}
 	return answer.Response, nil
 }
 
-func checkAnswer(a *admissionv1.AdmissionReview, want metav1.TypeMeta, request *admissionv1.AdmissionRequest) error {
-	switch {
-	case a.Response == nil:
+// checkAnswer says what is wrong with an answer. One of v1beta1 need not say what it is and what it answers, its patches
+// need no type, and what a validating webhook says of patches is not heard: so it was when v1beta1 was made.
+func (h *hook) checkAnswer(a *admissionv1.AdmissionReview, want metav1.TypeMeta, request *admissionv1.AdmissionRequest) error {
+	if a.Response == nil {
 		return errors.New("webhook response was absent")
-	case a.Response.UID != request.UID:
-		return fmt.Errorf("expected response.uid=%q, got %q", request.UID, a.Response.UID)
+	}
+	r := a.Response
+	if h.version == admissionv1beta1.SchemeGroupVersion.Version {
+		r.PatchType = nil
+		if !h.mutating {
+			r.Patch = nil
+		} else if len(r.Patch) > 0 {
+			r.PatchType = new(admissionv1.PatchTypeJSONPatch)
+		}
+		return nil
+	}
+	switch {
+	case r.UID != request.UID:
+		return fmt.Errorf("expected response.uid=%q, got %q", request.UID, r.UID)
 	case a.TypeMeta != want:
 		return fmt.Errorf("expected webhook response of %s, got %s", want.GroupVersionKind(), a.GroupVersionKind())
+	case !h.mutating && len(r.Patch) > 0:
+		return errors.New("validating webhook may not return response.patch")
+	case !h.mutating && r.PatchType != nil:
+		return errors.New("validating webhook may not return response.patchType")
+	case len(r.Patch) > 0 && r.PatchType == nil:
+		return errors.New("webhook returned response.patch but not response.patchType")
+	case len(r.Patch) == 0 && r.PatchType != nil:
+		return errors.New("webhook returned response.patchType but not response.patch")
 	}
 	return nil
 }

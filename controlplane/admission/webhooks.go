@@ -138,14 +138,10 @@ func (p *mutatingWebhooks) ask(ctx context.Context, h *hook, r *Request, round, 
 
 // patch applies a webhook's patch to the request's object, in the version that the webhook saw it in.
 func (h *hook) patch(ctx context.Context, r *Request, s *subject, a *admissionv1.AdmissionResponse) (bool, error) {
-	switch {
-	case len(a.Patch) == 0 && a.PatchType == nil:
+	if len(a.Patch) == 0 {
 		return false, nil
-	case len(a.Patch) == 0:
-		return false, &failure{h.name, errors.New("received invalid webhook response: webhook returned response.patchType but not response.patch")}
-	case a.PatchType == nil:
-		return false, &failure{h.name, errors.New("received invalid webhook response: webhook returned response.patch but not response.patchType")}
-	case *a.PatchType != admissionv1.PatchTypeJSONPatch:
+	}
+	if *a.PatchType != admissionv1.PatchTypeJSONPatch {
 		return false, &failure{h.name, fmt.Errorf("unsupported patch type %q", *a.PatchType)}
 	}
 	patch, err := jsonpatch.DecodePatch(a.Patch)
@@ -277,9 +273,6 @@ type call struct {
 
 // verdict of a validating webhook.
 func (h *hook) verdict(ctx context.Context, r *Request, a *admissionv1.AdmissionResponse, err error, index int) error {
-	if err == nil && (len(a.Patch) > 0 || a.PatchType != nil) {
-		err = &failure{h.name, errors.New("received invalid webhook response: validating webhook may not return response.patch")}
-	}
 	if err == nil {
 		return h.heard(ctx, r, a)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -250,6 +251,7 @@ func TestWebhooks(t *testing.T) {
 	t.Run("failure policy", func(t *testing.T) { failurePolicy(t, s) })
 	t.Run("matching", func(t *testing.T) { matching(t, s) })
 	t.Run("patches", func(t *testing.T) { patches(t, s) })
+	t.Run("old reviews", func(t *testing.T) { oldReviews(t, s) })
 	t.Run("reinvocation", func(t *testing.T) { reinvocation(t, s) })
 	t.Run("service", func(t *testing.T) { byService(t, s) })
 	t.Run("subresources", func(t *testing.T) { subresources(t, s) })
@@ -305,6 +307,35 @@ func refusal(t *testing.T, s *server) {
 	wantError(t, err, 403, `admission webhook "refuse.example.com" denied the request: no way`)
 	_, err = s.create(t, named("silent"))
 	wantError(t, err, 400, `admission webhook "refuse.example.com" denied the request without explanation`)
+}
+
+// oldReviews asks webhooks that take AdmissionReviews of v1beta1, and answer as those of its time did: without saying what
+// the answer is, for which request, and of what type its patch is.
+func oldReviews(t *testing.T, s *server) {
+	sent := make(chan string, 2)
+	old := func(response string) admissionregistrationv1.WebhookClientConfig {
+		return (&receiver{Server: quietServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			review := &admissionv1.AdmissionReview{}
+			if err := json.NewDecoder(r.Body).Decode(review); err != nil {
+				t.Error(err)
+			}
+			sent <- review.APIVersion
+			_, _ = io.WriteString(w, `{"response": `+response+`}`)
+		}))}).client()
+	}
+	take := []string{"v2", "v1beta1", "v1"}
+	patch := base64.StdEncoding.EncodeToString([]byte(`[{"op": "add", "path": "/data/old", "value": "yes"}]`))
+	s.mutating(t, mutating("old", old(`{"allowed": true, "patch": "`+patch+`"}`), on("CREATE", "configmaps"), func(h *admissionregistrationv1.MutatingWebhook) { h.AdmissionReviewVersions = take }))
+	s.validating(t, validating("old", old(`{"allowed": true, "patch": "bm8=", "patchType": "JSONPatch"}`), on("CREATE", "configmaps"), func(h *admissionregistrationv1.ValidatingWebhook) { h.AdmissionReviewVersions = take }))
+	got := s.mustCreate(t, named("old"))
+	if got.Data["old"] != "yes" {
+		t.Errorf("data %v", got.Data)
+	}
+	for range 2 {
+		if v := <-sent; v != "admission.k8s.io/v1beta1" {
+			t.Errorf("sent a review of %s", v)
+		}
+	}
 }
 
 func failurePolicy(t *testing.T, s *server) {

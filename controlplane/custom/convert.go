@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -36,7 +37,17 @@ func (d *Definitions) converter(crd *apiextensionsv1.CustomResourceDefinition) (
 	target := targetOf(conversion.Webhook.ClientConfig)
 	return byWebhook(func(ctx context.Context, request, response any) error {
 		return d.webhooks.Call(ctx, target, request, response)
-	}), nil
+	}, reviewVersion(conversion.Webhook.ConversionReviewVersions)), nil
+}
+
+// reviewVersion returns the version of ConversionReview to send to a webhook that takes those listed: the first that there is.
+func reviewVersion(taken []string) string {
+	for _, v := range taken {
+		if v == apiextensionsv1.SchemeGroupVersion.Version || v == apiextensionsv1beta1.SchemeGroupVersion.Version {
+			return v
+		}
+	}
+	return ""
 }
 
 // maxConverted bounds what a webhook may answer with: a page of a list, converted at once.

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -24,12 +26,13 @@ const webhookTimeout = 30 * time.Second
 // caller sends a request to a webhook and decodes its answer.
 type caller func(ctx context.Context, request, response any) error
 
-// byWebhook converts by asking a webhook, with all objects in one ConversionReview.
-func byWebhook(call caller) converter {
+// byWebhook converts by asking a webhook, with all objects in one ConversionReview of the version given ("": the webhook
+// takes none that there is). v1beta1 has the same fields as v1.
+func byWebhook(call caller, version string) converter {
 	return func(ctx context.Context, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
 		ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 		defer cancel()
-		out, err := review(ctx, call, objs, to)
+		out, err := review(ctx, call, version, objs, to)
 		if err != nil {
 			return nil, fmt.Errorf("conversion webhook for %s, Kind=%s failed: %w", objs[0].APIVersion, objs[0].Kind, err)
 		}
@@ -37,8 +40,11 @@ func byWebhook(call caller) converter {
 	}
 }
 
-func review(ctx context.Context, call caller, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
-	gvk := apiextensionsv1.SchemeGroupVersion.WithKind("ConversionReview")
+func review(ctx context.Context, call caller, version string, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
+	if version == "" {
+		return nil, errors.New("no supported conversion review versions")
+	}
+	gvk := schema.GroupVersionKind{Group: apiextensionsv1.GroupName, Version: version, Kind: "ConversionReview"}
 	request := &apiextensionsv1.ConversionReview{Request: &apiextensionsv1.ConversionRequest{UID: uuid.NewUUID(), DesiredAPIVersion: to.APIVersion}}
 	request.SetGroupVersionKind(gvk)
 	for _, c := range objs {
@@ -52,7 +58,7 @@ func review(ctx context.Context, call caller, objs []*kind.Custom, to metav1.Typ
 	if err := call(ctx, request, answer); err != nil {
 		return nil, err
 	}
-	converted, err := answered(answer, request.Request.UID)
+	converted, err := answered(answer, gvk, request.Request.UID)
 	if err != nil {
 		return nil, err
 	}
@@ -68,17 +74,18 @@ func review(ctx context.Context, call caller, objs []*kind.Custom, to metav1.Typ
 	return out, nil
 }
 
-// answered returns the objects of a webhook's answer, or what is wrong with it.
-func answered(review *apiextensionsv1.ConversionReview, uid types.UID) ([]runtime.RawExtension, error) {
-	want := apiextensionsv1.SchemeGroupVersion.WithKind("ConversionReview")
-	if got := review.GroupVersionKind(); got != want {
+// answered returns the objects of a webhook's answer, or what is wrong with it. One of v1beta1 need not say what it is and
+// what it answers.
+func answered(review *apiextensionsv1.ConversionReview, want schema.GroupVersionKind, uid types.UID) ([]runtime.RawExtension, error) {
+	strict := want.Version != apiextensionsv1beta1.SchemeGroupVersion.Version
+	if got := review.GroupVersionKind(); strict && got != want {
 		return nil, fmt.Errorf("expected webhook response of %s, got %s", want, got)
 	}
 	r := review.Response
 	switch {
 	case r == nil:
 		return nil, errors.New("no response provided")
-	case r.UID != uid:
+	case strict && r.UID != uid:
 		return nil, fmt.Errorf("expected response.uid=%q, got %q", uid, r.UID)
 	case r.Result.Status != metav1.StatusSuccess:
 		if r.Result.Message != "" {
