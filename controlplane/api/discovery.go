@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/json"
 	"fmt"
@@ -134,8 +135,9 @@ func verbsOf(k *kind.Kind) []string {
 	return kindVerbs
 }
 
+// storageHash is that of kube-apiserver, so that what a client remembers of a kind holds for both.
 func storageHash(gvk schema.GroupVersionKind) string {
-	sum := sha512.Sum512([]byte(gvk.Group + "/" + gvk.Version + "/" + gvk.Kind))
+	sum := sha256.Sum256([]byte(gvk.Group + "/" + gvk.Version + "/" + gvk.Kind))
 	return base64Std(sum[:8])
 }
 

@@ -24,7 +24,7 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 	var err error
 	if text := r.query.Get("labelSelector"); text != "" {
 		if q.Labels, err = labels.Parse(text); err != nil {
-			return q, apierrors.NewBadRequest(fmt.Sprintf("unable to parse requirement: %v", err))
+			return q, apierrors.NewBadRequest(err.Error())
 		}
 	}
 	if text := r.query.Get("fieldSelector"); text != "" {
@@ -38,6 +38,7 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 	if q.Limit, err = r.number("limit"); err != nil {
 		return q, err
 	}
+	q.Limit = max(q.Limit, 0) // less than one object is no limit
 	return q, checkVersionMatch(q, r.verb == "watch", r.query.Has("sendInitialEvents"))
 }
 
@@ -64,9 +65,6 @@ func checkVersionMatch(q registry.ListQuery, watch, initial bool) error {
 		known = known[1:2]
 	}
 	var errs field.ErrorList
-	if q.Limit < 0 {
-		errs = append(errs, field.Invalid(field.NewPath("limit"), q.Limit, "must be positive"))
-	}
 	switch {
 	case initial && !watch:
 		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))

@@ -69,7 +69,7 @@ func TestListOptions(t *testing.T) {
 		"watch=1&sendInitialEvents=1" + exact:                 {422, 0, "resourceVersionMatch"},
 		"watch=1&sendInitialEvents=1" + newer + "&continue=x": {422, 0, "resourceVersionMatch"},
 		"watch=1&timeoutSeconds=x":                            {400, 0, ""},
-		"limit=-1":                                            {422, 0, "limit"},
+		"limit=-1":                                            {200, 2, ""},
 		"unknown=1&pretty=true":                               {200, 2, ""},
 	} {
 		code, _, data := do(t, hc, "GET", e.Address+maps+"?"+query, "", "", "")

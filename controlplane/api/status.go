@@ -82,6 +82,7 @@ func errPathNotFound(r *request) error {
 func errMethod(r *request) error {
 	err := apierrors.NewMethodNotSupported(r.groupResource(), r.verb)
 	err.ErrStatus.Message = "the server does not allow this method on the requested resource"
+	err.ErrStatus.Details = &metav1.StatusDetails{} // kube-apiserver refuses a method before it looks at the resource
 	return err
 }
 
