@@ -104,6 +104,7 @@ func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, 
 // prepareCreate takes obj through every step before the store. The caller settles the request that it returns.
 func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*admission.Request, error) {
 	r.ownMeta(k, obj)
+	dedupOwners(obj, w.warn)
 	if k.Default != nil {
 		k.Default(obj)
 	}
@@ -164,8 +165,7 @@ func (r *Registry) ownMeta(k *kind.Kind, obj kind.Object) {
 	obj.SetDeletionTimestamp(nil)
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
-	obj.SetGeneration(0)
-	if k.Generation {
+	if k.Generation { // of other kinds it is the client's, for nothing reads it
 		obj.SetGeneration(1)
 	}
 	clearType(obj)

@@ -2,7 +2,11 @@ package registry
 
 import (
 	"reflect"
+	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,8 +26,23 @@ func nameRule(k *kind.Kind) apivalidation.ValidateNameFunc {
 	return apivalidation.NameIsDNSSubdomain
 }
 
-func validateNew(k *kind.Kind, obj kind.Object) field.ErrorList {
+// validateMeta returns what is wrong with an object's metadata in itself. Finalizers of Kubernetes' own kinds are named with
+// a domain, but for those of Kubernetes itself; the kinds of extensions leave that to their users.
+func validateMeta(k *kind.Kind, obj kind.Object) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), metaPath)
+	if k.Custom || k.Group == admissionregistrationv1.GroupName || k.Group == apiextensionsv1.GroupName {
+		return errs
+	}
+	for i, name := range obj.GetFinalizers() {
+		if !strings.Contains(name, "/") && name != string(corev1.FinalizerKubernetes) && name != metav1.FinalizerOrphanDependents && name != metav1.FinalizerDeleteDependents {
+			errs = append(errs, field.Invalid(metaPath.Child("finalizers").Index(i), name, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
+}
+
+func validateNew(k *kind.Kind, obj kind.Object) field.ErrorList {
+	errs := validateMeta(k, obj)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
@@ -36,7 +55,7 @@ func validateNew(k *kind.Kind, obj kind.Object) field.ErrorList {
 // validateMetaChange returns what is wrong with the metadata of a change.
 func validateMetaChange(k *kind.Kind, obj, old kind.Object) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)
-	errs = append(errs, apivalidation.ValidateObjectMetaAccessor(obj, k.Namespaced, nameRule(k), metaPath)...)
+	errs = append(errs, validateMeta(k, obj)...)
 	// an object that is being deleted can lose finalizers, and gain none that a client made up
 	if old.GetDeletionTimestamp() != nil {
 		errs = append(errs, apivalidation.ValidateNoNewFinalizers(obj.GetFinalizers(), old.GetFinalizers(), metaPath.Child("finalizers"))...)

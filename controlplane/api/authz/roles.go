@@ -92,6 +92,7 @@ func editRules() []rbacv1.PolicyRule {
 		on("impersonate", core, "serviceaccounts"),
 		on(write, core, "pods pods/attach pods/exec pods/portforward pods/proxy"),
 		on("create", core, "pods/eviction"),
+		on(write, "events.k8s.io", "events"),
 		on(write, core, "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy"),
 		on("create", core, "serviceaccounts/token"),
 		on(write, "apps", "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale"),
@@ -110,6 +111,7 @@ func viewRules() []rbacv1.PolicyRule {
 		on(read, core, "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status"),
 		on(read, core, "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status resourcequotas resourcequotas/status"),
 		on(read, core, "namespaces"),
+		on(read, "events.k8s.io", "events"),
 		on(read, "discovery.k8s.io", "endpointslices"),
 		on(read, "apps", "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status"),
 		on(read, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
@@ -132,7 +134,7 @@ func userRoles() []*rbacv1.ClusterRole {
 		role("system:basic-user", "", on("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
 			on("create", "authentication.k8s.io", "selfsubjectreviews")),
 		role("system:public-info-viewer", "", urls("/healthz /livez /readyz /version /version/")),
-		role("system:monitoring", "", urls("/healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/*")),
+		role("system:monitoring", "", on("get", core, "nodes/metrics"), urls("/flagz /healthz /healthz/* /livez /livez/* /metrics /metrics/slis /readyz /readyz/* /statusz")),
 		role("system:service-account-issuer-discovery", "", urls("/.well-known/openid-configuration /.well-known/openid-configuration/ /openid/v1/jwks /openid/v1/jwks/")),
 		role("system:cluster-trust-bundle-discovery", "", on(read, "certificates.k8s.io", "clustertrustbundles")),
 		role("system:auth-delegator", "", on("create", "authentication.k8s.io", "tokenreviews"), on("create", "authorization.k8s.io", "subjectaccessreviews")),
@@ -170,8 +172,8 @@ func partRoles() []*rbacv1.ClusterRole {
 			on("create", core, "bindings pods/binding"), on("patch update", core, "pods/status"), on(read, "apps extensions", "replicasets"),
 			on(read, "apps", "statefulsets"), on(read, "policy", "poddisruptionbudgets"), on("create", "authentication.k8s.io", "tokenreviews"),
 			on("create", "authorization.k8s.io", "subjectaccessreviews"), on(read, "storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments"),
-			on(read, "resource.k8s.io", "deviceclasses resourceslices"), on("patch update "+read, "resource.k8s.io", "resourceclaims resourceclaims/status"),
-			on("patch update "+read, core, "pods/finalizers")),
+			on(read, "resource.k8s.io", "deviceclasses devicetaintrules resourceslices"), on("create delete patch update "+read, "resource.k8s.io", "resourceclaims"), on("patch update "+read, "resource.k8s.io", "resourceclaims/status"),
+			on("patch update", "resource.k8s.io", "resourceclaims/binding"), on("update", core, "pods/finalizers")),
 	}
 }
 
@@ -181,14 +183,15 @@ func nodeRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		on("create", "authentication.k8s.io", "tokenreviews"), on("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
 		on(read, core, "services"), on("create "+read, core, "nodes"), on("patch update", core, "nodes nodes/status"),
-		on("create patch update", core, "events"), on("create delete "+read, core, "pods"), on("patch update", core, "pods/status"),
+		events(), on("create delete "+read, core, "pods"), on("patch update", core, "pods/status"),
 		on("create", core, "pods/eviction"), on(read, core, "configmaps secrets"), on("get", core, "endpoints persistentvolumeclaims persistentvolumes"),
 		on("create "+read, "certificates.k8s.io", "certificatesigningrequests"), on("create delete get patch update", "coordination.k8s.io", "leases"),
 		on("get", "storage.k8s.io", "volumeattachments"), on("create", core, "serviceaccounts/token"),
 		on("get patch update", core, "persistentvolumeclaims/status"), on(read, "storage.k8s.io", "csidrivers"),
 		on("create delete get patch update", "storage.k8s.io", "csinodes"), on(read, "node.k8s.io", "runtimeclasses"),
 		on("get", "resource.k8s.io", "resourceclaims"), on("deletecollection", "resource.k8s.io", "resourceslices"),
-		on(read, "certificates.k8s.io", "clustertrustbundles"), on("get", core, "serviceaccounts"),
+		on(read, "certificates.k8s.io", "clustertrustbundles"), on("create "+read, "certificates.k8s.io", "podcertificaterequests"),
+		on("get", core, "serviceaccounts"),
 	}
 }
 
@@ -196,7 +199,7 @@ func nodeRules() []rbacv1.PolicyRule {
 // server of their node.
 func agentRules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
-		on(read, core, "endpoints namespaces"), on(read, "discovery.k8s.io", "endpointslices"), on("create patch update", "events.k8s.io", "events"),
+		on(read, core, "endpoints namespaces"), on(read, "discovery.k8s.io", "endpointslices"),
 		on(read, "networking.k8s.io", "networkpolicies"), on(read, "scheduling.k8s.io", "priorityclasses"),
 	}
 }

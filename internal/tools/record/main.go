@@ -1,0 +1,126 @@
+// Command record writes down how a server answers to changed objects. Given a kube-apiserver without controllers, it makes the
+// recording that the API server's tests replay:
+//
+//	go run ./internal/tools/record -kubeconfig FILE -to controlplane/api/testdata/recorded
+//
+// The bases, valid objects of each resource, are read from bases.yaml in that folder. Of the changes to a field, those are
+// kept that are answered differently from each other.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/recorded"
+)
+
+func main() {
+	kubeconfig := flag.String("kubeconfig", "", "of an administrator of the server")
+	to := flag.String("to", "", "folder of the recording, which has bases.yaml")
+	only := flag.String("only", "", "regular expression for GROUP/VERSION/PLURAL")
+	flag.Parse()
+	if err := record(context.Background(), *kubeconfig, *to, regexp.MustCompile(*only)); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func record(ctx context.Context, kubeconfig, to string, only *regexp.Regexp) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(to, "bases.yaml"))
+	if err != nil {
+		return err
+	}
+	bases := map[string][]map[string]any{}
+	if err := yaml.Unmarshal(data, &bases); err != nil {
+		return err
+	}
+	server := strings.TrimSuffix(config.Host, "/")
+	var doc document
+	if err := get(ctx, client, server+"/openapi/v2", &doc); err != nil {
+		return err
+	}
+	if err := recorded.Prepare(ctx, client, server); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(bases))
+	for name := range bases {
+		if only.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		r, err := resource(ctx, client, server, name, bases[name])
+		if err != nil {
+			return err
+		}
+		if err := recordResource(ctx, &recorder{doc: &doc, session: &recorded.Session{Client: client, Server: server, Resource: r}}, filepath.Join(to, strings.ReplaceAll(name, "/", "_")+".jsonl")); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func get(ctx context.Context, c *http.Client, url string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// resource looks up GROUP/VERSION/PLURAL, or VERSION/PLURAL of the core.
+func resource(ctx context.Context, c *http.Client, server, name string, bases []map[string]any) (*recorded.Resource, error) {
+	i := strings.LastIndex(name, "/")
+	r := &recorded.Resource{APIVersion: name[:i], Plural: name[i+1:], Bases: bases}
+	var list metav1.APIResourceList
+	if err := get(ctx, c, server+strings.TrimSuffix(r.Path(), "/"+r.Plural), &list); err != nil {
+		return nil, err
+	}
+	for _, e := range list.APIResources {
+		if e.Name == r.Plural {
+			r.Kind, r.Namespaced = e.Kind, e.Namespaced
+		}
+	}
+	if r.Kind == "" {
+		return nil, fmt.Errorf("the server has no %s", name)
+	}
+	for _, b := range bases {
+		b["apiVersion"], b["kind"] = r.APIVersion, r.Kind
+		recorded.Put(b, []string{"metadata", "name"}, "sample", false)
+		if r.Kind == "CustomResourceDefinition" {
+			recorded.Put(b, []string{"metadata", "name"}, "samples.example.com", false)
+		}
+	}
+	return r, nil
+}
