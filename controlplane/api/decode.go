@@ -197,7 +197,7 @@ func (r *request) strictFound(found []error) error {
 		return nil
 	}
 	if strictnessOf(r) == registry.Strict {
-		return apierrors.NewBadRequest(runtime.NewStrictDecodingError(found).Error())
+		return decodingError(r, runtime.NewStrictDecodingError(found))
 	}
 	for _, err := range found {
 		r.warn(err.Error())

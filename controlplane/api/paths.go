@@ -25,9 +25,9 @@ func (s *Server) public(w http.ResponseWriter, r *request) bool {
 	switch {
 	case path == "/version":
 		s.version(w, r)
-	case path == "/healthz" || path == "/livez" || strings.HasPrefix(path, "/livez/") || strings.HasPrefix(path, "/healthz/"):
+	case path == "/healthz" || path == "/livez" || path == "/livez/ping" || path == "/healthz/ping":
 		text(w, http.StatusOK, "ok")
-	case path == "/readyz" || strings.HasPrefix(path, "/readyz/"):
+	case path == "/readyz" || path == "/readyz/ping":
 		s.readyz(w)
 	default:
 		return false

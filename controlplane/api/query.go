@@ -39,6 +39,9 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 		return q, err
 	}
 	q.Limit = max(q.Limit, 0) // less than one object is no limit
+	if _, err := r.number("timeoutSeconds"); err != nil {
+		return q, err
+	}
 	return q, checkVersionMatch(q, r.verb == "watch", r.query.Has("sendInitialEvents"))
 }
 

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -117,34 +118,38 @@ func (r *request) write() (registry.Write, error) {
 	if len(r.query) == 0 {
 		return o, nil
 	}
-	if err := checkManager(r.query.Get("fieldManager")); err != nil {
-		return o, err
-	}
-	dry, err := dryRun(r.query["dryRun"])
-	if err != nil {
-		return o, err
-	}
-	o.DryRun = dry
+	o.DryRun = len(r.query["dryRun"]) > 0
 	o.Force = truth(r.query, "force")
-	if v := r.query.Get("fieldValidation"); v != "" && v != "Ignore" && v != "Warn" && v != "Strict" {
-		return o, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "CreateOptions"}, "",
-			field.ErrorList{field.NotSupported(field.NewPath("fieldValidation"), v, []string{"", "Ignore", "Strict", "Warn"})})
-	}
-	return o, nil
+	return o, r.checkOptions()
 }
 
-func dryRun(values []string) (bool, error) {
-	for _, v := range values {
-		if v != metav1.DryRunAll {
-			return false, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "CreateOptions"}, "",
-				field.ErrorList{field.NotSupported(field.NewPath("dryRun"), v, []string{metav1.DryRunAll})})
-		}
+// checkOptions validates the options of a create or update. Those of a patch depend on its type, and a delete may have its
+// options in its body.
+func (r *request) checkOptions() error {
+	dry, manager, validation := r.query["dryRun"], r.query.Get("fieldManager"), r.query.Get("fieldValidation")
+	switch r.verb {
+	case "patch", "delete", "deletecollection":
+		return nil
+	case "update":
+		return invalidOptions("UpdateOptions", metav1validation.ValidateUpdateOptions(&metav1.UpdateOptions{DryRun: dry, FieldManager: manager, FieldValidation: validation}))
 	}
-	return len(values) > 0, nil
+	return invalidOptions("CreateOptions", metav1validation.ValidateCreateOptions(&metav1.CreateOptions{DryRun: dry, FieldManager: manager, FieldValidation: validation}))
 }
 
-// maxManager is how long a field manager's name may be.
-const maxManager = 128
+func (r *request) checkPatchOptions(t types.PatchType) error {
+	o := &metav1.PatchOptions{DryRun: r.query["dryRun"], FieldManager: r.query.Get("fieldManager"), FieldValidation: r.query.Get("fieldValidation")}
+	if r.query.Has("force") {
+		o.Force = new(truth(r.query, "force"))
+	}
+	return invalidOptions("PatchOptions", metav1validation.ValidatePatchOptions(o, t))
+}
+
+func invalidOptions(of string, errs field.ErrorList) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: of}, "", errs)
+}
 
 // managerOf is the fieldManager parameter, or the client's program by its User-Agent.
 func managerOf(r *request) string {
@@ -154,28 +159,10 @@ func managerOf(r *request) string {
 		}
 	}
 	name, _, _ := strings.Cut(r.Header.Get("User-Agent"), "/")
-	if len(name) > maxManager {
-		name = name[:maxManager]
+	if len(name) > metav1validation.FieldManagerMaxLength {
+		name = name[:metav1validation.FieldManagerMaxLength]
 	}
 	return name
-}
-
-func checkManager(name string) error {
-	path := field.NewPath("fieldManager")
-	var errs field.ErrorList
-	if len(name) > maxManager {
-		errs = append(errs, field.TooLong(path, name, maxManager))
-	}
-	for _, c := range name {
-		if c < ' ' || c == 0x7f {
-			errs = append(errs, field.Invalid(path, name, "should only contain printable characters"))
-			break
-		}
-	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "", errs)
-	}
-	return nil
 }
 
 // decodeObject reads the object of a create or update and holds it against the path.
@@ -284,11 +271,11 @@ func (r *request) readPatch() (types.PatchType, []byte, registry.Write, error) {
 	if err != nil || !ok {
 		return "", nil, o, unsupportedMedia(string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
 	}
+	if err := r.checkPatchOptions(t); err != nil {
+		return "", nil, o, err
+	}
 	if t == types.ApplyPatchType {
 		o.FieldManager = r.query.Get("fieldManager")
-	} else if o.Force {
-		return "", nil, o, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "",
-			field.ErrorList{field.Forbidden(field.NewPath("force"), "may not be specified for non-apply patch")})
 	}
 	data, err := readBody(r)
 	if err == nil {

@@ -67,13 +67,10 @@ func samePatched(k *kind.Kind, cur, obj kind.Object) error {
 		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), cur.GetName()))
 	}
 	if obj.GetNamespace() != cur.GetNamespace() && obj.GetNamespace() != "" {
-		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the URL (%s)", obj.GetNamespace(), cur.GetNamespace()))
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	obj.SetName(cur.GetName())
 	obj.SetNamespace(cur.GetNamespace())
-	if uid := obj.GetUID(); uid != "" && uid != cur.GetUID() {
-		return uidConflict(k, cur, string(uid))
-	}
 	return nil
 }
 
@@ -165,16 +162,17 @@ func decodePatched(patched []byte, into runtime.Object, w Write) (runtime.Object
 		strict, err = kjson.UnmarshalStrict(patched, into)
 	}
 	if err != nil {
-		return nil, unprocessable(into, err)
+		return nil, unprocessable(fmt.Sprintf("%T", into), err)
 	}
-	if err := strictness(strict, w); err != nil {
-		return nil, err
+	if err := refused(strict, w); err != nil {
+		return nil, unprocessable(fmt.Sprintf("%T", into), err)
 	}
 	return into, nil
 }
 
-func unprocessable(into runtime.Object, err error) error {
-	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), fmt.Sprintf("%T", into), err.Error())})
+// unprocessable is the answer to a patch that can be read, and whose result can not.
+func unprocessable(patch any, err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), patch, err.Error())})
 }
 
 // strategicPatch works on maps, so that the object is not encoded and decoded on the way.
@@ -197,18 +195,14 @@ func strategicPatch(data []byte, cur, into runtime.Object, w Write) (runtime.Obj
 			errors.Is(err, mergepatch.ErrBadPatchFormatForRetainKeys) || errors.Is(err, mergepatch.ErrBadPatchFormatForSetElementOrderList) {
 			return nil, apierrors.NewBadRequest(err.Error())
 		}
-		return nil, unprocessable(into, err)
+		return nil, unprocessable(fmt.Sprintf("%+v", patch), err)
 	}
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(merged, into, w.Strict != Ignore)
 	if strictErr, ok := runtime.AsStrictDecodingError(err); ok {
-		err = strictness(strictErr.Errors(), w)
-		if err != nil {
-			return nil, err
-		}
-		return into, nil
+		err = refused(strictErr.Errors(), w)
 	}
 	if err != nil {
-		return nil, unprocessable(into, err)
+		return nil, unprocessable(fmt.Sprintf("%+v", patch), err)
 	}
 	return into, nil
 }
@@ -238,13 +232,21 @@ func UnknownFields(k *kind.Kind, obj kind.Object) ([]error, error) {
 	return found, nil
 }
 
-// strictness turns what strict decoding found into warnings or an error, as fieldValidation asks.
+// strictness turns what strict decoding of a body found into warnings or a refusal, as fieldValidation asks.
 func strictness(found []error, w Write) error {
+	if err := refused(found, w); err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	return nil
+}
+
+// refused is strictness with an error that is no answer yet.
+func refused(found []error, w Write) error {
 	if len(found) == 0 || w.Strict == Ignore {
 		return nil
 	}
 	if w.Strict == Strict {
-		return apierrors.NewBadRequest(runtime.NewStrictDecodingError(found).Error())
+		return runtime.NewStrictDecodingError(found)
 	}
 	for _, e := range found {
 		w.warn(e.Error())
@@ -254,10 +256,6 @@ func strictness(found []error, w Write) error {
 
 // apply is a server-side apply.
 func (r *Registry) apply(ctx context.Context, k *kind.Kind, namespace, name string, data []byte, subresource string, w Write) (*store.Item, bool, error) {
-	if w.FieldManager == "" {
-		return nil, false, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "",
-			field.ErrorList{field.Required(field.NewPath("fieldManager"), "is required for apply patch")})
-	}
 	w.applied = true
 	for {
 		patch, err := decodeApplied(k, namespace, name, data, w)

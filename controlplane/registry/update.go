@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -193,16 +194,18 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 	return obj, req, nil
 }
 
+// checkPreconditions holds those of a deletion against the object. Kubernetes names the kind where others name the resource.
 func checkPreconditions(k *kind.Kind, cur kind.Object, p *metav1.Preconditions) error {
 	if p == nil {
 		return nil
 	}
 	if p.UID != nil && *p.UID != cur.GetUID() {
-		return uidConflict(k, cur, string(*p.UID))
+		return apierrors.NewConflict(schema.GroupResource{Group: k.Group, Resource: k.Kind}, cur.GetName(), fmt.Errorf(
+			"the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *p.UID, cur.GetUID()))
 	}
 	if p.ResourceVersion != nil && *p.ResourceVersion != cur.GetResourceVersion() {
-		return apierrors.NewConflict(k.GroupResource(), cur.GetName(), fmt.Errorf(
-			"Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s", *p.ResourceVersion, cur.GetResourceVersion()))
+		return apierrors.NewConflict(schema.GroupResource{Group: k.Group, Resource: k.Kind}, cur.GetName(), fmt.Errorf(
+			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, cur.GetResourceVersion()))
 	}
 	return nil
 }

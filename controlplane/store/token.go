@@ -59,5 +59,5 @@ func decodeToken(s string) (token, error) {
 }
 
 func badToken(why string) error {
-	return apierrors.NewBadRequest("continue key is not valid: " + why)
+	return apierrors.NewBadRequest("invalid continue token: continue key is not valid: " + why)
 }
