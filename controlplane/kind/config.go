@@ -189,16 +189,13 @@ func validateSecretUpdate(s, old *corev1.Secret) field.ErrorList {
 }
 
 func serviceAccountKind() *Kind {
-	docs := corev1.ServiceAccount{}.SwaggerDoc()
 	return definition[*corev1.ServiceAccount]{
 		gv: corev1.SchemeGroupVersion, kind: "ServiceAccount", plural: "serviceaccounts", singular: "serviceaccount", short: []string{"sa"}, namespaced: true,
 		new:      func() *corev1.ServiceAccount { return &corev1.ServiceAccount{} },
 		list:     func() runtime.Object { return &corev1.ServiceAccountList{} },
 		validate: none[*corev1.ServiceAccount],
-		columns:  []metav1.TableColumnDefinition{nameColumn(), column("Secrets", "string", docs["secrets"]), ageColumn()},
-		row: func(sa *corev1.ServiceAccount, now time.Time) []any {
-			return []any{sa.Name, int64(len(sa.Secrets)), age(sa, now)}
-		},
+		columns:  []metav1.TableColumnDefinition{nameColumn(), ageColumn()},
+		row:      func(sa *corev1.ServiceAccount, now time.Time) []any { return []any{sa.Name, age(sa, now)} },
 	}.build()
 }
 

@@ -42,13 +42,36 @@ func definitionKind() *Kind {
 			},
 			validate: validateDefinitionStatus,
 		},
-		columns: []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("Scope", "string", "Cluster/Namespaced"), column("Versions", "string", "Served versions"), createdColumn(),
+			wide("Group", "string", "API group"), wide("Kind", "string", "CustomResource kind"), wide("ShortNames", "string", "Short names"),
+			wide("Established", "boolean", "Established status"),
+		},
 		row: func(d *apiextensionsv1.CustomResourceDefinition, _ time.Time) []any {
-			return []any{d.Name, createdAt(d)}
+			return []any{
+				d.Name, string(d.Spec.Scope), servedVersions(d), createdAt(d),
+				d.Spec.Group, d.Spec.Names.Kind, strings.Join(d.Spec.Names.ShortNames, ","), apihelpers.IsCRDConditionTrue(d, apiextensionsv1.Established),
+			}
 		},
 	}.build()
 	k.Merge = definitionMerge
 	return k
+}
+
+// servedVersions names the versions of a definition that are served, and marks the stored one.
+func servedVersions(d *apiextensionsv1.CustomResourceDefinition) string {
+	var names []string
+	for i := range d.Spec.Versions {
+		v := &d.Spec.Versions[i]
+		switch {
+		case v.Served && v.Storage:
+			names = append(names, v.Name+"(storage)")
+		case v.Served:
+			names = append(names, v.Name)
+		}
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
 }
 
 // CleanupFinalizer holds a definition until the objects that it defines are gone.

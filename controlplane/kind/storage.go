@@ -283,18 +283,15 @@ func storageClassKind() *Kind {
 		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Provisioner", "string", docs["provisioner"]), column("ReclaimPolicy", "string", docs["reclaimPolicy"]),
-			column("VolumeBindingMode", "string", docs["volumeBindingMode"]), column("AllowVolumeExpansion", "string", docs["allowVolumeExpansion"]), ageColumn(),
+			column("VolumeBindingMode", "string", docs["volumeBindingMode"]), column("AllowVolumeExpansion", "boolean", docs["allowVolumeExpansion"]), ageColumn(),
 		},
 		row: func(c *storagev1.StorageClass, now time.Time) []any {
-			name, expands := c.Name, "false"
+			name := c.Name
 			if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" {
 				name += " (default)"
 			}
-			if deref(c.AllowVolumeExpansion, false) {
-				expands = "true"
-			}
 			return []any{name, c.Provisioner, string(deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
-				string(deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)), expands, age(c, now)}
+				string(deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)), deref(c.AllowVolumeExpansion, false), age(c, now)}
 		},
 	}.build()
 }
