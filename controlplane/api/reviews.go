@@ -7,6 +7,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -98,19 +99,22 @@ func (s *Server) selfReview(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// checkReview holds the parts of an access review against each other.
-func checkReview(kindName string, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes, more field.ErrorList) error {
+// checkReview holds the parts of an access review against each other. An access review has no name.
+func checkReview(kindName string, meta *metav1.ObjectMeta, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes, more field.ErrorList) error {
 	path := field.NewPath("spec")
-	var errs field.ErrorList
-	switch {
-	case res != nil && non != nil:
-		errs = append(errs, field.Invalid(path.Child("nonResourceAttributes"), non, "cannot be specified in combination with resourceAttributes"))
-	case res == nil && non == nil:
-		errs = append(errs, field.Invalid(path.Child("resourceAttributes"), res, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
-	case res != nil:
+	errs := more
+	if (res == nil) == (non == nil) {
+		errs = append(errs, field.Invalid(path, non, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	}
+	if res != nil {
 		errs = append(errs, checkSelectors(res, path.Child("resourceAttributes"))...)
 	}
-	if errs = append(errs, more...); len(errs) > 0 {
+	bare := meta.DeepCopy()
+	bare.Namespace, bare.ManagedFields = "", nil
+	if !apiequality.Semantic.DeepEqual(bare, &metav1.ObjectMeta{}) {
+		errs = append(errs, field.Invalid(field.NewPath("metadata"), meta, "must be empty"))
+	}
+	if len(errs) > 0 {
 		return apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind(kindName).GroupKind(), "", errs)
 	}
 	return nil
@@ -199,7 +203,7 @@ func (s *Server) selfAccessReview(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, review, gvk); err != nil {
 		return err
 	}
-	if err := checkReview(gvk.Kind, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes, nil); err != nil {
+	if err := checkReview(gvk.Kind, &review.ObjectMeta, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes, nil); err != nil {
 		return err
 	}
 	review.TypeMeta = typeMetaOf(gvk)
@@ -214,7 +218,7 @@ func (s *Server) accessReview(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, review, gvk); err != nil {
 		return err
 	}
-	status, err := s.reviewSubject(r, gvk.Kind, &review.Spec)
+	status, err := s.reviewSubject(r, gvk.Kind, &review.ObjectMeta, &review.Spec, nil)
 	if err != nil {
 		return err
 	}
@@ -229,10 +233,14 @@ func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, review, gvk); err != nil {
 		return err
 	}
-	if review.Spec.ResourceAttributes == nil || review.Spec.ResourceAttributes.Namespace != r.namespace {
-		return apierrors.NewBadRequest("spec.resourceAttributes.namespace must match namespace: " + r.namespace)
+	var errs field.ErrorList
+	if res := review.Spec.ResourceAttributes; res != nil && res.Namespace != r.namespace {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), res.Namespace, "must match metadata.namespace"))
 	}
-	status, err := s.reviewSubject(r, gvk.Kind, &review.Spec)
+	if non := review.Spec.NonResourceAttributes; non != nil {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), non, "disallowed on this kind of request"))
+	}
+	status, err := s.reviewSubject(r, gvk.Kind, &review.ObjectMeta, &review.Spec, errs)
 	if err != nil {
 		return err
 	}
@@ -241,12 +249,11 @@ func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-func (s *Server) reviewSubject(r *request, kindName string, spec *authorizationv1.SubjectAccessReviewSpec) (authorizationv1.SubjectAccessReviewStatus, error) {
-	var errs field.ErrorList
+func (s *Server) reviewSubject(r *request, kindName string, meta *metav1.ObjectMeta, spec *authorizationv1.SubjectAccessReviewSpec, errs field.ErrorList) (authorizationv1.SubjectAccessReviewStatus, error) {
 	if spec.User == "" && len(spec.Groups) == 0 {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified"))
 	}
-	if err := checkReview(kindName, spec.ResourceAttributes, spec.NonResourceAttributes, errs); err != nil {
+	if err := checkReview(kindName, meta, spec.ResourceAttributes, spec.NonResourceAttributes, errs); err != nil {
 		return authorizationv1.SubjectAccessReviewStatus{}, err
 	}
 	u := &kind.User{Name: spec.User, UID: spec.UID, Groups: spec.Groups, Extra: map[string][]string{}}

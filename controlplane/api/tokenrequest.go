@@ -38,6 +38,12 @@ func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
 	if err := decodeBody(r, req, gvk); err != nil {
 		return err
 	}
+	if req.Name != "" && req.Name != r.name {
+		return apierrors.NewInvalid(gvk.GroupKind(), r.name, field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), req.Name, "must match the service account name if specified")})
+	}
+	if req.Namespace != "" && req.Namespace != r.namespace {
+		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
 	o, err := r.write()
 	if err != nil {
 		return err

@@ -101,7 +101,7 @@ func TestColumnNames(t *testing.T) {
 
 func TestSelectableFields(t *testing.T) {
 	want := map[string]string{
-		"Pod":       "spec.hostNetwork spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName status.nominatedNodeName status.phase status.podIP",
+		"Pod":       "spec.hostNetwork spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName status.nominatedNodeName status.phase status.podIP status.podIPs",
 		"Node":      "spec.unschedulable",
 		"Namespace": "name status.phase",
 		"Secret":    "type",

@@ -82,6 +82,7 @@ func podFields(p *corev1.Pod) fields.Set {
 		"spec.hostNetwork":         strconv.FormatBool(p.Spec.HostNetwork),
 		"status.phase":             string(p.Status.Phase),
 		"status.podIP":             podIP(p),
+		"status.podIPs":            podIP(p),
 		"status.nominatedNodeName": p.Status.NominatedNodeName,
 	}
 }

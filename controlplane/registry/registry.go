@@ -146,6 +146,8 @@ var createsOnUpdate = map[schema.GroupResource]bool{
 	{Resource: "endpoints"}:                                               true,
 	{Resource: "events"}:                                                  true,
 	{Resource: "limitranges"}:                                             true,
+	{Resource: "services"}:                                                true,
+	{Group: "node.k8s.io", Resource: "runtimeclasses"}:                    true,
 	{Group: "coordination.k8s.io", Resource: "leases"}:                    true,
 	{Group: "rbac.authorization.k8s.io", Resource: "roles"}:               true,
 	{Group: "rbac.authorization.k8s.io", Resource: "rolebindings"}:        true,

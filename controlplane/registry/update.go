@@ -67,6 +67,7 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 	for claims := 0; ; {
 		var last *store.Item
 		var req *admission.Request // of the latest try
+		var left kind.Object       // what it made
 		step := func(cur *store.Item) (obj kind.Object, err error) {
 			if req != nil {
 				req.Settle(admission.Refused)
@@ -76,8 +77,8 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 			if err != nil {
 				return nil, err
 			}
-			obj, req, err = r.prepareChange(ctx, k, shown.Object, subresource, w, f)
-			return obj, err
+			left, req, err = r.prepareChange(ctx, k, shown.Object, subresource, w, f)
+			return left, err
 		}
 		var item *store.Item
 		var err error
@@ -105,8 +106,8 @@ func (r *Registry) change(ctx context.Context, k *kind.Kind, namespace, name, su
 		case errors.Is(err, errLastFinalizer):
 			gone, err := r.removeUnchanged(ctx, k, last, w)
 			if err == nil {
-				gone, err = present(ctx, k, gone)
-				return result{item: gone}, err
+				left.SetResourceVersion(gone.Object.GetResourceVersion())
+				return result{item: &store.Item{Object: left, Revision: gone.Revision}}, nil
 			}
 			if !errors.Is(err, errChangedMeanwhile) {
 				return result{}, asStatus(err)
@@ -189,7 +190,7 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		return nil, nil, err
 	}
 	if goesNow(obj) && !w.DryRun {
-		return nil, req, errLastFinalizer
+		return obj, req, errLastFinalizer
 	}
 	return obj, req, nil
 }

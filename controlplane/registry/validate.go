@@ -55,12 +55,7 @@ func validateNew(k *kind.Kind, obj kind.Object) field.ErrorList {
 // validateMetaChange returns what is wrong with the metadata of a change.
 func validateMetaChange(k *kind.Kind, obj, old kind.Object) field.ErrorList {
 	errs := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metaPath)
-	errs = append(errs, validateMeta(k, obj)...)
-	// an object that is being deleted can lose finalizers, and gain none that a client made up
-	if old.GetDeletionTimestamp() != nil {
-		errs = append(errs, apivalidation.ValidateNoNewFinalizers(obj.GetFinalizers(), old.GetFinalizers(), metaPath.Child("finalizers"))...)
-	}
-	return errs
+	return append(errs, validateMeta(k, obj)...)
 }
 
 func validateChange(k *kind.Kind, obj, old kind.Object) field.ErrorList {

@@ -5,6 +5,8 @@
 //
 // The bases, valid objects of each resource, are read from bases.yaml in that folder. Of the changes to a field, those are
 // kept that are answered differently from each other.
+//
+// With -against FILE, the same is sent to another server too; cases that it answers otherwise are printed and left out.
 package main
 
 import (
@@ -31,21 +33,39 @@ import (
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "of an administrator of the server")
 	to := flag.String("to", "", "folder of the recording, which has bases.yaml")
+	against := flag.String("against", "", "kubeconfig of another server to compare with")
 	only := flag.String("only", "", "regular expression for GROUP/VERSION/PLURAL")
 	flag.Parse()
-	if err := record(context.Background(), *kubeconfig, *to, regexp.MustCompile(*only)); err != nil {
+	if err := record(context.Background(), *kubeconfig, *against, *to, regexp.MustCompile(*only)); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func record(ctx context.Context, kubeconfig, to string, only *regexp.Regexp) error {
+// connect returns a client and the address of a server, with the recording's namespace.
+func connect(ctx context.Context, kubeconfig string) (*http.Client, string, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return err
+		return nil, "", err
 	}
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
+		return nil, "", err
+	}
+	server := strings.TrimSuffix(config.Host, "/")
+	return client, server, recorded.Prepare(ctx, client, server)
+}
+
+func record(ctx context.Context, kubeconfig, against, to string, only *regexp.Regexp) error {
+	client, server, err := connect(ctx, kubeconfig)
+	if err != nil {
 		return err
+	}
+	var other *http.Client
+	var otherServer string
+	if against != "" {
+		if other, otherServer, err = connect(ctx, against); err != nil {
+			return err
+		}
 	}
 	data, err := os.ReadFile(filepath.Join(to, "bases.yaml"))
 	if err != nil {
@@ -55,12 +75,8 @@ func record(ctx context.Context, kubeconfig, to string, only *regexp.Regexp) err
 	if err := yaml.Unmarshal(data, &bases); err != nil {
 		return err
 	}
-	server := strings.TrimSuffix(config.Host, "/")
 	var doc document
 	if err := get(ctx, client, server+"/openapi/v2", &doc); err != nil {
-		return err
-	}
-	if err := recorded.Prepare(ctx, client, server); err != nil {
 		return err
 	}
 	names := make([]string, 0, len(bases))
@@ -75,7 +91,11 @@ func record(ctx context.Context, kubeconfig, to string, only *regexp.Regexp) err
 		if err != nil {
 			return err
 		}
-		if err := recordResource(ctx, &recorder{doc: &doc, session: &recorded.Session{Client: client, Server: server, Resource: r}}, filepath.Join(to, strings.ReplaceAll(name, "/", "_")+".jsonl")); err != nil {
+		rec := &recorder{doc: &doc, session: &recorded.Session{Client: client, Server: server, Resource: r}}
+		if other != nil {
+			rec.against = &recorded.Session{Client: other, Server: otherServer, Resource: r}
+		}
+		if err := rec.record(ctx, filepath.Join(to, strings.ReplaceAll(name, "/", "_")+".jsonl")); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -16,25 +16,25 @@ import (
 type recorder struct {
 	doc     *document
 	session *recorded.Session
+	against *recorded.Session // nil: nothing is compared
 	cases   []recorded.Case
+	sent    int
+	unlike  int
 }
 
-func recordResource(ctx context.Context, r *recorder, file string) error {
+func (r *recorder) record(ctx context.Context, file string) error {
 	definition := r.doc.definition(r.session.Resource.APIVersion, r.session.Resource.Kind)
 	if definition == "" {
 		return fmt.Errorf("there is no schema of it")
 	}
-	sent := 0
 	for base := range r.session.Resource.Bases {
 		for _, update := range []bool{false, true} {
-			n, err := r.group(ctx, definition, base, update)
-			if err != nil {
+			if err := r.group(ctx, definition, base, update); err != nil {
 				return err
 			}
-			sent += n
 		}
 	}
-	log.Printf("%s: %d of %d cases", r.session.Resource.Plural, len(r.cases), sent)
+	log.Printf("%s: %d cases of %d; %d answered otherwise", r.session.Resource.Plural, len(r.cases), r.sent, r.unlike)
 	f, err := os.Create(file)
 	if err != nil {
 		return err
@@ -46,47 +46,81 @@ func recordResource(ctx context.Context, r *recorder, file string) error {
 	return f.Close()
 }
 
+func (r *recorder) both() []*recorded.Session {
+	if r.against == nil {
+		return []*recorded.Session{r.session}
+	}
+	return []*recorded.Session{r.session, r.against}
+}
+
 // group records the creates of one base, or its updates.
-func (r *recorder) group(ctx context.Context, definition string, base int, update bool) (int, error) {
+func (r *recorder) group(ctx context.Context, definition string, base int, update bool) error {
 	if update {
-		if err := r.session.Begin(ctx, base); err != nil {
-			return 0, err
-		}
-		defer func() {
-			if err := r.session.End(ctx, base); err != nil {
-				log.Print(err)
+		for _, s := range r.both() {
+			if err := s.Begin(ctx, base); err != nil {
+				return err
 			}
-		}()
+			defer func() {
+				if err := s.End(ctx, base); err != nil {
+					log.Print(err)
+				}
+			}()
+		}
 	}
 	first := recorded.Case{Base: base, Update: update}
-	whole, err := r.session.Ask(ctx, &first)
+	whole, like, err := r.ask(ctx, &first)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if whole.Code >= http.StatusMultipleChoices {
-		return 0, fmt.Errorf("base %d is refused: %s %q", base, whole.Message, whole.Causes)
+		return fmt.Errorf("base %d is refused: %s %q", base, whole.Message, whole.Causes)
+	}
+	if !like {
+		return nil // each change would only show the same difference
 	}
 	first.Answer = whole
 	r.cases = append(r.cases, first)
 	seen := map[string]bool{}
-	sent := 1
 	changes := &changes{doc: r.doc, resource: r.session.Resource}
 	for _, c := range changes.of(definition, r.session.Resource.Bases[base], base > 0 || update) {
 		c.Base, c.Update = base, update
-		a, err := r.session.Ask(ctx, &c)
+		a, like, err := r.ask(ctx, &c)
 		if err != nil {
-			return sent, err
+			return err
 		}
-		sent++
 		if c.Answer, err = a.Shorten(whole.Stored); err != nil {
-			return sent, err
+			return err
 		}
-		if s := signature(&c); !seen[s] {
+		if s := signature(&c); like && !seen[s] {
 			seen[s] = true
 			r.cases = append(r.cases, c)
 		}
 	}
-	return sent, nil
+	return nil
+}
+
+// ask returns the whole answer to a case, and whether the other server answers like it.
+func (r *recorder) ask(ctx context.Context, c *recorded.Case) (recorded.Answer, bool, error) {
+	r.sent++
+	a, err := r.session.Ask(ctx, c)
+	if err != nil || r.against == nil {
+		return a, true, err
+	}
+	other, err := r.against.Ask(ctx, c)
+	if err != nil {
+		return a, false, err
+	}
+	differences := a.Differences(other, nil)
+	if len(differences) == 0 {
+		return a, true, nil
+	}
+	r.unlike++
+	for i, d := range differences {
+		if i < 4 {
+			fmt.Printf("%s %s: %s\n", r.session.Resource.Plural, c, d)
+		}
+	}
+	return a, false, nil
 }
 
 // signature is equal for cases of which one is enough: changes of one field that are refused for the same fields, or
