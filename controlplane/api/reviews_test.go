@@ -53,7 +53,7 @@ func TestAccessReviews(t *testing.T) {
 		path string
 	}{
 		"nobody":         {authorizationv1.SubjectAccessReviewSpec{}, pods(nil), "spec.user"},
-		"nothing":        {node, nil, "spec.resourceAttributes"},
+		"nothing":        {node, nil, "spec"},
 		"two selectors":  {node, pods(&authorizationv1.FieldSelectorAttributes{RawSelector: "a=b", Requirements: ofNode}), "spec.resourceAttributes.fieldSelector.rawSelector"},
 		"empty selector": {node, pods(&authorizationv1.FieldSelectorAttributes{}), "spec.resourceAttributes.fieldSelector.requirements"},
 	} {
