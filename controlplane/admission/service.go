@@ -53,7 +53,10 @@ func (p *serviceAllocation) Admit(ctx context.Context, r *Request) error {
 		return nil
 	}
 	old, _ := r.Old.(*corev1.Service)
-	if errs := p.families(s); len(errs) > 0 {
+	if old == nil && s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 { // an older client knows one name of it
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+	}
+	if errs := p.families(s, old); len(errs) > 0 {
 		return invalid(r, errs)
 	}
 	if err := p.clusterIP(ctx, r, s, old); err != nil {
@@ -69,51 +72,95 @@ func invalid(r *Request, errs field.ErrorList) error {
 var specPath = field.NewPath("spec")
 
 // families sets the IP families of a cluster that has IPv4 only, as Kubernetes does on a single-stack cluster.
-func (p *serviceAllocation) families(s *corev1.Service) field.ErrorList {
-	if !kind.HasClusterIP(s) {
+func (p *serviceAllocation) families(s, old *corev1.Service) field.ErrorList {
+	spec := &s.Spec
+	if spec.Type == corev1.ServiceTypeExternalName || prefersAsBefore(s, old) {
 		return nil
 	}
+	headless := spec.ClusterIP == corev1.ClusterIPNone
 	// a headless service without a selector has endpoints of its owner's making, of any family
-	free := s.Spec.ClusterIP == corev1.ClusterIPNone && len(s.Spec.Selector) == 0
-	if s.Spec.IPFamilyPolicy == nil {
+	free := headless && len(spec.Selector) == 0
+	if spec.IPFamilyPolicy == nil {
 		policy := corev1.IPFamilyPolicySingleStack
-		if free {
+		switch {
+		case old != nil && old.Spec.IPFamilyPolicy != nil:
+			policy = *old.Spec.IPFamilyPolicy
+		case free:
 			policy = corev1.IPFamilyPolicyRequireDualStack
 		}
-		s.Spec.IPFamilyPolicy = &policy
+		spec.IPFamilyPolicy = &policy
 	}
-	single := *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack
+	// what follows need not think of what makes no sense
+	if errs := kind.ValidateClusterIPs(s, old); len(errs) > 0 {
+		return errs
+	}
+	single := *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack
 	var errs field.ErrorList
-	if single && len(s.Spec.IPFamilies) > 1 {
-		errs = append(errs, field.Invalid(specPath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy,
-			"must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified"))
+	policyError := func(is bool, detail string) {
+		if is {
+			errs = append(errs, field.Invalid(specPath.Child("ipFamilyPolicy"), spec.IPFamilyPolicy, detail))
+		}
 	}
-	if single && len(s.Spec.ClusterIPs) > 1 {
-		errs = append(errs, field.Invalid(specPath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy,
-			"must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified"))
+	if old != nil {
+		if single {
+			narrow(spec, &old.Spec)
+		} else {
+			policyError(len(spec.ClusterIPs) > 0 && len(spec.ClusterIPs) < len(old.Spec.ClusterIPs), "must be 'SingleStack' to release the secondary cluster IP")
+			policyError(len(spec.IPFamilies) > 0 && len(spec.IPFamilies) < len(old.Spec.IPFamilies), "must be 'SingleStack' to release the secondary IP family")
+		}
+	}
+	policyError(single && len(spec.ClusterIPs) == 2, "must be 'RequireDualStack' or 'PreferDualStack' when multiple cluster IPs are specified")
+	policyError(single && len(spec.IPFamilies) == 2, "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified")
+	for i, ip := range spec.ClusterIPs {
+		if headless || i < len(spec.IPFamilies) {
+			continue
+		}
+		if addr, err := netip.ParseAddr(ip); err == nil && addr.Is6() {
+			errs = append(errs, field.Invalid(specPath.Child("clusterIPs").Index(i), spec.ClusterIPs, "IPv6 is not configured on this cluster"))
+			continue
+		}
+		spec.IPFamilies = append(slices.Clip(spec.IPFamilies), corev1.IPv4Protocol)
 	}
 	if len(errs) > 0 {
 		return errs
 	}
-	if len(s.Spec.IPFamilies) == 0 {
-		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
 	if free {
-		if !single && len(s.Spec.IPFamilies) == 1 {
-			s.Spec.IPFamilies = append(slices.Clone(s.Spec.IPFamilies), otherFamily(s.Spec.IPFamilies[0]))
+		if len(spec.IPFamilies) == 0 {
+			spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+		}
+		if !single && len(spec.IPFamilies) == 1 {
+			spec.IPFamilies = append(slices.Clone(spec.IPFamilies), otherFamily(spec.IPFamilies[0]))
 		}
 		return nil
 	}
-	if *s.Spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack {
-		errs = append(errs, field.Invalid(specPath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy,
-			"this cluster is not configured for dual-stack services"))
-	}
-	for i, f := range s.Spec.IPFamilies {
+	policyError(*spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack, "this cluster is not configured for dual-stack services")
+	for i, f := range spec.IPFamilies {
 		if f != corev1.IPv4Protocol {
 			errs = append(errs, field.Invalid(specPath.Child("ipFamilies").Index(i), f, "not configured on this cluster"))
 		}
 	}
+	if len(errs) == 0 && len(spec.IPFamilies) == 0 {
+		spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
 	return errs
+}
+
+// prefersAsBefore says whether a service took what families there were, and leaves it at what it got.
+func prefersAsBefore(s, old *corev1.Service) bool {
+	const prefer = corev1.IPFamilyPolicyPreferDualStack
+	return old != nil && s.Spec.Type == old.Spec.Type && kind.HasClusterIP(s) &&
+		s.Spec.IPFamilyPolicy != nil && *s.Spec.IPFamilyPolicy == prefer && (old.Spec.IPFamilyPolicy == nil || *old.Spec.IPFamilyPolicy == prefer) &&
+		slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) && slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies)
+}
+
+// narrow drops the second family of a service that now wants one, where the client left them as they were.
+func narrow(spec, old *corev1.ServiceSpec) {
+	if len(spec.ClusterIPs) > 1 && slices.Equal(spec.ClusterIPs, old.ClusterIPs) {
+		spec.ClusterIPs = spec.ClusterIPs[:1]
+	}
+	if len(spec.IPFamilies) > 1 && slices.Equal(spec.IPFamilies, old.IPFamilies) {
+		spec.IPFamilies = spec.IPFamilies[:1]
+	}
 }
 
 func otherFamily(f corev1.IPFamily) corev1.IPFamily {
@@ -123,21 +170,15 @@ func otherFamily(f corev1.IPFamily) corev1.IPFamily {
 	return corev1.IPv4Protocol
 }
 
-// clusterIP checks the address that the service asks for, or finds one.
+// clusterIP checks the address that the service asks for, or finds one. A service keeps what it has.
 func (p *serviceAllocation) clusterIP(ctx context.Context, r *Request, s, old *corev1.Service) error {
-	if !kind.HasClusterIP(s) || s.Spec.ClusterIP == corev1.ClusterIPNone {
+	if s.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.ClusterIP == corev1.ClusterIPNone {
 		return nil
 	}
-	if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) > 0 {
-		s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
-	}
-	if s.Spec.ClusterIP == corev1.ClusterIPNone {
+	if old != nil && old.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.ClusterIP != "" {
 		return nil
 	}
 	if s.Spec.ClusterIP != "" {
-		if old != nil && old.Spec.ClusterIP == s.Spec.ClusterIP {
-			return nil
-		}
 		return p.checkIP(ctx, r, s)
 	}
 	at, err := p.ips.pick(func(n int) (bool, error) { return p.taken(ctx, kind.ClusterIPIndex, p.ip(n).String(), s) })
@@ -164,9 +205,6 @@ func (p *serviceAllocation) checkIP(ctx context.Context, r *Request, s *corev1.S
 	if err != nil {
 		return nil // not an address: the kind's validation says so
 	}
-	if !addr.Is4() {
-		return invalid(r, field.ErrorList{field.Invalid(specPath.Child("clusterIPs").Index(0), s.Spec.ClusterIPs, "IPv6 is not configured on this cluster")})
-	}
 	if !p.cidr.Contains(addr) || addr == p.ip(0) || addr == p.ip(p.ips.last+1) {
 		return refuse(fmt.Sprintf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", want, p.cidr))
 	}
@@ -189,6 +227,9 @@ func (p *serviceAllocation) nodePorts(ctx context.Context, r *Request, s, old *c
 			had[port.NodePort] = true
 		}
 		had[old.Spec.HealthCheckNodePort] = true
+	}
+	if s.Spec.Type != corev1.ServiceTypeNodePort && s.Spec.Type != corev1.ServiceTypeLoadBalancer {
+		return nil // ports that it may not have are for validation to refuse
 	}
 	if err := p.checkPorts(ctx, r, s, had); err != nil {
 		return err
@@ -242,8 +283,10 @@ func (p *serviceAllocation) checkPorts(ctx context.Context, r *Request, s *corev
 			return err
 		}
 	}
-	if err := check(s.Spec.HealthCheckNodePort, specPath.Child("healthCheckNodePort")); err != nil {
-		return err
+	if kind.WantsHealthCheckNodePort(s) {
+		if err := check(s.Spec.HealthCheckNodePort, specPath.Child("healthCheckNodePort")); err != nil {
+			return err
+		}
 	}
 	if len(errs) > 0 {
 		return invalid(r, errs)

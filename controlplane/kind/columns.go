@@ -112,3 +112,12 @@ func joinLimited(items []string, limit int) string {
 	}
 	return fmt.Sprintf("%s + %d more...", strings.Join(items[:limit], ","), len(items)-limit)
 }
+
+// noneIfEmpty returns what the store would give back of a list that is there and empty, for lists that are shown also when
+// there is none.
+func noneIfEmpty[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}

@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"maps"
 	"reflect"
@@ -82,6 +83,7 @@ func secretKind() *Kind {
 		prepareUpdate:  prepareSecretUpdate,
 		validate:       validateSecret,
 		validateUpdate: validateSecretUpdate,
+		warnings:       func(s, _ *corev1.Secret) []string { return secretWarnings(s) },
 		fields:         func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} },
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Type", "string", docs["type"]), column("Data", "string", docs["data"]), ageColumn(),
@@ -191,12 +193,47 @@ func validateSecretUpdate(s, old *corev1.Secret) field.ErrorList {
 func serviceAccountKind() *Kind {
 	return definition[*corev1.ServiceAccount]{
 		gv: corev1.SchemeGroupVersion, kind: "ServiceAccount", plural: "serviceaccounts", singular: "serviceaccount", short: []string{"sa"}, namespaced: true,
-		new:      func() *corev1.ServiceAccount { return &corev1.ServiceAccount{} },
-		list:     func() runtime.Object { return &corev1.ServiceAccountList{} },
-		validate: none[*corev1.ServiceAccount],
-		columns:  []metav1.TableColumnDefinition{nameColumn(), ageColumn()},
-		row:      func(sa *corev1.ServiceAccount, now time.Time) []any { return []any{sa.Name, age(sa, now)} },
+		new:  func() *corev1.ServiceAccount { return &corev1.ServiceAccount{} },
+		list: func() runtime.Object { return &corev1.ServiceAccountList{} },
+		// of a secret only the name means something, in the account's own namespace
+		prepareCreate: cleanSecretReferences,
+		prepareUpdate: func(sa, _ *corev1.ServiceAccount) { cleanSecretReferences(sa) },
+		validate:      none[*corev1.ServiceAccount],
+		warnings:      serviceAccountWarnings,
+		columns:       []metav1.TableColumnDefinition{nameColumn(), ageColumn()},
+		row:           func(sa *corev1.ServiceAccount, now time.Time) []any { return []any{sa.Name, age(sa, now)} },
 	}.build()
+}
+
+func cleanSecretReferences(sa *corev1.ServiceAccount) {
+	for i, s := range sa.Secrets {
+		sa.Secrets[i] = corev1.ObjectReference{Name: s.Name}
+	}
+}
+
+// serviceAccountWarnings tells who newly asks that pods mount the account's secrets only.
+func serviceAccountWarnings(sa, old *corev1.ServiceAccount) []string {
+	const enforce = "kubernetes.io/enforce-mountable-secrets"
+	if old != nil {
+		if _, had := old.Annotations[enforce]; had {
+			return nil
+		}
+	}
+	if _, ok := sa.Annotations[enforce]; !ok {
+		return nil
+	}
+	return []string{"metadata.annotations[" + enforce + "]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"}
+}
+
+// secretWarnings tells of a certificate and a key that are none or do not fit.
+func secretWarnings(s *corev1.Secret) []string {
+	if s.Type != corev1.SecretTypeTLS {
+		return nil
+	}
+	if _, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return []string{err.Error()}
+	}
+	return nil
 }
 
 // invalidEach makes an error of each message about one value.

@@ -31,6 +31,7 @@ func csiDriverKind() *Kind {
 		defaults:      defaultDriver,
 		prepareUpdate: countDriverChange,
 		validate:      validateDriver,
+		warnings:      driverWarnings,
 		validateUpdate: func(d, old *storagev1.CSIDriver) field.ErrorList {
 			path := field.NewPath("spec")
 			errs := immutable(d.Spec.AttachRequired, old.Spec.AttachRequired, path.Child("attachedRequired"))
@@ -53,18 +54,26 @@ func defaultDriver(d *storagev1.CSIDriver) {
 	setDefault(&s.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
 	setDefault(&s.RequiresRepublish, false)
 	setDefault(&s.SELinuxMount, false)
+	setDefault(&s.PreventPodSchedulingIfMissing, false)
 	if len(s.VolumeLifecycleModes) == 0 {
 		s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 	}
 }
 
-// countDriverChange makes a new generation of what kubelets must notice, and of nothing else.
+// countDriverChange makes a new generation of a driver, whose first has no number.
 func countDriverChange(d, old *storagev1.CSIDriver) {
-	a, b := &d.Spec, &old.Spec
-	if !apiequality.Semantic.DeepEqual(a.TokenRequests, b.TokenRequests) || deref(a.RequiresRepublish, false) != deref(b.RequiresRepublish, false) ||
-		deref(a.SELinuxMount, false) != deref(b.SELinuxMount, false) {
+	if !apiequality.Semantic.DeepEqual(&d.Spec, &old.Spec) {
 		d.Generation = old.Generation + 1
 	}
+}
+
+// driverWarnings asks for tokens in secrets, where they are not logged.
+func driverWarnings(d, old *storagev1.CSIDriver) []string {
+	asked := d.Spec.TokenRequests
+	if len(asked) == 0 || d.Spec.ServiceAccountTokenInSecrets != nil || old != nil && apiequality.Semantic.DeepEqual(asked, old.Spec.TokenRequests) {
+		return nil
+	}
+	return []string{"spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes"}
 }
 
 func driverRow(d *storagev1.CSIDriver, now time.Time) []any {
@@ -92,26 +101,26 @@ func validateDriverName(name string, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	if len(name) > maxDriverName {
-		errs = append(errs, field.TooLong(path, name, maxDriverName))
+		errs = append(errs, field.TooLong(path, "" /* not shown */, maxDriverName))
 	}
 	return append(errs, invalidEach(path, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
 }
 
 func validateDriver(d *storagev1.CSIDriver) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateDriverName(d.Name, field.NewPath("metadata", "name"))
-	for _, m := range d.Spec.VolumeLifecycleModes {
-		errs = append(errs, oneOf(m, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecycleEphemeral, storagev1.VolumeLifecyclePersistent)...)
-	}
+	var errs field.ErrorList
 	if p := d.Spec.FSGroupPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("fsGroupPolicy"), storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)...)
+		errs = append(errs, supported(*p, path.Child("fsGroupPolicy"), storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)...)
 	}
 	errs = append(errs, validateVolumeTokens(d.Spec.TokenRequests, path.Child("tokenRequests"))...)
+	for _, m := range d.Spec.VolumeLifecycleModes {
+		errs = append(errs, supported(m, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)...)
+	}
 	if s := d.Spec.NodeAllocatableUpdatePeriodSeconds; s != nil && *s < minAllocatablePeriod {
 		errs = append(errs, field.Invalid(path.Child("nodeAllocatableUpdatePeriodSeconds"), *s, "must be greater than or equal to 10 seconds"))
 	}
 	if d.Spec.ServiceAccountTokenInSecrets != nil && len(d.Spec.TokenRequests) == 0 {
-		errs = append(errs, field.Invalid(path.Child("serviceAccountTokenInSecrets"), *d.Spec.ServiceAccountTokenInSecrets, "serviceAccountTokenInSecrets can only be set when tokenRequests is specified"))
+		errs = append(errs, field.Invalid(path.Child("serviceAccountTokenInSecrets"), *d.Spec.ServiceAccountTokenInSecrets, "serviceAccountTokenInSecrets is set but no tokenRequests are specified"))
 	}
 	return errs
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // maxNodeID is how long the name may be that a CSI driver has for a node, in bytes.
-const maxNodeID = 192
+const maxNodeID = 256
 
 func csiNodeKind() *Kind {
 	docs := storagev1.CSINodeSpec{}.SwaggerDoc()
@@ -22,7 +22,7 @@ func csiNodeKind() *Kind {
 		list:           func() runtime.Object { return &storagev1.CSINodeList{} },
 		prepareCreate:  func(n *storagev1.CSINode) { n.Status = storagev1.CSINodeStatus{} },
 		prepareUpdate:  func(n, old *storagev1.CSINode) { n.Status = old.Status },
-		status:         &statusRules[*storagev1.CSINode]{prepareUpdate: func(n, old *storagev1.CSINode) { n.Spec = old.Spec }},
+		status:         &statusRules[*storagev1.CSINode]{prepareUpdate: prepareCSINodeStatus},
 		validate:       validateCSINode,
 		validateUpdate: keptDrivers,
 		columns:        []metav1.TableColumnDefinition{nameColumn(), column("Drivers", "integer", docs["drivers"]), ageColumn()},
@@ -30,6 +30,14 @@ func csiNodeKind() *Kind {
 			return []any{n.Name, int64(len(n.Spec.Drivers)), age(n, now)}
 		},
 	}.build()
+}
+
+// prepareCSINodeStatus drops the health of storage, which is behind a gate that is off.
+func prepareCSINodeStatus(n, old *storagev1.CSINode) {
+	n.Spec = old.Spec
+	if len(old.Status.StorageHealth) == 0 {
+		n.Status.StorageHealth = nil
+	}
 }
 
 func validateCSINode(n *storagev1.CSINode) field.ErrorList {
@@ -42,10 +50,10 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 		case d.NodeID == "":
 			errs = append(errs, field.Required(path.Child("nodeID"), ""))
 		case len(d.NodeID) > maxNodeID:
-			errs = append(errs, field.Invalid(path.Child("nodeID"), d.NodeID, "must be 192 characters or less"))
+			errs = append(errs, field.Invalid(path.Child("nodeID"), d.NodeID, "must be 256 characters or less"))
 		}
 		if d.Allocatable != nil && d.Allocatable.Count != nil {
-			errs = append(errs, nonNegative(*d.Allocatable.Count, path.Child("count"))...)
+			errs = append(errs, nonNegative(*d.Allocatable.Count, path.Child("allocatable", "count"))...)
 		}
 		if seen[d.Name] {
 			errs = append(errs, field.Duplicate(path.Child("name"), d.Name))
@@ -67,7 +75,7 @@ func validateTopologyKeys(keys []string, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(path, key))
 		}
 		seen[key] = true
-		errs = append(errs, invalidEach(path, keys, validation.IsQualifiedName(key))...)
+		errs = append(errs, invalidEach(path, key, validation.IsQualifiedName(key))...)
 	}
 	return errs
 }
@@ -79,7 +87,8 @@ func keptDrivers(n, old *storagev1.CSINode) field.ErrorList {
 		for _, now := range n.Spec.Drivers {
 			was.Allocatable = now.Allocatable
 			if was.Name == now.Name && !apiequality.Semantic.DeepEqual(was, now) {
-				errs = append(errs, field.Invalid(field.NewPath("CSINodeDriver"), now, "field is immutable"))
+				now.Allocatable = nil
+				errs = append(errs, field.Invalid(field.NewPath("spec", "drivers"), now, "field is immutable"))
 			}
 		}
 	}

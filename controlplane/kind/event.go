@@ -6,7 +6,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,12 +28,13 @@ func eventKind() *Kind {
 	event, object := corev1.Event{}.SwaggerDoc(), corev1.ObjectReference{}.SwaggerDoc()
 	return definition[*corev1.Event]{
 		gv: corev1.SchemeGroupVersion, kind: "Event", plural: "events", singular: "event", short: []string{"ev"}, namespaced: true,
-		new:            func() *corev1.Event { return &corev1.Event{} },
-		list:           func() runtime.Object { return &corev1.EventList{} },
-		validate:       validateEvent,
-		validateUpdate: validateEventUpdate,
-		fields:         eventFields,
-		ttl:            func(*corev1.Event) time.Duration { return EventTTL },
+		new:      func() *corev1.Event { return &corev1.Event{} },
+		list:     func() runtime.Object { return &corev1.EventList{} },
+		validate: func(e *corev1.Event) field.ErrorList { return validateCoreEvent(e, "reportingComponent") },
+		// older clients made names that are no DNS names
+		validName: pathSegmentName,
+		fields:    eventFields,
+		ttl:       func(*corev1.Event) time.Duration { return EventTTL },
 		columns: []metav1.TableColumnDefinition{
 			column("Last Seen", "string", event["lastTimestamp"]), column("Type", "string", event["type"]),
 			column("Reason", "string", event["reason"]), column("Object", "string", event["involvedObject"]),
@@ -47,39 +47,31 @@ func eventKind() *Kind {
 	}.build()
 }
 
-func validateEvent(e *corev1.Event) field.ErrorList {
-	var errs field.ErrorList
+// validateCoreEvent holds an event to what core's API asks for. What has an eventTime is of the newer form, and names who
+// reports: controller is the name of that field.
+func validateCoreEvent(e *corev1.Event, controller string) field.ErrorList {
 	path := field.NewPath("involvedObject", "namespace")
-	switch {
-	case e.InvolvedObject.Namespace == "":
-		// events of objects without a namespace live in one of these two
-		if e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
-			errs = append(errs, field.Invalid(path, e.InvolvedObject.Namespace, "does not match event.namespace"))
+	of := e.InvolvedObject.Namespace
+	if e.EventTime.IsZero() {
+		// events of objects without a namespace live in the default one
+		if of == "" && e.Namespace != "" && e.Namespace != metav1.NamespaceDefault || of != "" && of != e.Namespace {
+			return field.ErrorList{field.Invalid(path, of, "does not match event.namespace")}
 		}
-	case e.Namespace != e.InvolvedObject.Namespace:
-		errs = append(errs, field.Invalid(path, e.InvolvedObject.Namespace, "does not match event.namespace"))
+		return nil
 	}
-	if !e.EventTime.IsZero() {
-		errs = append(errs, validateNewEvent(e)...)
-	}
-	return errs
-}
-
-// validateNewEvent holds an event written through events.k8s.io to that API's rules.
-func validateNewEvent(e *corev1.Event) field.ErrorList {
 	var errs field.ErrorList
-	if e.ReportingController == "" {
-		errs = append(errs, field.Required(field.NewPath("reportingController"), ""))
-	} else {
-		errs = append(errs, invalidEach(field.NewPath("reportingController"), e.ReportingController, validation.IsQualifiedName(e.ReportingController))...)
+	if of == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
+		errs = append(errs, field.Invalid(path, of, "does not match event.namespace"))
 	}
+	errs = append(errs, notEmpty(e.ReportingController, field.NewPath(controller))...)
+	errs = append(errs, invalidEach(field.NewPath(controller), e.ReportingController, validation.IsQualifiedName(e.ReportingController))...)
 	errs = append(errs, requiredUpTo(e.ReportingInstance, maxReportingObject, field.NewPath("reportingInstance"))...)
 	errs = append(errs, requiredUpTo(e.Action, maxEventAction, field.NewPath("action"))...)
 	errs = append(errs, requiredUpTo(e.Reason, maxEventReason, field.NewPath("reason"))...)
 	if len(e.Message) > maxEventNote {
 		errs = append(errs, field.Invalid(field.NewPath("message"), "", fmt.Sprintf("can have at most %v characters", maxEventNote)))
 	}
-	return append(errs, oneOf(e.Type, field.NewPath("type"), corev1.EventTypeNormal, corev1.EventTypeWarning)...)
+	return errs
 }
 
 func requiredUpTo(s string, limit int, path *field.Path) field.ErrorList {
@@ -90,24 +82,6 @@ func requiredUpTo(s string, limit int, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, "", fmt.Sprintf("can have at most %v characters", limit))}
 	}
 	return nil
-}
-
-func validateEventUpdate(e, old *corev1.Event) field.ErrorList {
-	if e.EventTime.IsZero() && old.EventTime.IsZero() {
-		return nil
-	}
-	var errs field.ErrorList
-	errs = append(errs, immutable(e.InvolvedObject, old.InvolvedObject, field.NewPath("involvedObject"))...)
-	errs = append(errs, immutable(e.Reason, old.Reason, field.NewPath("reason"))...)
-	errs = append(errs, immutable(e.Message, old.Message, field.NewPath("message"))...)
-	errs = append(errs, immutable(e.Type, old.Type, field.NewPath("type"))...)
-	errs = append(errs, immutable(e.ReportingController, old.ReportingController, field.NewPath("reportingController"))...)
-	errs = append(errs, immutable(e.ReportingInstance, old.ReportingInstance, field.NewPath("reportingInstance"))...)
-	errs = append(errs, immutable(e.Action, old.Action, field.NewPath("action"))...)
-	if !apiequality.Semantic.DeepEqual(e.EventTime, old.EventTime) {
-		errs = append(errs, immutable(e.EventTime, old.EventTime, field.NewPath("eventTime"))...)
-	}
-	return errs
 }
 
 func eventSource(e *corev1.Event) string {

@@ -37,7 +37,7 @@ func runAll(t testing.TB, k *kind.Kind, obj, old kind.Object) {
 			t.Errorf("defaults of %s are not stable", k.Kind)
 		}
 	}
-	k.Validate(obj)
+	validated(k, obj)
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}

@@ -1,11 +1,13 @@
 package kind
 
 import (
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -13,8 +15,18 @@ func leaseKind() *Kind {
 	docs := coordinationv1.LeaseSpec{}.SwaggerDoc()
 	return definition[*coordinationv1.Lease]{
 		gv: coordinationv1.SchemeGroupVersion, kind: "Lease", plural: "leases", singular: "lease", namespaced: true,
-		new:      func() *coordinationv1.Lease { return &coordinationv1.Lease{} },
-		list:     func() runtime.Object { return &coordinationv1.LeaseList{} },
+		new:  func() *coordinationv1.Lease { return &coordinationv1.Lease{} },
+		list: func() runtime.Object { return &coordinationv1.LeaseList{} },
+		// how leaders are chosen together is behind a gate that is off
+		prepareCreate: func(l *coordinationv1.Lease) { l.Spec.Strategy, l.Spec.PreferredHolder = nil, nil },
+		prepareUpdate: func(l, old *coordinationv1.Lease) {
+			if old.Spec.Strategy == nil {
+				l.Spec.Strategy = nil
+			}
+			if old.Spec.PreferredHolder == nil {
+				l.Spec.PreferredHolder = nil
+			}
+		},
 		validate: validateLease,
 		columns:  []metav1.TableColumnDefinition{nameColumn(), column("Holder", "string", docs["holderIdentity"]), ageColumn()},
 		row: func(l *coordinationv1.Lease, now time.Time) []any {
@@ -27,16 +39,21 @@ func validateLease(l *coordinationv1.Lease) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec")
 	if d := l.Spec.LeaseDurationSeconds; d != nil && *d <= 0 {
-		errs = append(errs, greaterThanZero(path.Child("leaseDurationSeconds"), *d))
+		errs = append(errs, field.Invalid(path.Child("leaseDurationSeconds"), *d, "must be greater than 0"))
 	}
 	if t := l.Spec.LeaseTransitions; t != nil && *t < 0 {
 		errs = append(errs, field.Invalid(path.Child("leaseTransitions"), *t, "must be greater than or equal to 0"))
 	}
-	if s := l.Spec.Strategy; s != nil && *s == "" {
-		errs = append(errs, field.Invalid(path.Child("strategy"), *s, "must not be empty"))
+	if s := l.Spec.Strategy; s != nil {
+		at := path.Child("strategy", "strategy")
+		if strings.Contains(string(*s), "/") {
+			errs = append(errs, invalidEach(at, *s, validation.IsQualifiedName(string(*s)))...)
+		} else {
+			errs = append(errs, supported(*s, at, coordinationv1.OldestEmulationVersion)...)
+		}
 	}
-	if l.Spec.PreferredHolder != nil && *l.Spec.PreferredHolder != "" && deref(l.Spec.Strategy, "") == "" {
-		errs = append(errs, field.Invalid(path.Child("preferredHolder"), *l.Spec.PreferredHolder, "may only be specified if `strategy` is defined"))
+	if deref(l.Spec.PreferredHolder, "") != "" && deref(l.Spec.Strategy, "") == "" {
+		errs = append(errs, field.Forbidden(path.Child("preferredHolder"), "may only be specified if `strategy` is defined"))
 	}
 	return errs
 }

@@ -2,11 +2,14 @@ package kind
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -16,6 +19,7 @@ func limitRangeKind() *Kind {
 		new:  func() *corev1.LimitRange { return &corev1.LimitRange{} },
 		list: func() runtime.Object { return &corev1.LimitRangeList{} },
 		defaults: func(l *corev1.LimitRange) {
+			l.Spec.Limits = noneIfEmpty(l.Spec.Limits)
 			for i := range l.Spec.Limits {
 				defaultLimitRangeItem(&l.Spec.Limits[i])
 			}
@@ -53,6 +57,7 @@ func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
 	types := map[corev1.LimitType]bool{}
 	for i := range l.Spec.Limits {
 		item, at := &l.Spec.Limits[i], field.NewPath("spec", "limits").Index(i)
+		errs = append(errs, validateLimitType(item.Type, at.Child("type"))...)
 		if types[item.Type] {
 			errs = append(errs, field.Duplicate(at.Child("type"), item.Type))
 		}
@@ -62,18 +67,38 @@ func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
 	return errs
 }
 
+func validateLimitType(t corev1.LimitType, path *field.Path) field.ErrorList {
+	errs := invalidEach(path, t, validation.IsQualifiedName(string(t)))
+	switch t {
+	case corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim:
+	default:
+		if len(errs) == 0 && !strings.Contains(string(t), "/") {
+			errs = append(errs, field.Invalid(path, t, "must be a standard limit type or fully qualified"))
+		}
+	}
+	return errs
+}
+
 func validateLimitRangeItem(item *corev1.LimitRangeItem, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	names := map[corev1.ResourceName]bool{}
-	for part, list := range map[string]corev1.ResourceList{
-		"max": item.Max, "min": item.Min, "default": item.Default, "defaultRequest": item.DefaultRequest, "maxLimitRequestRatio": item.MaxLimitRequestRatio,
-	} {
-		errs = append(errs, validateResourceList(list, path.Child(part))...)
+	check := func(part string, list corev1.ResourceList) {
 		for name := range list {
+			at := path.Child(part).Key(string(name))
+			if item.Type == corev1.LimitTypePod || item.Type == corev1.LimitTypeContainer {
+				errs = append(errs, validateContainerResource(name, at)...)
+			} else {
+				errs = append(errs, validateResourceName(name, at)...)
+			}
 			names[name] = true
 		}
 	}
-	if item.Type == corev1.LimitTypePod {
+	check("max", item.Max)
+	check("min", item.Min)
+	if item.Type != corev1.LimitTypePod {
+		check("default", item.Default)
+		check("defaultRequest", item.DefaultRequest)
+	} else {
 		if len(item.Default) > 0 {
 			errs = append(errs, field.Forbidden(path.Child("default"), "may not be specified when `type` is 'Pod'"))
 		}
@@ -85,9 +110,10 @@ func validateLimitRangeItem(item *corev1.LimitRangeItem, path *field.Path) field
 		_, hasMin := item.Min[corev1.ResourceStorage]
 		_, hasMax := item.Max[corev1.ResourceStorage]
 		if !hasMin && !hasMax {
-			errs = append(errs, field.Required(path, "either minimum or maximum storage value is required, but neither was provided"))
+			errs = append(errs, field.Required(path.Child("limits"), "either minimum or maximum storage value is required, but neither was provided"))
 		}
 	}
+	check("maxLimitRequestRatio", item.MaxLimitRequestRatio)
 	for name := range names {
 		errs = append(errs, validateLimitOrder(item, name, path)...)
 	}
@@ -97,29 +123,49 @@ func validateLimitRangeItem(item *corev1.LimitRangeItem, path *field.Path) field
 // validateLimitOrder holds min <= defaultRequest <= default <= max for one resource.
 func validateLimitOrder(item *corev1.LimitRangeItem, name corev1.ResourceName, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	type bound struct {
-		part, text string
-		list       corev1.ResourceList
+	low, hasLow := item.Min[name]
+	high, hasHigh := item.Max[name]
+	var limit, request resource.Quantity
+	var hasLimit, hasRequest bool
+	if item.Type != corev1.LimitTypePod {
+		limit, hasLimit = item.Default[name]
+		request, hasRequest = item.DefaultRequest[name]
 	}
-	order := []bound{
-		{"min", "min", item.Min}, {"defaultRequest", "default request", item.DefaultRequest}, {"default", "default", item.Default}, {"max", "max", item.Max},
+	refuse := func(part string, q resource.Quantity, format string, args ...any) {
+		errs = append(errs, field.Invalid(path.Child(part).Key(string(name)), q, fmt.Sprintf(format, args...)))
 	}
-	for i, low := range order {
-		a, ok := low.list[name]
-		if !ok {
-			continue
+	// part and shown are what Kubernetes names, which is not always what is wrong
+	ordered := func(part string, shown, a, b resource.Quantity, both bool, aName, bName string) {
+		if both && a.Cmp(b) > 0 {
+			refuse(part, shown, "%s value %s is greater than %s value %s", aName, a.String(), bName, b.String())
 		}
-		for _, high := range order[i+1:] {
-			if b, ok := high.list[name]; ok && a.Cmp(b) > 0 {
-				errs = append(errs, field.Invalid(path.Child(low.part).Key(string(name)), a.String(),
-					fmt.Sprintf("%s value %s is greater than %s value %s", low.text, a.String(), high.text, b.String())))
+	}
+	ordered("min", low, low, high, hasLow && hasHigh, "min", "max")
+	ordered("defaultRequest", request, low, request, hasLow && hasRequest, "min", "default request")
+	ordered("defaultRequest", request, request, high, hasRequest && hasHigh, "default request", "max")
+	ordered("defaultRequest", request, request, limit, hasRequest && hasLimit, "default request", "default limit")
+	ordered("default", low, low, limit, hasLow && hasLimit, "min", "default")
+	ordered("default", high, limit, high, hasLimit && hasHigh, "default", "max")
+	if ratio, ok := item.MaxLimitRequestRatio[name]; ok {
+		if ratio.Cmp(resource.MustParse("1")) < 0 {
+			refuse("maxLimitRequestRatio", ratio, "ratio %s is less than 1", ratio.String())
+		}
+		if hasLow && hasHigh {
+			if is, most := ratioBounds(ratio, low, high); is > most {
+				refuse("maxLimitRequestRatio", ratio, "ratio %s is greater than max/min = %f", ratio.String(), most)
 			}
 		}
 	}
-	if r, ok := item.MaxLimitRequestRatio[name]; ok {
-		if r.Value() < 1 {
-			errs = append(errs, field.Invalid(path.Child("maxLimitRequestRatio").Key(string(name)), r.String(), fmt.Sprintf("ratio %s is less than 1", r.String())))
-		}
+	if hasLimit && hasRequest && !overcommits(name) && limit.Cmp(request) != 0 {
+		refuse("defaultRequest", request, "default value %s must equal to defaultRequest value %s in %s", limit.String(), request.String(), name)
 	}
 	return errs
+}
+
+// ratioBounds returns a ratio and the largest that the bounds leave room for, in thousandths where these can be told.
+func ratioBounds(ratio, low, high resource.Quantity) (is, most float64) {
+	if ratio.Value() < resource.MaxMilliValue && low.Value() < resource.MaxMilliValue && high.Value() < resource.MaxMilliValue {
+		return float64(ratio.MilliValue()) / 1000, float64(high.MilliValue()) / float64(low.MilliValue())
+	}
+	return float64(ratio.Value()), float64(high.Value()) / float64(low.Value())
 }

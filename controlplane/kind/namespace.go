@@ -2,6 +2,7 @@ package kind
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,8 +41,8 @@ func namespaceKind() *Kind {
 		},
 		validate: func(ns *corev1.Namespace) field.ErrorList {
 			var errs field.ErrorList
-			for i, f := range ns.Spec.Finalizers {
-				errs = append(errs, apivalidation.ValidateFinalizerName(string(f), field.NewPath("spec", "finalizers").Index(i))...)
+			for _, f := range ns.Spec.Finalizers {
+				errs = append(errs, validateSpecFinalizer(string(f), field.NewPath("spec", "finalizers"))...)
 			}
 			return errs
 		},
@@ -67,4 +68,17 @@ func namespaceKind() *Kind {
 			return []any{ns.Name, string(ns.Status.Phase), age(ns, now)}
 		},
 	}.build()
+}
+
+// validateSpecFinalizer takes the finalizers that Kubernetes knows, and others by a name with a domain.
+func validateSpecFinalizer(name string, path *field.Path) field.ErrorList {
+	errs := apivalidation.ValidateFinalizerName(name, path)
+	switch name {
+	case string(corev1.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents:
+	default:
+		if !strings.Contains(name, "/") {
+			errs = append(errs, field.Invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
+	}
+	return errs
 }

@@ -8,12 +8,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func nodeKind() *Kind {
@@ -24,14 +21,25 @@ func nodeKind() *Kind {
 		list:     func() runtime.Object { return &corev1.NodeList{} },
 		defaults: defaultNode,
 		// a node registers itself with its status, so create keeps it
-		prepareUpdate:  func(n, old *corev1.Node) { n.Status = old.Status },
+		prepareCreate: func(n *corev1.Node) {
+			dropNodeFields(n, nil)
+			n.Status.Config = nil
+		},
+		prepareUpdate: func(n, old *corev1.Node) {
+			n.Status = old.Status
+			dropNodeFields(n, old)
+		},
 		validate:       validateNode,
 		validateUpdate: validateNodeUpdate,
+		warnings:       func(n, _ *corev1.Node) []string { return nodeWarnings(n) },
 		status: &statusRules[*corev1.Node]{
-			prepareUpdate: func(n, old *corev1.Node) { n.Spec = old.Spec },
-			validate: func(n, _ *corev1.Node) field.ErrorList {
-				return validateNodeStatus(&n.Status, field.NewPath("status"))
+			prepareUpdate: func(n, old *corev1.Node) {
+				n.Spec = old.Spec
+				if old.Status.Config == nil {
+					n.Status.Config = nil
+				}
 			},
+			validate: validateNodeUpdate,
 		},
 		fields: func(n *corev1.Node) fields.Set {
 			return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
@@ -53,8 +61,8 @@ func defaultNode(n *corev1.Node) {
 	}
 	defaultResources(n.Status.Capacity)
 	defaultResources(n.Status.Allocatable)
-	// podCIDR and podCIDRs[0] are one value under two names
-	if n.Spec.PodCIDR != "" && len(n.Spec.PodCIDRs) == 0 {
+	// podCIDR and podCIDRs[0] are one value under two names; the older one counts where they differ
+	if n.Spec.PodCIDR != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != n.Spec.PodCIDR) {
 		n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
 	}
 	if n.Spec.PodCIDR == "" && len(n.Spec.PodCIDRs) > 0 {
@@ -62,81 +70,14 @@ func defaultNode(n *corev1.Node) {
 	}
 }
 
-func validateNode(n *corev1.Node) field.ErrorList {
-	spec := field.NewPath("spec")
-	errs := validateTaints(n.Spec.Taints, spec.Child("taints"))
-	for i, cidr := range n.Spec.PodCIDRs {
-		errs = append(errs, validation.IsValidCIDR(spec.Child("podCIDRs").Index(i), cidr)...)
+// dropNodeFields drops what Kubernetes has no more or not yet, unless it was there.
+func dropNodeFields(n, old *corev1.Node) {
+	if old == nil || old.Spec.ConfigSource == nil {
+		n.Spec.ConfigSource = nil
 	}
-	if len(n.Spec.PodCIDRs) > 0 && n.Spec.PodCIDR != n.Spec.PodCIDRs[0] {
-		errs = append(errs, field.Invalid(spec.Child("podCIDRs").Index(0), n.Spec.PodCIDRs[0], "must be the same as podCIDR"))
+	if old == nil || old.Spec.PodPreemptionPolicy == nil {
+		n.Spec.PodPreemptionPolicy = nil
 	}
-	if len(n.Spec.PodCIDRs) > 2 {
-		errs = append(errs, field.Invalid(spec.Child("podCIDRs"), n.Spec.PodCIDRs, "may have no more than one value for each IP family"))
-	}
-	return append(errs, validateNodeStatus(&n.Status, field.NewPath("status"))...)
-}
-
-func validateNodeStatus(s *corev1.NodeStatus, path *field.Path) field.ErrorList {
-	errs := validateResourceList(s.Capacity, path.Child("capacity"))
-	errs = append(errs, validateResourceList(s.Allocatable, path.Child("allocatable"))...)
-	seen := map[corev1.NodeAddress]bool{}
-	for i, a := range s.Addresses {
-		if seen[a] {
-			errs = append(errs, field.Duplicate(path.Child("addresses").Index(i), a))
-		}
-		seen[a] = true
-	}
-	return errs
-}
-
-func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	type key struct {
-		key    string
-		effect corev1.TaintEffect
-	}
-	seen := map[key]bool{}
-	for i, t := range taints {
-		at := path.Index(i)
-		errs = append(errs, labelName(t.Key, at.Child("key"))...)
-		errs = append(errs, invalidEach(at.Child("value"), t.Value, validation.IsValidLabelValue(t.Value))...)
-		errs = append(errs, validateTaintEffect(t.Effect, false, at.Child("effect"))...)
-		k := key{t.Key, t.Effect}
-		if seen[k] {
-			duplicate := field.Duplicate(at, t)
-			duplicate.Detail = "taints must be unique by key and effect pair"
-			errs = append(errs, duplicate)
-		}
-		seen[k] = true
-	}
-	return errs
-}
-
-func validateTaintEffect(effect corev1.TaintEffect, allowEmpty bool, path *field.Path) field.ErrorList {
-	if effect == "" && allowEmpty {
-		return nil
-	}
-	return oneOf(effect, path, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
-}
-
-func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
-	var errs field.ErrorList
-	spec := field.NewPath("spec")
-	if len(old.Spec.PodCIDRs) > 0 && !slices.Equal(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
-		errs = append(errs, field.Forbidden(spec.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
-	}
-	if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
-		errs = append(errs, field.Forbidden(spec.Child("providerID"), "node updates may not change providerID except from \"\" to valid"))
-	}
-	// beside these only labels, annotations, taints, capacity and unschedulable change
-	rest := old.Spec.DeepCopy()
-	rest.PodCIDR, rest.PodCIDRs, rest.ProviderID = n.Spec.PodCIDR, n.Spec.PodCIDRs, n.Spec.ProviderID
-	rest.Taints, rest.Unschedulable, rest.ConfigSource = n.Spec.Taints, n.Spec.Unschedulable, n.Spec.ConfigSource
-	if !apiequality.Semantic.DeepEqual(&n.Spec, rest) {
-		errs = append(errs, field.Forbidden(spec, "node updates may only change labels, taints, or capacity (or configSource, if the DynamicKubeletConfig feature gate is enabled)"))
-	}
-	return errs
 }
 
 func nodeRow(n *corev1.Node, now time.Time) []any {

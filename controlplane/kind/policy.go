@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -117,7 +118,7 @@ func notOver100Percent(v intstr.IntOrString, path *field.Path) field.ErrorList {
 func priorityClassKind() *Kind {
 	docs := schedulingv1.PriorityClass{}.SwaggerDoc()
 	return definition[*schedulingv1.PriorityClass]{
-		gv: schedulingv1.SchemeGroupVersion, kind: "PriorityClass", plural: "priorityclasses", singular: "priorityclass", short: []string{"pc"}, generation: true,
+		gv: schedulingv1.SchemeGroupVersion, kind: "PriorityClass", plural: "priorityclasses", singular: "priorityclass", short: []string{"pc"},
 		new:  func() *schedulingv1.PriorityClass { return &schedulingv1.PriorityClass{} },
 		list: func() runtime.Object { return &schedulingv1.PriorityClassList{} },
 		defaults: func(p *schedulingv1.PriorityClass) {
@@ -126,7 +127,8 @@ func priorityClassKind() *Kind {
 				p.PreemptionPolicy = &lower
 			}
 		},
-		validate: validatePriorityClass,
+		prepareCreate:  func(p *schedulingv1.PriorityClass) { p.Generation = 1 }, // and never another
+		validateCreate: validatePriorityClass,
 		validateUpdate: func(p, old *schedulingv1.PriorityClass) field.ErrorList {
 			var errs field.ErrorList
 			if p.Value != old.Value {
@@ -147,9 +149,19 @@ func priorityClassKind() *Kind {
 func validatePriorityClass(p *schedulingv1.PriorityClass) field.ErrorList {
 	var errs field.ErrorList
 	if strings.HasPrefix(p.Name, SystemPriorityPrefix) {
-		if value, ok := SystemPriorities[p.Name]; !ok || value != p.Value || p.GlobalDefault {
+		value, ok := SystemPriorities[p.Name]
+		why := ""
+		switch {
+		case !ok:
+			why = p.Name + " is not a known system priority class"
+		case value != p.Value:
+			why = fmt.Sprintf("value of %v PriorityClass must be %v", p.Name, value)
+		case p.GlobalDefault:
+			why = fmt.Sprintf("globalDefault of %v PriorityClass must be false", p.Name)
+		}
+		if why != "" {
 			errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"),
-				"priority class names with '"+SystemPriorityPrefix+"' prefix are reserved for system use only. error: "+p.Name+" is not a known system priority class"))
+				"priority class names with '"+SystemPriorityPrefix+"' prefix are reserved for system use only. error: "+why))
 		}
 	} else if p.Value > HighestUserPriority {
 		errs = append(errs, field.Forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000"))

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -27,6 +26,7 @@ func resourceQuotaKind() *Kind {
 		prepareCreate: func(q *corev1.ResourceQuota) { q.Status = corev1.ResourceQuotaStatus{} },
 		prepareUpdate: func(q, old *corev1.ResourceQuota) { q.Status = old.Status },
 		validate:      validateQuota,
+		warnings:      quotaWarnings,
 		validateUpdate: func(q, old *corev1.ResourceQuota) field.ErrorList {
 			if sameScopes(q.Spec.Scopes, old.Spec.Scopes) {
 				return nil
@@ -80,11 +80,11 @@ func validateQuota(q *corev1.ResourceQuota) field.ErrorList {
 		if !slices.Contains(quotaScopes, s) {
 			errs = append(errs, field.Invalid(scopes, q.Spec.Scopes, "unsupported scope"))
 		}
-		if !scopeFits(s, q.Spec.Hard) {
+		for range misfits(s, q.Spec.Hard) {
 			errs = append(errs, field.Invalid(scopes, q.Spec.Scopes, "unsupported scope applied to resource"))
 		}
 	}
-	if conflictingScopes(q.Spec.Scopes) {
+	for range conflicts(q.Spec.Scopes) {
 		errs = append(errs, field.Invalid(scopes, q.Spec.Scopes, "conflicting scopes"))
 	}
 	if q.Spec.ScopeSelector != nil {
@@ -93,12 +93,32 @@ func validateQuota(q *corev1.ResourceQuota) field.ErrorList {
 	return errs
 }
 
-func conflictingScopes(scopes []corev1.ResourceQuotaScope) bool {
-	both := func(a, b corev1.ResourceQuotaScope) bool {
-		return slices.Contains(scopes, a) && slices.Contains(scopes, b)
+// shownSelector is a selector as Kubernetes shows it in errors, by the names that its fields have there.
+func shownSelector(s *corev1.ScopeSelector) any {
+	type expression struct {
+		ScopeName corev1.ResourceQuotaScope
+		Operator  corev1.ScopeSelectorOperator
+		Values    []string
 	}
-	return both(corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort) ||
-		both(corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating)
+	var shown struct{ MatchExpressions []expression }
+	for _, e := range s.MatchExpressions {
+		shown.MatchExpressions = append(shown.MatchExpressions, expression(e))
+	}
+	return shown
+}
+
+// conflicts counts the pairs of scopes that no pod is in both of.
+func conflicts(scopes []corev1.ResourceQuotaScope) int {
+	n := 0
+	for _, pair := range [][2]corev1.ResourceQuotaScope{
+		{corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort},
+		{corev1.ResourceQuotaScopeTerminating, corev1.ResourceQuotaScopeNotTerminating},
+	} {
+		if slices.Contains(scopes, pair[0]) && slices.Contains(scopes, pair[1]) {
+			n++
+		}
+	}
+	return n
 }
 
 func validateScopeSelector(q *corev1.ResourceQuota, path *field.Path) field.ErrorList {
@@ -109,15 +129,15 @@ func validateScopeSelector(q *corev1.ResourceQuota, path *field.Path) field.Erro
 		if !slices.Contains(quotaScopes, req.ScopeName) {
 			errs = append(errs, field.Invalid(path.Child("scopeName"), req.ScopeName, "unsupported scope"))
 		}
-		if !scopeFits(req.ScopeName, q.Spec.Hard) {
-			errs = append(errs, field.Invalid(path, q.Spec.ScopeSelector, "unsupported scope applied to resource"))
+		for range misfits(req.ScopeName, q.Spec.Hard) {
+			errs = append(errs, field.Invalid(path, shownSelector(q.Spec.ScopeSelector), "unsupported scope applied to resource"))
 		}
 		switch req.ScopeName {
-		case corev1.ResourceQuotaScopePriorityClass, corev1.ResourceQuotaScopeVolumeAttributesClass:
-		default:
+		case corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopeTerminating,
+			corev1.ResourceQuotaScopeNotTerminating, corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
 			if req.Operator != corev1.ScopeSelectorOpExists {
 				errs = append(errs, field.Invalid(path.Child("operator"), req.Operator,
-					"must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
+					"must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity"))
 			}
 		}
 		switch req.Operator {
@@ -133,8 +153,8 @@ func validateScopeSelector(q *corev1.ResourceQuota, path *field.Path) field.Erro
 			errs = append(errs, field.Invalid(path.Child("operator"), req.Operator, "not a valid selector operator"))
 		}
 	}
-	if conflictingScopes(named) {
-		errs = append(errs, field.Invalid(path, q.Spec.ScopeSelector, "conflicting scopes"))
+	for range conflicts(named) {
+		errs = append(errs, field.Invalid(path, q.Spec.Scopes, "conflicting scopes"))
 	}
 	return errs
 }
@@ -159,8 +179,9 @@ func isQuotaResource(name corev1.ResourceName) bool {
 		isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
 }
 
-// scopeFits says whether a scope means something for all of the limited resources.
-func scopeFits(scope corev1.ResourceQuotaScope, hard corev1.ResourceList) bool {
+// misfits counts the limited resources for which a scope means nothing.
+func misfits(scope corev1.ResourceQuotaScope, hard corev1.ResourceList) int {
+	n := 0
 	for name := range hard {
 		if !isQuotaResource(name) {
 			continue
@@ -176,28 +197,40 @@ func scopeFits(scope corev1.ResourceQuotaScope, hard corev1.ResourceList) bool {
 			fits = name == corev1.ResourcePersistentVolumeClaims || name == corev1.ResourceRequestsStorage
 		}
 		if !fits {
-			return false
+			n++
 		}
 	}
-	return true
+	return n
+}
+
+// quotaWarnings tells of requests that may be more than limits, on create.
+func quotaWarnings(q, old *corev1.ResourceQuota) []string {
+	if old != nil {
+		return nil
+	}
+	var out []string
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceStorage, corev1.ResourceEphemeralStorage} {
+		requests, limits := "requests."+name, "limits."+name
+		request, ok := q.Spec.Hard[requests]
+		if !ok && (name == corev1.ResourceCPU || name == corev1.ResourceMemory) {
+			if request, ok = q.Spec.Hard[name]; ok {
+				requests = name
+			}
+		}
+		if limit, limited := q.Spec.Hard[limits]; ok && limited && request.Cmp(limit) > 0 {
+			out = append(out, fmt.Sprintf("ResourceQuota %s (%s) should be less than %s (%s)", requests, request.String(), limits, limit.String()))
+		}
+	}
+	return out
 }
 
 // validateQuotaList checks the names and amounts of what is limited or used.
 func validateQuotaList(list corev1.ResourceList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, name := range slices.Sorted(maps.Keys(list)) {
-		at, q := path.Key(string(name)), list[name]
-		bad := invalidEach(at, name, validation.IsQualifiedName(string(name)))
-		if len(bad) == 0 && !strings.Contains(string(name), "/") && !isQuotaResource(name) {
-			bad = append(bad, field.Invalid(at, name, "must be a standard resource for quotas"))
-		}
-		errs = append(errs, bad...)
-		if q.Sign() < 0 {
-			errs = append(errs, field.Invalid(at, q.String(), "must be greater than or equal to 0").WithOrigin("minimum"))
-		}
-		if (slices.Contains(quotaObjects, name) || isExtended(name)) && q.MilliValue()%1000 != 0 {
-			errs = append(errs, field.Invalid(at, q, "must be an integer"))
-		}
+		at := path.Key(string(name))
+		errs = append(errs, validateQuotaResource(name, at)...)
+		errs = append(errs, validateAmount(name, list[name], at)...)
 	}
 	return errs
 }

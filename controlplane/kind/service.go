@@ -32,14 +32,13 @@ func serviceKind() *Kind {
 		defaults:       defaultService,
 		prepareCreate:  func(s *corev1.Service) { s.Status = corev1.ServiceStatus{} },
 		prepareUpdate:  prepareServiceUpdate,
-		validate:       validateService,
+		validateCreate: func(s *corev1.Service) field.ErrorList { return validateService(s, nil) },
 		validateUpdate: validateServiceUpdate,
-		validName:      apivalidation.NameIsDNS1035Label,
+		validName:      apivalidation.NameIsDNSLabel,
+		warnings:       func(s, _ *corev1.Service) []string { return serviceWarnings(s) },
 		status: &statusRules[*corev1.Service]{
 			prepareUpdate: func(s, old *corev1.Service) { s.Spec = old.Spec },
-			validate: func(s, _ *corev1.Service) field.ErrorList {
-				return validateLoadBalancerStatus(s.Status.LoadBalancer.Ingress, field.NewPath("status", "loadBalancer", "ingress"))
-			},
+			validate:      validateServiceStatus,
 		},
 		fields: func(s *corev1.Service) fields.Set {
 			return fields.Set{"spec.clusterIP": s.Spec.ClusterIP, "spec.type": string(s.Spec.Type)}
@@ -109,10 +108,6 @@ func defaultService(s *corev1.Service) {
 			}
 		}
 	}
-	// clusterIP is the first of clusterIPs
-	if spec.ClusterIP != "" && len(spec.ClusterIPs) == 0 {
-		spec.ClusterIPs = []string{spec.ClusterIP}
-	}
 }
 
 func externallyAccessible(s *corev1.Service) bool {
@@ -148,37 +143,32 @@ func WantsHealthCheckNodePort(s *corev1.Service) bool {
 // prepareServiceUpdate keeps what was allocated and the client left out, and drops what the new type has not.
 func prepareServiceUpdate(s, old *corev1.Service) {
 	s.Status = old.Status
-	normalizeClusterIPs(s, old)
 	keepAllocated(s, old)
+	normalizeClusterIPs(s, old)
 	dropTypeDependent(s, old)
 }
 
-// normalizeClusterIPs lets a client that knows clusterIP only change or clear it: clusterIPs follows.
+// normalizeClusterIPs lets a client that knows clusterIP only change it: clusterIPs follows.
 func normalizeClusterIPs(s, old *corev1.Service) {
-	same := slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs)
-	switch {
-	case s.Spec.ClusterIP == old.Spec.ClusterIP:
-	case s.Spec.ClusterIP == "" && same:
-		s.Spec.ClusterIPs = nil
-	case s.Spec.ClusterIP != "" && (same || len(s.Spec.ClusterIPs) == 0):
+	if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
+		s.Spec.ClusterIPs = old.Spec.ClusterIPs
+	}
+	if s.Spec.ClusterIP == old.Spec.ClusterIP || !slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+		return
+	}
+	s.Spec.ClusterIPs = nil
+	if s.Spec.ClusterIP != "" {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
 	}
 }
 
 func keepAllocated(s, old *corev1.Service) {
-	if HasClusterIP(s) && HasClusterIP(old) {
-		if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) == 0 {
+	if s.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.Type != corev1.ServiceTypeExternalName {
+		if s.Spec.ClusterIP == "" {
 			s.Spec.ClusterIP = old.Spec.ClusterIP
+		}
+		if len(s.Spec.ClusterIPs) == 0 {
 			s.Spec.ClusterIPs = old.Spec.ClusterIPs
-		}
-		if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) > 0 {
-			s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
-		}
-		if s.Spec.IPFamilyPolicy == nil {
-			s.Spec.IPFamilyPolicy = old.Spec.IPFamilyPolicy
-		}
-		if len(s.Spec.IPFamilies) == 0 {
-			s.Spec.IPFamilies = old.Spec.IPFamilies
 		}
 	}
 	if WantsNodePorts(s) && WantsNodePorts(old) {
@@ -189,28 +179,20 @@ func keepAllocated(s, old *corev1.Service) {
 	}
 }
 
-// keepNodePorts gives ports without a node port the one of the old port with the same number and protocol,
-// unless another port asks for it now.
+// keepNodePorts gives ports without a node port the one of the old port with the same name, unless the client wrote that
+// to another port.
 func keepNodePorts(ports, old []corev1.ServicePort) {
-	type key struct {
-		protocol corev1.Protocol
-		port     int32
-	}
-	had := map[key]int32{}
+	named, written := map[string]int32{}, map[int32]bool{}
 	for _, p := range old {
-		had[key{p.Protocol, p.Port}] = p.NodePort
+		named[p.Name] = p.NodePort
 	}
-	used := map[key]bool{}
 	for _, p := range ports {
-		if p.NodePort != 0 {
-			used[key{p.Protocol, p.NodePort}] = true
-		}
+		written[p.NodePort] = true
 	}
 	for i := range ports {
 		p := &ports[i]
-		if nodePort := had[key{p.Protocol, p.Port}]; p.NodePort == 0 && !used[key{p.Protocol, nodePort}] {
-			p.NodePort = nodePort
-			used[key{p.Protocol, nodePort}] = true
+		if had := named[p.Name]; p.NodePort == 0 && !written[had] {
+			p.NodePort = had
 		}
 	}
 }
@@ -218,31 +200,47 @@ func keepNodePorts(ports, old []corev1.ServicePort) {
 // dropTypeDependent clears the fields that the old type had and the new one has not, where the client left
 // them as they were: what it set on purpose is for validation to refuse.
 func dropTypeDependent(s, old *corev1.Service) {
-	if HasClusterIP(old) && !HasClusterIP(s) {
-		if s.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
-			s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
+	now, was := &s.Spec, &old.Spec
+	if was.Type != corev1.ServiceTypeExternalName && now.Type == corev1.ServiceTypeExternalName {
+		if now.ClusterIP == was.ClusterIP && slices.Equal(now.ClusterIPs, was.ClusterIPs) {
+			now.ClusterIP, now.ClusterIPs = "", nil
 		}
-		s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
-		s.Spec.InternalTrafficPolicy = nil
-	}
-	if WantsNodePorts(old) && !WantsNodePorts(s) && sameNodePorts(s, old) {
-		for i := range s.Spec.Ports {
-			s.Spec.Ports[i].NodePort = 0
+		if slices.Equal(now.IPFamilies, was.IPFamilies) {
+			now.IPFamilies = nil
+		}
+		if deref(now.IPFamilyPolicy, "") == deref(was.IPFamilyPolicy, "") {
+			now.IPFamilyPolicy = nil
 		}
 	}
-	if WantsHealthCheckNodePort(old) && !WantsHealthCheckNodePort(s) && s.Spec.HealthCheckNodePort == old.Spec.HealthCheckNodePort {
-		s.Spec.HealthCheckNodePort = 0
-	}
-	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		s.Spec.AllocateLoadBalancerNodePorts = nil
-		if deref(s.Spec.LoadBalancerClass, "") == deref(old.Spec.LoadBalancerClass, "") {
-			s.Spec.LoadBalancerClass = nil
+	if mayHaveNodePorts(old) && !mayHaveNodePorts(s) && sameNodePorts(s, old) {
+		for i := range now.Ports {
+			now.Ports[i].NodePort = 0
 		}
+	}
+	if WantsHealthCheckNodePort(old) && !WantsHealthCheckNodePort(s) && now.HealthCheckNodePort == was.HealthCheckNodePort {
+		now.HealthCheckNodePort = 0
+	}
+	if was.Type == corev1.ServiceTypeLoadBalancer && now.Type != corev1.ServiceTypeLoadBalancer {
+		if a := now.AllocateLoadBalancerNodePorts; a != nil && was.AllocateLoadBalancerNodePorts != nil && *a == *was.AllocateLoadBalancerNodePorts {
+			now.AllocateLoadBalancerNodePorts = nil
+		}
+		if sameText(now.LoadBalancerClass, was.LoadBalancerClass) {
+			now.LoadBalancerClass = nil
+		}
+	}
+	if externallyAccessible(old) && !externallyAccessible(s) && now.ExternalTrafficPolicy == was.ExternalTrafficPolicy {
+		now.ExternalTrafficPolicy = ""
+	}
+	if now.Type != corev1.ServiceTypeLoadBalancer {
 		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	}
-	if externallyAccessible(old) && !externallyAccessible(s) && s.Spec.ExternalTrafficPolicy == old.Spec.ExternalTrafficPolicy {
-		s.Spec.ExternalTrafficPolicy = ""
-	}
+}
+
+func sameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// mayHaveNodePorts says whether ports of the service may have a node port, whoever chooses it.
+func mayHaveNodePorts(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
 func sameNodePorts(s, old *corev1.Service) bool {

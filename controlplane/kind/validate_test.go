@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
@@ -36,6 +38,18 @@ func container(fields string) string {
 
 func pod(fields string) string {
 	return "spec: {containers: [{name: c, image: x:1}], " + fields + "}"
+}
+
+// validated returns what is wrong with a new object.
+func validated(k *kind.Kind, obj kind.Object) field.ErrorList {
+	var errs field.ErrorList
+	if k.Validate != nil {
+		errs = k.Validate(obj)
+	}
+	if k.ValidateCreate != nil {
+		errs = append(errs, k.ValidateCreate(obj)...)
+	}
+	return errs
 }
 
 func TestValidation(t *testing.T) {
@@ -112,14 +126,19 @@ func TestValidation(t *testing.T) {
 
 		{"Service", "good", "spec: {ports: [{port: 80}]}", nil},
 		{"Service", "no ports", "spec: {}", []string{"spec.ports: " + required}},
-		{"Service", "headless without ports", "spec: {clusterIP: None}", nil},
+		{"Service", "headless without ports", "spec: {clusterIP: None, clusterIPs: [None]}", nil},
 		{"Service", "type", "spec: {type: Moon, ports: [{port: 80}]}", []string{"spec.type: " + notSupported}},
 		{"Service", "names of several ports", "spec: {ports: [{port: 80}, {port: 81, name: x}]}", []string{"spec.ports[0].name: " + required}},
 		{"Service", "ports twice", "spec: {ports: [{port: 80, name: a}, {port: 80, name: a}]}", []string{"spec.ports[1]: " + duplicate, "spec.ports[1].name: " + duplicate}},
+		{"Service", "addresses", "spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.2, 010.0.0.3], ipFamilies: [IPv4, IPv4], ports: [{port: 80}]}", []string{
+			"spec.clusterIPs: " + invalid, "spec.clusterIPs[1]: " + invalid, "spec.ipFamilies[1]: " + duplicate}},
+		{"Service", "sources", "spec: {type: LoadBalancer, loadBalancerSourceRanges: [' 10.0.0.0/8 ', 10.1.2.3/8], ports: [{port: 80}]}", []string{"spec.LoadBalancerSourceRanges[1]: " + invalid}},
+		{"Service", "hints", "{metadata: {annotations: {service.kubernetes.io/topology-aware-hints: auto, service.kubernetes.io/topology-mode: none}}, spec: {ports: [{port: 80}]}}", []string{
+			"metadata.annotations[service.kubernetes.io/topology-mode]: " + invalid}},
 		{"Service", "port", "spec: {ports: [{port: 0}]}", []string{"spec.ports[0].port: " + invalid, "spec.ports[0].targetPort: " + invalid}},
 		{"Service", "node port of ClusterIP", "spec: {ports: [{port: 80, nodePort: 30000}]}", []string{"spec.ports[0].nodePort: " + forbidden}},
-		{"Service", "external name", "spec: {type: ExternalName, clusterIP: 10.0.0.1}", []string{"spec.externalName: " + required, "spec.clusterIPs: " + forbidden}},
-		{"Service", "node port without address", "spec: {type: NodePort, clusterIP: None, ports: [{port: 80}]}", []string{"spec.clusterIPs[0]: " + invalid}},
+		{"Service", "external name", "spec: {type: ExternalName, clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1]}", []string{"spec.externalName: " + required, "spec.clusterIPs: " + forbidden}},
+		{"Service", "node port without address", "spec: {type: NodePort, clusterIP: None, clusterIPs: [None], ports: [{port: 80}]}", []string{"spec.clusterIPs[0]: " + invalid}},
 		{"Service", "affinity seconds", "spec: {sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 100000}}, ports: [{port: 80}]}", []string{"spec.sessionAffinityConfig.clientIP.timeoutSeconds: " + invalid}},
 		{"Service", "external policy", "spec: {externalTrafficPolicy: Local, ports: [{port: 80}]}", []string{"spec.externalTrafficPolicy: " + invalid}},
 		{"Service", "external ip", "spec: {externalIPs: [127.0.0.1], ports: [{port: 80}]}", []string{"spec.externalIPs[0]: " + invalid}},
@@ -143,17 +162,23 @@ func TestValidation(t *testing.T) {
 		{"Secret", "docker", "{type: kubernetes.io/dockerconfigjson, stringData: {.dockerconfigjson: '{'}}", []string{"data[.dockerconfigjson]: " + invalid}},
 		{"Secret", "token", "type: kubernetes.io/service-account-token", []string{"metadata.annotations[kubernetes.io/service-account.name]: " + required}},
 		{"ServiceAccount", "good", "{}", nil},
-		{"Namespace", "finalizer", "spec: {finalizers: ['a b']}", []string{"spec.finalizers[0]: " + invalid}},
-		{"Node", "taints", "spec: {taints: [{key: a, effect: NoSchedule}, {key: a, effect: NoSchedule}, {key: b, effect: Boo}]}", []string{"spec.taints[1]: " + duplicate, "spec.taints[2].effect: " + notSupported}},
+		{"Namespace", "finalizer", "spec: {finalizers: ['a b']}", []string{"spec.finalizers: " + invalid}},
+		{"Node", "taints", "spec: {taints: [{key: a, effect: NoSchedule}, {key: a, effect: NoSchedule}, {key: b, effect: Boo}]}", []string{"metadata.taints[1]: " + duplicate, "metadata.taints[2].effect: " + notSupported}},
+		{"Node", "features", "status: {declaredFeatures: [B, a, B], capacity: {pods: '1.5', cpu: '-1'}, allocatable: {}, nodeInfo: {swap: {capacity: 0}}}", []string{
+			"status.declaredFeatures[1]: " + invalid, "status.declaredFeatures[2]: " + invalid, "status.capacity.pods: " + invalid, "status.capacity.cpu: " + invalid,
+			"metadata.nodeSwapStatus.capacity: " + invalid}},
+		{"Node", "families", "spec: {podCIDR: 10.0.0.0/24, podCIDRs: [10.0.0.0/24, 10.1.0.0/24]}", []string{"spec.podCIDRs: " + invalid}},
 		{"Node", "range", "spec: {podCIDR: 10.0.0.1}", []string{"spec.podCIDRs[0]: " + invalid}},
 		{"Event", "namespace", "{metadata: {namespace: a}, involvedObject: {namespace: b}}", []string{"involvedObject.namespace: " + invalid}},
 		{"Event", "new form", "{metadata: {namespace: a}, involvedObject: {namespace: a}, eventTime: '2026-01-01T00:00:00.000000Z'}", []string{
-			"reportingController: " + required, "reportingInstance: " + required, "action: " + required, "reason: " + required, "type: " + required}},
+			"reportingComponent: " + required, "reportingComponent: " + invalid, "reportingInstance: " + required, "action: " + required, "reason: " + required}},
 		{"Lease", "duration", "spec: {leaseDurationSeconds: 0, leaseTransitions: -1}", []string{"spec.leaseDurationSeconds: " + invalid, "spec.leaseTransitions: " + invalid}},
 		{"Endpoints", "address", "subsets: [{addresses: [{ip: 127.0.0.1}], ports: [{port: 0}]}]", []string{"subsets[0].addresses[0].ip: " + invalid, "subsets[0].ports[0].port: " + invalid}},
 		{"Endpoints", "empty", "subsets: [{ports: [{port: 1}]}]", []string{"subsets[0]: " + required}},
 		{"EndpointSlice", "address", "{addressType: IPv4, endpoints: [{addresses: ['::1']}, {addresses: []}], ports: [{port: 1}, {port: 2}]}", []string{
-			"endpoints[0].addresses[0]: " + invalid, "endpoints[1].addresses: " + required, "ports[1].name: " + duplicate}},
+			"endpoints[0].addresses: " + invalid, "endpoints[0].addresses[0]: " + invalid, "endpoints[1].addresses: " + required, "ports[1].name: " + duplicate}},
+		{"EndpointSlice", "hints", "{addressType: IPv4, endpoints: [{addresses: [10.0.0.1], hints: {forZones: [{name: a}, {name: a}], forNodes: [{name: A}]}}]}", []string{
+			"endpoints[0].hints.forZones[1].name: " + duplicate, "endpoints[0].hints.forNodes[0].name: " + invalid}},
 		{"EndpointSlice", "type", "endpoints: []", []string{"addressType: " + required}},
 		{"PodDisruptionBudget", "both", "spec: {minAvailable: 1, maxUnavailable: 150%}", []string{"spec: " + invalid, "spec.maxUnavailable: " + invalid}},
 		{"PriorityClass", "value", "{metadata: {name: a}, value: 2000000000}", []string{"value: " + forbidden}},
@@ -163,12 +188,14 @@ func TestValidation(t *testing.T) {
 		{"RoleBinding", "references", "{roleRef: {kind: Moon}, subjects: [{kind: User}, {kind: Moon, name: a}]}", []string{
 			"roleRef.kind: " + notSupported, "roleRef.name: " + required, "subjects[0].name: " + required, "subjects[1].kind: " + notSupported}},
 		{"ClusterRoleBinding", "account", "{roleRef: {kind: ClusterRole, name: r}, subjects: [{kind: ServiceAccount, name: a}]}", []string{"subjects[0].namespace: " + required}},
-		{"LimitRange", "order", "spec: {limits: [{type: Container, min: {cpu: 2}, max: {cpu: 1}}]}", []string{"spec.limits[0].min[cpu]: " + invalid}},
+		{"LimitRange", "order", "spec: {limits: [{type: Container, min: {cpu: 2}, max: {cpu: 1}}]}", []string{"spec.limits[0].min[cpu]: " + invalid, "spec.limits[0].defaultRequest[cpu]: " + invalid, "spec.limits[0].default[cpu]: " + invalid}},
+		{"LimitRange", "names", "spec: {limits: [{type: a, max: {b: 1}}, {type: PersistentVolumeClaim}, {type: Pod, min: {cpu: 1}, max: {cpu: 2}, maxLimitRequestRatio: {cpu: 3}}]}", []string{
+			"spec.limits[0].type: " + invalid, "spec.limits[0].max[b]: " + invalid, "spec.limits[1].limits: " + required, "spec.limits[2].maxLimitRequestRatio[cpu]: " + invalid}},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)
 			obj := created(t, k, c.yaml)
-			expect(t, short(k.Validate(obj)), c.want)
+			expect(t, short(validated(k, obj)), c.want)
 		})
 	}
 }
@@ -210,8 +237,11 @@ func TestValidationOfUpdates(t *testing.T) {
 		{"Secret", "type", "type: a", "type: b", []string{"type: " + invalid}},
 		{"Secret", "immutable", "{immutable: true, stringData: {a: b}}", "stringData: {a: c}", []string{"immutable: " + forbidden, "data: " + forbidden}},
 		{"ConfigMap", "immutable", "{immutable: true, data: {a: b}}", "{immutable: true, data: {a: c}}", []string{"data: " + forbidden}},
-		{"Service", "cluster IP", "spec: {clusterIP: 10.0.0.1, ports: [{port: 1}]}", "spec: {clusterIP: 10.0.0.2, ports: [{port: 1}]}", []string{"spec.clusterIPs: " + invalid}},
-		{"Service", "to external name", "spec: {clusterIP: 10.0.0.1, ports: [{port: 1}]}", "spec: {type: ExternalName, externalName: a.b, clusterIP: 10.0.0.1}", nil},
+		{"Service", "cluster IP", "spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ports: [{port: 1}]}", "spec: {clusterIP: 10.0.0.2, ports: [{port: 1}]}", []string{"spec.clusterIPs[0]: " + invalid}},
+		{"Service", "to external name", "spec: {clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1], ports: [{port: 1}]}", "spec: {type: ExternalName, externalName: a.b, clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1]}", nil},
+		{"Service", "odd address that was there", "spec: {externalIPs: [010.0.0.1], ports: [{port: 1}]}", "spec: {externalIPs: [010.0.0.1, 010.0.0.2], ports: [{port: 1}]}", []string{"spec.externalIPs[1]: " + invalid}},
+		{"Service", "balancer class", "spec: {type: LoadBalancer, ports: [{port: 1}]}", "spec: {type: LoadBalancer, loadBalancerClass: a/b, ports: [{port: 1}]}", []string{"spec.loadBalancerClass: " + invalid}},
+		{"Node", "provider", "spec: {providerID: a}", "spec: {}", []string{"spec.providerID: " + invalid}},
 		{"Node", "range", "spec: {podCIDR: 10.0.0.0/24}", "spec: {podCIDR: 10.0.1.0/24}", []string{"spec.podCIDRs: " + forbidden}},
 		{"Node", "taint", "spec: {podCIDR: 10.0.0.0/24}", "spec: {podCIDR: 10.0.0.0/24, taints: [{key: a, effect: NoSchedule}]}", nil},
 		{"EndpointSlice", "type", "{addressType: IPv4, endpoints: []}", "{addressType: IPv6, endpoints: []}", []string{"addressType: " + invalid}},
@@ -225,7 +255,10 @@ func TestValidationOfUpdates(t *testing.T) {
 			if k.PrepareUpdate != nil {
 				k.PrepareUpdate(now, old)
 			}
-			errs := k.Validate(now)
+			var errs field.ErrorList
+			if k.Validate != nil {
+				errs = k.Validate(now)
+			}
 			expect(t, short(append(errs, k.ValidateUpdate(now, old)...)), c.want)
 		})
 	}
@@ -249,7 +282,13 @@ func TestValidationOfStatus(t *testing.T) {
 		{"Namespace", "phase", "{}", "status: {phase: Terminating}", []string{"status.Phase: " + invalid}},
 		{"Node", "address twice", "{}", "status: {addresses: [{type: InternalIP, address: a}, {type: InternalIP, address: a}]}", []string{"status.addresses[1]: " + duplicate}},
 		{"Service", "ingress", "{}", "status: {loadBalancer: {ingress: [{ip: x}, {hostname: 1.2.3.4}]}}", []string{
-			"status.loadBalancer.ingress[0].ip: " + invalid, "status.loadBalancer.ingress[1].hostname: " + invalid}},
+			"status.loadBalancer.ingress: " + forbidden}},
+		{"Service", "ingress of a balancer", "spec: {type: LoadBalancer}", "status: {loadBalancer: {ingress: [{ip: x}, {hostname: 1.2.3.4, ipMode: VIP}]}}", []string{
+			"status.loadBalancer.ingress[0].ip: " + invalid, "status.loadBalancer.ingress[0].ipMode: " + required,
+			"status.loadBalancer.ingress[1].hostname: " + invalid, "status.loadBalancer.ingress[1].ipMode: " + forbidden}},
+		{"Ingress", "point", "status: {loadBalancer: {ingress: [{ip: 010.0.0.1}]}}", "status: {loadBalancer: {ingress: [{ip: 010.0.0.1}, {ip: 010.0.0.2}]}}", []string{"status.loadBalancer.ingress[1].ip: " + invalid}},
+		{"PersistentVolumeClaim", "resize", "{}", "status: {allocatedResourceStatuses: {storage: Odd}, allocatedResources: {cpu: 1}}", []string{
+			"status.allocatedResourceStatuses: " + notSupported, "status.allocatedResources: " + notSupported}},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)

@@ -1,13 +1,15 @@
 package kind
 
 import (
+	"math"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -29,10 +31,7 @@ func volumeAttachmentKind() *Kind {
 		prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
 		validate:      validateAttachment,
 		validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-			if !apiequality.Semantic.DeepEqual(a.Spec, old.Spec) {
-				return field.ErrorList{field.Invalid(field.NewPath("spec"), a.Spec, "field is immutable")}
-			}
-			return nil
+			return immutable(a.Spec, old.Spec, field.NewPath("spec"))
 		},
 		status: &statusRules[*storagev1.VolumeAttachment]{
 			prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
@@ -59,9 +58,43 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 		errs = append(errs, field.Forbidden(at, "must specify exactly one of inlineVolumeSpec and persistentVolumeName"))
 	case source.PersistentVolumeName != nil && *source.PersistentVolumeName == "":
 		errs = append(errs, field.Required(at.Child("persistentVolumeName"), "must specify non empty persistentVolumeName"))
+	case source.InlineVolumeSpec != nil:
+		errs = append(errs, validateInlineVolume(source.InlineVolumeSpec, at.Child("inlineVolumeSpec"))...)
 	}
 	errs = append(errs, invalidEach(path.Child("nodeName"), a.Spec.NodeName, apivalidation.NameIsDNSSubdomain(a.Spec.NodeName, false))...)
-	return append(errs, validateAttachmentStatus(a)...)
+	errs = append(errs, validateAttachmentStatus(a)...)
+	if name := source.PersistentVolumeName; name != nil {
+		errs = append(errs, invalidEach(field.NewPath("spec.source.persistentVolumeName"), *name, apivalidation.NameIsDNSSubdomain(*name, false))...)
+	}
+	return errs
+}
+
+// validateInlineVolume checks a volume that a pod has for itself, of a driver that took the place of a built-in one.
+func validateInlineVolume(s *corev1.PersistentVolumeSpec, path *field.Path) field.ErrorList {
+	const inline = "in the context of inline volumes"
+	var errs field.ErrorList
+	forbid := func(is bool, name, what string) {
+		if is {
+			errs = append(errs, field.Forbidden(path.Child(name), what+" "+inline))
+		}
+	}
+	const unspecified = "may not be specified"
+	forbid(s.ClaimRef != nil, "claimRef", unspecified)
+	forbid(len(s.Capacity) > 0, "capacity", unspecified)
+	if s.CSI == nil {
+		errs = append(errs, field.Required(path.Child("csi"), "has to be specified "+inline))
+	}
+	errs = append(errs, requiredList(s.AccessModes, path.Child("accessModes"))...)
+	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
+	policy := s.PersistentVolumeReclaimPolicy
+	forbid(policy != "" && policy != corev1.PersistentVolumeReclaimRetain, "persistentVolumeReclaimPolicy", "may only be Retain")
+	forbid(s.NodeAffinity != nil, "nodeAffinity", unspecified)
+	unbound := *s
+	unbound.NodeAffinity = nil
+	errs = append(errs, validatePersistentSource(&unbound, "", path)...)
+	forbid(s.StorageClassName != "", "storageClassName", unspecified)
+	forbid(deref(s.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeFilesystem, "volumeMode", "may not specify volumeMode other than Filesystem")
+	return errs
 }
 
 func validateAttachmentStatus(a *storagev1.VolumeAttachment) field.ErrorList {
@@ -69,23 +102,24 @@ func validateAttachmentStatus(a *storagev1.VolumeAttachment) field.ErrorList {
 	path := field.NewPath("status")
 	size := 0
 	for key, value := range a.Status.AttachmentMetadata {
-		if key == "" {
-			errs = append(errs, field.Required(path.Child("attachmentMetadata").Key(key), ""))
-		}
 		size += len(key) + len(value)
 	}
 	if size > maxAttachMetadata {
 		errs = append(errs, field.TooLong(path.Child("attachmentMetadata"), "" /* too long to be shown */, maxAttachMetadata))
 	}
-	for name, e := range map[string]*storagev1.VolumeError{"attachError": a.Status.AttachError, "detachError": a.Status.DetachError} {
+	for _, part := range []struct {
+		name string
+		err  *storagev1.VolumeError
+	}{{"attachError", a.Status.AttachError}, {"detachError", a.Status.DetachError}} {
+		name, e := part.name, part.err
 		if e == nil {
 			continue
 		}
 		if len(e.Message) > maxVolumeMessage {
 			errs = append(errs, field.TooLong(path.Child(name, "message"), "" /* too long to be shown */, maxVolumeMessage))
 		}
-		if e.ErrorCode != nil && *e.ErrorCode <= 0 {
-			errs = append(errs, field.Invalid(path.Child(name, "errorCode"), *e.ErrorCode, "must be greater than 0"))
+		if e.ErrorCode != nil && *e.ErrorCode < 0 {
+			errs = append(errs, field.Invalid(path.Child(name, "errorCode"), *e.ErrorCode, validation.InclusiveRangeError(0, math.MaxInt32)))
 		}
 	}
 	return errs

@@ -1,0 +1,296 @@
+package kind
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/diff"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func persistentVolumeClaimKind() *Kind {
+	spec, status := corev1.PersistentVolumeClaimSpec{}.SwaggerDoc(), corev1.PersistentVolumeClaimStatus{}.SwaggerDoc()
+	return definition[*corev1.PersistentVolumeClaim]{
+		gv: corev1.SchemeGroupVersion, kind: "PersistentVolumeClaim", plural: "persistentvolumeclaims", singular: "persistentvolumeclaim",
+		short: []string{"pvc"}, namespaced: true,
+		new:      func() *corev1.PersistentVolumeClaim { return &corev1.PersistentVolumeClaim{} },
+		list:     func() runtime.Object { return &corev1.PersistentVolumeClaimList{} },
+		defaults: defaultClaim,
+		prepareCreate: func(c *corev1.PersistentVolumeClaim) {
+			c.Status = corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}
+			prepareDataSource(&c.Spec, nil)
+		},
+		prepareUpdate: func(c, old *corev1.PersistentVolumeClaim) {
+			c.Status = old.Status
+			prepareDataSource(&c.Spec, &old.Spec)
+		},
+		validateCreate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {
+			return validateClaimSpec(&c.Spec, field.NewPath("spec"))
+		},
+		validateUpdate: validateClaimUpdate,
+		warnings:       func(c, _ *corev1.PersistentVolumeClaim) []string { return claimWarnings(c) },
+		status: &statusRules[*corev1.PersistentVolumeClaim]{
+			prepareUpdate: func(c, old *corev1.PersistentVolumeClaim) {
+				c.Spec = old.Spec
+				if old.Status.HealthStatus == nil { // of a gate that is off
+					c.Status.HealthStatus = nil
+				}
+			},
+			validate: func(c, _ *corev1.PersistentVolumeClaim) field.ErrorList {
+				return validateClaimStatus(&c.Status, field.NewPath("status"))
+			},
+		},
+		fields: func(c *corev1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} },
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("Status", "string", status["phase"]), column("Volume", "string", spec["volumeName"]),
+			column("Capacity", "string", status["capacity"]), column("Access Modes", "string", status["accessModes"]),
+			column("StorageClass", "string", "StorageClass of the pvc"), column("VolumeAttributesClass", "string", "VolumeAttributesClass of the pvc"), ageColumn(),
+			wide("VolumeMode", "string", spec["volumeMode"]),
+		},
+		row: claimRow,
+	}.build()
+}
+
+func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
+	phase, capacity, modes := string(c.Status.Phase), "", ""
+	if c.DeletionTimestamp != nil {
+		phase = "Terminating"
+	}
+	if c.Spec.VolumeName != "" {
+		capacity, modes = quantityText(c.Status.Capacity), accessModesText(c.Status.AccessModes)
+	}
+	return []any{
+		c.Name, phase, c.Spec.VolumeName, capacity, modes, deref(c.Spec.StorageClassName, ""),
+		orUnset(deref(c.Spec.VolumeAttributesClassName, "")), age(c, now), modeText(c.Spec.VolumeMode),
+	}
+}
+
+func defaultClaim(c *corev1.PersistentVolumeClaim) {
+	if c.Status.Phase == "" {
+		c.Status.Phase = corev1.ClaimPending
+	}
+	defaultClaimSpec(&c.Spec)
+	defaultResources(c.Status.Capacity)
+	defaultResources(c.Status.AllocatedResources)
+}
+
+func defaultClaimSpec(s *corev1.PersistentVolumeClaimSpec) {
+	setDefault(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
+	defaultResources(s.Resources.Limits)
+	defaultResources(s.Resources.Requests)
+}
+
+const claimKind = "PersistentVolumeClaim"
+
+// prepareDataSource keeps dataSource and dataSourceRef, which are two names of one thing, the same. Of what is only in
+// the older one, anything but a claim or a snapshot is dropped. References to other namespaces are behind a gate that
+// is off.
+func prepareDataSource(s, old *corev1.PersistentVolumeClaimSpec) {
+	if ref := s.DataSourceRef; ref != nil && deref(ref.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
+		s.DataSourceRef = nil
+	}
+	had := old != nil && (old.DataSource != nil || old.DataSourceRef != nil)
+	if from := s.DataSource; from != nil && s.DataSourceRef == nil && !had {
+		group := deref(from.APIGroup, "")
+		if (from.Kind != claimKind || group != "") && (from.Kind != "VolumeSnapshot" || group != "snapshot.storage.k8s.io") {
+			s.DataSource = nil
+		}
+	}
+	switch from, ref := s.DataSource, s.DataSourceRef; {
+	case from != nil && ref == nil:
+		s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: from.APIGroup, Kind: from.Kind, Name: from.Name}
+	case from == nil && ref != nil && deref(ref.Namespace, "") == "":
+		s.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
+	}
+}
+
+// validateClaimSpec checks a new claim or a template of claims.
+func validateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
+	return validateClaim(s, false, path)
+}
+
+// validateClaim checks a claim. What an older release stored may be kept: lax leaves out what came later.
+func validateClaim(s *corev1.PersistentVolumeClaimSpec, lax bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(s.AccessModes) == 0 {
+		errs = append(errs, field.Required(path.Child("accessModes"), "at least 1 access mode is required"))
+	}
+	errs = append(errs, metavalidation.ValidateLabelSelector(s.Selector, metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: lax}, path.Child("selector"))...)
+	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
+	at := path.Child("resources").Key(string(corev1.ResourceStorage))
+	if storage, ok := s.Resources.Requests[corev1.ResourceStorage]; !ok {
+		errs = append(errs, field.Required(at, ""))
+	} else {
+		errs = append(errs, positiveQuantity(storage, at)...)
+	}
+	if name := deref(s.StorageClassName, ""); name != "" {
+		errs = append(errs, invalidEach(path.Child("storageClassName"), name, validation.IsDNS1123Subdomain(name))...)
+	}
+	errs = append(errs, validateVolumeMode(s.VolumeMode, path.Child("volumeMode"))...)
+	errs = append(errs, validateDataSources(s, lax, path)...)
+	if name := deref(s.VolumeAttributesClassName, ""); name != "" {
+		errs = append(errs, invalidEach(path.Child("volumeAttributesClassName"), name, validation.IsDNS1123Subdomain(name))...)
+	}
+	return errs
+}
+
+func validateDataSources(s *corev1.PersistentVolumeClaimSpec, lax bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	from, ref := s.DataSource, s.DataSourceRef
+	if from != nil {
+		errs = append(errs, validateDataSource(from.APIGroup, from.Kind, from.Name, lax, path.Child("dataSource"))...)
+	}
+	namespace := ""
+	if ref != nil {
+		errs = append(errs, validateDataSource(ref.APIGroup, ref.Kind, ref.Name, lax, path.Child("dataSourceRef"))...)
+		if namespace = deref(ref.Namespace, ""); namespace != "" {
+			errs = append(errs, invalidEach(path.Child("dataSourceRef", "namespace"), namespace, apivalidation.ValidateNamespaceName(namespace, false))...)
+		}
+	}
+	switch {
+	case from == nil || ref == nil:
+	case namespace != "":
+		errs = append(errs, field.Invalid(path, path.Child("dataSource"), "may not be specified when dataSourceRef.namespace is specified"))
+	case !reflect.DeepEqual(from.APIGroup, ref.APIGroup) || from.Kind != ref.Kind || from.Name != ref.Name:
+		errs = append(errs, field.Invalid(path, path.Child("dataSource"), "must match dataSourceRef"))
+	}
+	return errs
+}
+
+func validateDataSource(apiGroup *string, kind, name string, lax bool, path *field.Path) field.ErrorList {
+	errs := notEmpty(name, path.Child("name"))
+	errs = append(errs, notEmpty(kind, path.Child("kind"))...)
+	group := deref(apiGroup, "")
+	if group == "" && kind != claimKind {
+		errs = append(errs, field.Invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))
+	}
+	if group != "" && !lax {
+		errs = append(errs, invalidEach(path.Child("apiGroup"), group, validation.IsDNS1123Subdomain(group))...)
+	}
+	return errs
+}
+
+func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
+	// what was accepted once stays acceptable
+	lax := len(validateClaimSpec(&old.Spec, nil)) > 0
+	errs := validateClaim(&c.Spec, lax, field.NewPath("spec"))
+	was, now := old.Spec.DeepCopy(), c.Spec.DeepCopy()
+	if was.VolumeName == "" { // binding sets it once
+		was.VolumeName = now.VolumeName
+	}
+	prepareDataSource(was, was)
+	annotated, hadAnnotation := old.Annotations[corev1.BetaStorageClassAnnotation]
+	annotation := c.Annotations[corev1.BetaStorageClassAnnotation]
+	set := was.StorageClassName == nil && now.StorageClassName != nil
+	switch matches := set && *now.StorageClassName == annotated; {
+	case hadAnnotation && matches && (annotation == "" || annotation == annotated): // the annotation becomes the field
+		now.StorageClassName = nil
+	default:
+		if annotation != annotated {
+			errs = append(errs, immutableAnnotation(annotation, corev1.BetaStorageClassAnnotation))
+		}
+		if set && (!hadAnnotation || matches) { // the default class may be filled in later
+			now.StorageClassName = nil
+		}
+	}
+	size, had := c.Spec.Resources.Requests[corev1.ResourceStorage], old.Spec.Resources.Requests[corev1.ResourceStorage]
+	if c.Status.Phase == corev1.ClaimBound {
+		if now.Resources.Requests != nil {
+			now.Resources.Requests[corev1.ResourceStorage] = had
+		}
+		now.VolumeAttributesClassName = was.VolumeAttributesClassName
+	}
+	if !apiequality.Semantic.DeepEqual(now, was) {
+		errs = append(errs, field.Forbidden(field.NewPath("spec"),
+			fmt.Sprintf("spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n%v", diff.Diff(was, now))))
+	}
+	if capacity := old.Status.Capacity[corev1.ResourceStorage]; size.Cmp(had) < 0 && size.Cmp(capacity) <= 0 {
+		errs = append(errs, field.Forbidden(field.NewPath("spec", "resources", "requests", "storage"), "field can not be less than status.capacity"))
+	}
+	errs = append(errs, immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
+	if old.Status.CurrentVolumeAttributesClassName != nil && !apiequality.Semantic.DeepEqual(c.Spec.VolumeAttributesClassName, old.Spec.VolumeAttributesClassName) {
+		at := field.NewPath("spec", "volumeAttributesClassName")
+		switch class := c.Spec.VolumeAttributesClassName; {
+		case class == nil:
+			errs = append(errs, field.Forbidden(at, "update to nil is forbidden when status.currentVolumeAttributesClassName is not nil"))
+		case *class == "":
+			errs = append(errs, field.Forbidden(at, "update to empty string is forbidden when status.currentVolumeAttributesClassName is not nil"))
+		}
+	}
+	return errs
+}
+
+func immutableAnnotation(value, key string) *field.Error {
+	return field.Invalid(field.NewPath("metadata", "annotations", key), value, "field is immutable")
+}
+
+var resizeStatuses = []corev1.ClaimResourceStatus{
+	corev1.PersistentVolumeClaimControllerResizeInProgress, corev1.PersistentVolumeClaimControllerResizeInfeasible,
+	corev1.PersistentVolumeClaimNodeResizeInProgress, corev1.PersistentVolumeClaimNodeResizeInfeasible, corev1.PersistentVolumeClaimNodeResizePending,
+}
+
+func validateClaimStatus(s *corev1.PersistentVolumeClaimStatus, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for name, q := range s.Capacity {
+		if q.Sign() < 0 {
+			errs = append(errs, field.Invalid(path.Child("capacity").Key(string(name)), q.Value(), "must be a valid resource quantity"))
+		}
+	}
+	at := path.Child("allocatedResourceStatuses")
+	for name, status := range s.AllocatedResourceStatuses {
+		errs = append(errs, validateClaimResource(name, at)...)
+		if len(supported(status, at, resizeStatuses...)) > 0 {
+			errs = append(errs, field.NotSupported(at, name, resizeStatuses))
+		}
+	}
+	at = path.Child("allocatedResources")
+	for name, q := range s.AllocatedResources {
+		if bad := validateClaimResource(name, at); len(bad) > 0 {
+			errs = append(errs, bad...)
+		} else if q.Sign() < 0 {
+			errs = append(errs, field.Invalid(at.Key(string(name)), q.Value(), "must be a valid resource quantity"))
+		}
+	}
+	return errs
+}
+
+// validateClaimResource checks the name of a resource that a claim has grown: storage, or one of a driver's making.
+func validateClaimResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	errs := invalidEach(path, string(name), validation.IsQualifiedName(string(name)))
+	if len(errs) == 0 && isNative(name) && name != corev1.ResourceStorage {
+		errs = append(errs, field.NotSupported(path, string(name), []corev1.ResourceName{corev1.ResourceStorage}))
+	}
+	return errs
+}
+
+func claimWarnings(c *corev1.PersistentVolumeClaim) []string {
+	var out []string
+	if _, ok := c.Annotations[corev1.BetaStorageClassAnnotation]; ok {
+		out = append(out, fmt.Sprintf(`metadata.annotations[%s]: deprecated since v1.8; use "storageClassName" attribute instead`, corev1.BetaStorageClassAnnotation))
+	}
+	return append(out, claimSpecWarnings(&c.Spec, field.NewPath("spec"))...)
+}
+
+// claimSpecWarnings tells of sizes that are no whole number of bytes.
+func claimSpecWarnings(s *corev1.PersistentVolumeClaimSpec, path *field.Path) []string {
+	var out []string
+	for _, part := range []struct {
+		name string
+		list corev1.ResourceList
+	}{{"requests", s.Resources.Requests}, {"limits", s.Resources.Limits}} {
+		if q := part.list[corev1.ResourceStorage]; q.MilliValue()%1000 != 0 {
+			at := path.Child("resources", part.name).Key(string(corev1.ResourceStorage))
+			out = append(out, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", at, q.String()))
+		}
+	}
+	return out
+}

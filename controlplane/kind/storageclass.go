@@ -1,0 +1,148 @@
+package kind
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	// maxClassParameters is how many parameters a class may have, and maxClassParametersSize their bytes, names included.
+	maxClassParameters     = 512
+	maxClassParametersSize = 256 << 10
+)
+
+func storageClassKind() *Kind {
+	docs := storagev1.StorageClass{}.SwaggerDoc()
+	return definition[*storagev1.StorageClass]{
+		gv: storagev1.SchemeGroupVersion, kind: "StorageClass", plural: "storageclasses", singular: "storageclass", short: []string{"sc"},
+		new:  func() *storagev1.StorageClass { return &storagev1.StorageClass{} },
+		list: func() runtime.Object { return &storagev1.StorageClassList{} },
+		defaults: func(c *storagev1.StorageClass) {
+			setDefault(&c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+			setDefault(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+		},
+		validate:       validateStorageClass,
+		validateUpdate: validateStorageClassUpdate,
+		warnings:       func(c, _ *storagev1.StorageClass) []string { return storageClassWarnings(c) },
+		columns: []metav1.TableColumnDefinition{
+			nameColumn(), column("Provisioner", "string", docs["provisioner"]), column("ReclaimPolicy", "string", docs["reclaimPolicy"]),
+			column("VolumeBindingMode", "string", docs["volumeBindingMode"]), column("AllowVolumeExpansion", "boolean", docs["allowVolumeExpansion"]), ageColumn(),
+		},
+		row: func(c *storagev1.StorageClass, now time.Time) []any {
+			name := c.Name
+			if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" {
+				name += " (default)"
+			}
+			return []any{name, c.Provisioner, string(deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
+				string(deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)), deref(c.AllowVolumeExpansion, false), age(c, now)}
+		},
+	}.build()
+}
+
+func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
+	at := field.NewPath("provisioner")
+	errs := notEmpty(c.Provisioner, at)
+	if name := strings.ToLower(c.Provisioner); name != "" {
+		errs = append(errs, invalidEach(at, name, validation.IsQualifiedName(name))...)
+	}
+	errs = append(errs, validateClassParameters(c.Parameters, field.NewPath("parameters"))...)
+	if p := deref(c.ReclaimPolicy, ""); p != "" {
+		errs = append(errs, supported(p, field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)...)
+	}
+	if m := c.VolumeBindingMode; m != nil {
+		errs = append(errs, supported(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
+	}
+	return append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+}
+
+func validateClassParameters(parameters map[string]string, path *field.Path) field.ErrorList {
+	if len(parameters) > maxClassParameters {
+		return field.ErrorList{field.TooLong(path, "" /* too long to be shown */, maxClassParameters)}
+	}
+	var errs field.ErrorList
+	size := 0
+	for name, value := range parameters {
+		if name == "" {
+			errs = append(errs, field.Invalid(path, name, "field can not be empty."))
+		}
+		size += len(name) + len(value)
+	}
+	if size > maxClassParametersSize {
+		errs = append(errs, field.TooLong(path, "" /* too long to be shown */, maxClassParametersSize))
+	}
+	return errs
+}
+
+// validateTopologies checks where volumes may be made. Terms have to differ, and to be more than empty.
+func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	type values = map[string]bool
+	before := make([]map[string]values, 0, len(terms))
+	for i, term := range terms {
+		at := path.Index(i).Child("matchLabelExpressions")
+		named := map[string]values{}
+		for j, r := range term.MatchLabelExpressions {
+			at := at.Index(j)
+			set, bad := topologyValues(r.Values, at.Child("values"))
+			errs = append(errs, bad...)
+			errs = append(errs, labelName(r.Key, at.Child("key"))...)
+			if _, twice := named[r.Key]; twice {
+				errs = append(errs, field.Duplicate(at.Child("key"), r.Key))
+			}
+			named[r.Key] = set
+		}
+		if len(named) == 0 {
+			for range terms { // once a term, as Kubernetes has it
+				errs = append(errs, field.Duplicate(at, ""))
+			}
+		}
+		for _, b := range before {
+			if maps.EqualFunc(b, named, func(x, y values) bool { return maps.Equal(x, y) }) {
+				errs = append(errs, field.Duplicate(at, ""))
+			}
+		}
+		before = append(before, named)
+	}
+	return errs
+}
+
+func topologyValues(list []string, path *field.Path) (map[string]bool, field.ErrorList) {
+	errs := requiredList(list, path)
+	set := map[string]bool{}
+	for i, v := range list {
+		if set[v] {
+			errs = append(errs, field.Duplicate(path.Index(i), v))
+		}
+		set[v] = true
+	}
+	return set, errs
+}
+
+func validateStorageClassUpdate(c, old *storagev1.StorageClass) field.ErrorList {
+	errs := immutable(c.Parameters, old.Parameters, field.NewPath("parameters"))
+	errs = append(errs, immutable(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs = append(errs, immutable(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
+	return append(errs, immutable(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+}
+
+func storageClassWarnings(c *storagev1.StorageClass) []string {
+	var out []string
+	for i, term := range c.AllowedTopologies {
+		for j, r := range term.MatchLabelExpressions {
+			if text, ok := deprecatedNodeLabels[r.Key]; ok {
+				at := field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key")
+				out = append(out, fmt.Sprintf("%s: %s", at, text))
+			}
+		}
+	}
+	return out
+}
