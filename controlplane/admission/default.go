@@ -70,6 +70,7 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		&limitRanger{client: c},
 		&serviceAccount{client: c},
 		&nodeRestriction{client: c},
+		nodeTaint{},
 		security,
 		&priority{client: c},
 		&defaultTolerations{},

@@ -20,8 +20,8 @@ func csiNodeKind() *Kind {
 		gv: storagev1.SchemeGroupVersion, kind: "CSINode", plural: "csinodes", singular: "csinode",
 		new:            func() *storagev1.CSINode { return &storagev1.CSINode{} },
 		list:           func() runtime.Object { return &storagev1.CSINodeList{} },
-		prepareCreate:  func(n *storagev1.CSINode) { n.Status = storagev1.CSINodeStatus{} },
-		prepareUpdate:  func(n, old *storagev1.CSINode) { n.Status = old.Status },
+		prepareCreate:  func(n *storagev1.CSINode) { prepareCSINode(n, &storagev1.CSINode{}) },
+		prepareUpdate:  prepareCSINode,
 		status:         &statusRules[*storagev1.CSINode]{prepareUpdate: prepareCSINodeStatus},
 		validate:       validateCSINode,
 		validateUpdate: keptDrivers,
@@ -30,6 +30,14 @@ func csiNodeKind() *Kind {
 			return []any{n.Name, int64(len(n.Spec.Drivers)), age(n, now)}
 		},
 	}.build()
+}
+
+func prepareCSINode(n, old *storagev1.CSINode) {
+	n.Status = old.Status
+	n.Spec.Drivers = noneIfEmpty(n.Spec.Drivers)
+	for i := range n.Spec.Drivers {
+		n.Spec.Drivers[i].TopologyKeys = noneIfEmpty(n.Spec.Drivers[i].TopologyKeys)
+	}
 }
 
 // prepareCSINodeStatus drops the health of storage, which is behind a gate that is off.

@@ -11,7 +11,7 @@ const (
 )
 
 func init() {
-	maps.Copy(undefaulted, map[string]bool{"Ingress": true, "CertificateSigningRequest": true, "CSINode": true, "VolumeAttachment": true})
+	maps.Copy(undefaulted, map[string]bool{"Ingress": true, "RuntimeClass": true, "CertificateSigningRequest": true, "CSINode": true, "VolumeAttachment": true})
 	maps.Copy(defaults, map[string]struct{ written, stored string }{
 		"DaemonSet": {"{metadata: {name: d}, spec: {selector: {matchLabels: {a: b}}, template: " + template + "}}", `
 metadata: {name: d, annotations: {deprecated.daemonset.template.generation: "1"}}
@@ -80,7 +80,6 @@ metadata: {name: c}
 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, volumeMode: Filesystem}
 status: {phase: Pending}`},
 		"CSIDriver":    {"{metadata: {name: d}, spec: {}}", "{metadata: {name: d}, spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, requiresRepublish: false, seLinuxMount: false, preventPodSchedulingIfMissing: false, volumeLifecycleModes: [Persistent]}}"},
-		"RuntimeClass": {"{metadata: {name: r}, handler: a, overhead: {podFixed: {cpu: 1500u}}}", "{metadata: {name: r}, handler: a, overhead: {podFixed: {cpu: 2m}}}"},
 		"StorageClass": {"{metadata: {name: s}, provisioner: a/b}", "{metadata: {name: s}, provisioner: a/b, reclaimPolicy: Delete, volumeBindingMode: Immediate}"},
 		"IngressClass": {"{metadata: {name: i}, spec: {controller: a.b/c, parameters: {kind: K, name: x}}}", "{metadata: {name: i}, spec: {controller: a.b/c, parameters: {kind: K, name: x, scope: Cluster}}}"},
 		"NetworkPolicy": {"{metadata: {name: p}, spec: {podSelector: {}, egress: [{ports: [{port: 80}]}]}}",

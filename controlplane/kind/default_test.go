@@ -136,8 +136,8 @@ status: {capacity: {cpu: '2'}, allocatable: {cpu: '2'}, daemonEndpoints: {kubele
 	"Secret": {"{metadata: {name: s}, stringData: {a: b}}", "{metadata: {name: s, creationTimestamp: null}, type: Opaque, data: {a: Yg==}}"},
 	"Endpoints": {"{metadata: {name: e}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80}]}]}",
 		"{metadata: {name: e, creationTimestamp: null}, subsets: [{addresses: [{ip: 10.0.0.1}], ports: [{port: 80, protocol: TCP}]}]}"},
-	"EndpointSlice": {"{metadata: {name: e}, addressType: IPv4, endpoints: [], ports: [{port: 80}]}",
-		"{metadata: {name: e, creationTimestamp: null}, addressType: IPv4, endpoints: [], ports: [{name: '', port: 80, protocol: TCP}]}"},
+	"EndpointSlice": {"{metadata: {name: e}, addressType: IPv4, ports: [{port: 80}]}",
+		"{metadata: {name: e, creationTimestamp: null}, addressType: IPv4, ports: [{name: '', port: 80, protocol: TCP}]}"},
 	"LimitRange": {"{metadata: {name: l}, spec: {limits: [{type: Container, max: {cpu: '2'}, min: {memory: 1Mi}}]}}", `
 metadata: {name: l, creationTimestamp: null}
 spec: {limits: [{type: Container, max: {cpu: '2'}, min: {memory: 1Mi}, default: {cpu: '2'}, defaultRequest: {cpu: '2', memory: 1Mi}}]}`},

@@ -61,7 +61,6 @@ func endpointSliceKind() *Kind {
 }
 
 func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
-	s.Ports = noneIfEmpty(s.Ports)
 	for i := range s.Ports {
 		p := &s.Ports[i]
 		if p.Name == nil {
@@ -77,6 +76,7 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 // prepareSlice drops the labels of nodes that the first version of slices had. Where one of these was a node's name, the
 // field has it now. A change of labels makes a new generation too.
 func prepareSlice(s, old *discoveryv1.EndpointSlice) {
+	s.Ports, s.Endpoints = noneIfEmpty(s.Ports), noneIfEmpty(s.Endpoints)
 	if old != nil {
 		if !apiequality.Semantic.DeepEqual(s.Labels, old.Labels) {
 			s.Generation = old.Generation + 1
@@ -87,6 +87,7 @@ func prepareSlice(s, old *discoveryv1.EndpointSlice) {
 	}
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
+		e.Addresses = noneIfEmpty(e.Addresses)
 		if node := e.DeprecatedTopology[corev1.LabelHostname]; node != "" && e.NodeName == nil && old != nil && len(validation.IsDNS1123Subdomain(node)) == 0 &&
 			slices.ContainsFunc(old.Endpoints, func(had discoveryv1.Endpoint) bool { return had.DeprecatedTopology[corev1.LabelHostname] == node }) {
 			e.NodeName = &node

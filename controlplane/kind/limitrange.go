@@ -19,14 +19,15 @@ func limitRangeKind() *Kind {
 		new:  func() *corev1.LimitRange { return &corev1.LimitRange{} },
 		list: func() runtime.Object { return &corev1.LimitRangeList{} },
 		defaults: func(l *corev1.LimitRange) {
-			l.Spec.Limits = noneIfEmpty(l.Spec.Limits)
 			for i := range l.Spec.Limits {
 				defaultLimitRangeItem(&l.Spec.Limits[i])
 			}
 		},
-		validate: validateLimitRange,
-		columns:  []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
-		row:      func(l *corev1.LimitRange, _ time.Time) []any { return []any{l.Name, createdAt(l)} },
+		prepareCreate: func(l *corev1.LimitRange) { l.Spec.Limits = noneIfEmpty(l.Spec.Limits) },
+		prepareUpdate: func(l, _ *corev1.LimitRange) { l.Spec.Limits = noneIfEmpty(l.Spec.Limits) },
+		validate:      validateLimitRange,
+		columns:       []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
+		row:           func(l *corev1.LimitRange, _ time.Time) []any { return []any{l.Name, createdAt(l)} },
 	}.build()
 }
 

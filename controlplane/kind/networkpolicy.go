@@ -97,6 +97,14 @@ func networkPolicyWarnings(p *networkingv1.NetworkPolicy) []string {
 }
 
 func validateNetworkPolicy(p *networkingv1.NetworkPolicy, allow policyLeniency) field.ErrorList {
+	errs := validatePolicyRules(p, allow)
+	eachIPBlock(p, func(b *networkingv1.IPBlock, path *field.Path) {
+		errs = append(errs, notEmpty(b.CIDR, path.Child("cidr"))...)
+	})
+	return errs
+}
+
+func validatePolicyRules(p *networkingv1.NetworkPolicy, allow policyLeniency) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := metavalidation.ValidateLabelSelector(&p.Spec.PodSelector, allow.selectors, path.Child("podSelector"))
 	for i, r := range p.Spec.Ingress {
@@ -172,7 +180,7 @@ func validatePeers(peers []networkingv1.NetworkPolicyPeer, allow policyLeniency,
 
 func validateIPBlock(b *networkingv1.IPBlock, kept []string, path *field.Path) field.ErrorList {
 	if b.CIDR == "" {
-		return field.ErrorList{field.Required(path.Child("cidr"), "")}
+		return nil // said where there is nothing else to say
 	}
 	errs := validation.IsValidCIDRForLegacyField(path.Child("cidr"), b.CIDR, true, kept)
 	_, outer, err := netutils.ParseCIDRSloppy(b.CIDR)

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
@@ -83,6 +84,13 @@ func validatePodCIDRs(cidrs []string, path *field.Path) field.ErrorList {
 	return errs
 }
 
+// shownTaint is a taint as Kubernetes shows it in errors.
+type shownTaint struct {
+	Key, Value string
+	Effect     corev1.TaintEffect
+	TimeAdded  *metav1.Time
+}
+
 func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	type key struct {
@@ -99,7 +107,7 @@ func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 		errs = append(errs, validateTaintEffect(t.Effect, false, at.Child("effect"))...)
 		k := key{t.Key, t.Effect}
 		if seen[k] {
-			duplicate := field.Duplicate(at, t)
+			duplicate := field.Duplicate(at, shownTaint(t))
 			duplicate.Detail = "taints must be unique by key and effect pair"
 			errs = append(errs, duplicate)
 		}

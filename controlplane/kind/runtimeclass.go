@@ -6,10 +6,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -17,13 +17,8 @@ func runtimeClassKind() *Kind {
 	docs := nodev1.RuntimeClass{}.SwaggerDoc()
 	return definition[*nodev1.RuntimeClass]{
 		gv: nodev1.SchemeGroupVersion, kind: "RuntimeClass", plural: "runtimeclasses", singular: "runtimeclass",
-		new:  func() *nodev1.RuntimeClass { return &nodev1.RuntimeClass{} },
-		list: func() runtime.Object { return &nodev1.RuntimeClassList{} },
-		defaults: func(r *nodev1.RuntimeClass) {
-			if r.Overhead != nil {
-				defaultResources(r.Overhead.PodFixed)
-			}
-		},
+		new:      func() *nodev1.RuntimeClass { return &nodev1.RuntimeClass{} },
+		list:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 		validate: validateRuntimeClass,
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
 			return immutable(r.Handler, old.Handler, field.NewPath("handler"))
@@ -35,11 +30,7 @@ func runtimeClassKind() *Kind {
 }
 
 func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
-	handler := field.NewPath("handler")
-	errs := notEmpty(r.Handler, handler)
-	if r.Handler != "" {
-		errs = append(errs, invalidEach(handler, r.Handler, validation.IsDNS1123Label(r.Handler))...)
-	}
+	var errs field.ErrorList
 	if r.Overhead != nil {
 		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, nil, field.NewPath("overhead"))...)
 	}
@@ -48,7 +39,20 @@ func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
 		errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, at.Child("nodeSelector"))...)
 		errs = append(errs, validateUniqueTolerations(s.Tolerations, at.Child("tolerations"))...)
 	}
-	return errs
+	handler := field.NewPath("handler")
+	if r.Handler == "" {
+		return append(errs, field.Required(handler, ""))
+	}
+	return append(errs, invalidEach(handler, r.Handler, content.IsDNS1123Label(r.Handler))...)
+}
+
+// shownToleration is a toleration as Kubernetes shows it in errors.
+type shownToleration struct {
+	Key               string
+	Operator          corev1.TolerationOperator
+	Value             string
+	Effect            corev1.TaintEffect
+	TolerationSeconds *int64
 }
 
 // validateUniqueTolerations refuses tolerations that differ in their seconds only.
@@ -58,7 +62,7 @@ func validateUniqueTolerations(tolerations []corev1.Toleration, path *field.Path
 	for i, t := range tolerations {
 		key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}
 		if seen[key] {
-			errs = append(errs, field.Duplicate(path.Index(i), t))
+			errs = append(errs, field.Duplicate(path.Index(i), shownToleration(t)))
 		}
 		seen[key] = true
 	}

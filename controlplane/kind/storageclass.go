@@ -50,7 +50,7 @@ func storageClassKind() *Kind {
 
 func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 	at := field.NewPath("provisioner")
-	errs := notEmpty(c.Provisioner, at)
+	var errs field.ErrorList
 	if name := strings.ToLower(c.Provisioner); name != "" {
 		errs = append(errs, invalidEach(at, name, validation.IsQualifiedName(name))...)
 	}
@@ -61,7 +61,8 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 	if m := c.VolumeBindingMode; m != nil {
 		errs = append(errs, supported(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
 	}
-	return append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+	errs = append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
+	return append(errs, notEmpty(c.Provisioner, at)...)
 }
 
 func validateClassParameters(parameters map[string]string, path *field.Path) field.ErrorList {

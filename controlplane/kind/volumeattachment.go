@@ -3,9 +3,11 @@ package kind
 import (
 	"math"
 	"time"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -49,7 +51,7 @@ func volumeAttachmentKind() *Kind {
 
 func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateDriverName(a.Spec.Attacher, path.Child("attacher"))
+	var errs field.ErrorList
 	source, at := a.Spec.Source, path.Child("source")
 	switch {
 	case source.InlineVolumeSpec == nil && source.PersistentVolumeName == nil:
@@ -65,6 +67,14 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	errs = append(errs, validateAttachmentStatus(a)...)
 	if name := source.PersistentVolumeName; name != nil {
 		errs = append(errs, invalidEach(field.NewPath("spec.source.persistentVolumeName"), *name, apivalidation.NameIsDNSSubdomain(*name, false))...)
+	}
+	at = path.Child("attacher")
+	if a.Spec.Attacher == "" {
+		return append(errs, field.Required(at, ""))
+	}
+	errs = append(errs, invalidEach(at, a.Spec.Attacher, content.IsDNS1123SubdomainCaseless(a.Spec.Attacher))...)
+	if utf8.RuneCountInString(a.Spec.Attacher) > maxDriverName {
+		errs = append(errs, field.TooLongCharacters(at, "" /* not shown */, maxDriverName))
 	}
 	return errs
 }
