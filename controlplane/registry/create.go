@@ -132,7 +132,7 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 		own(ctx, k, obj)
 	}
 	if errs := validateNew(k, obj); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+		return nil, refusedAs(k, obj.GetName(), errs)
 	}
 	if k.Warnings != nil {
 		for _, text := range k.Warnings(obj, nil) {

@@ -1,8 +1,11 @@
 package registry
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -150,4 +153,17 @@ var conditionalOnly = map[schema.GroupResource]bool{
 
 var mustHaveVersion = field.ErrorList{
 	field.Invalid(metaPath.Child("resourceVersion"), 0, "must be specified for an update"),
+}
+
+// refusedAs makes an answer of what is wrong with an object. It names the kind in whose form objects are stored, by which
+// Kubernetes checks them, and says nothing twice.
+func refusedAs(k *kind.Kind, name string, errs field.ErrorList) error {
+	seen := map[string]bool{}
+	distinct := slices.DeleteFunc(errs, func(e *field.Error) bool {
+		text := e.Error()
+		again := seen[text]
+		seen[text] = true
+		return again
+	})
+	return apierrors.NewInvalid(k.StoredKind().GroupKind(), name, distinct)
 }

@@ -179,7 +179,7 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 	if errs := rules.validate(obj, old); len(errs) > 0 {
-		return nil, nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
+		return nil, nil, refusedAs(k, obj.GetName(), errs)
 	}
 	if k.Warnings != nil && subresource == "" {
 		for _, text := range k.Warnings(obj, old) {
