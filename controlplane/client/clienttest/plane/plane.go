@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -118,9 +119,11 @@ func Node(name string) *corev1.Node {
 	}
 }
 
-// AddNode registers a node as an agent does: the object, then its status.
+// AddNode registers a node as an agent does: the object, then its status. It lifts the taint of a new node too, as the node
+// controller does, which not every test runs.
 func AddNode(t testing.TB, c client.Client, n *corev1.Node) {
 	t.Helper()
+	taints := slices.Clone(n.Spec.Taints)
 	got, err := client.Create(t.Context(), c, n)
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +131,12 @@ func AddNode(t testing.TB, c client.Client, n *corev1.Node) {
 	for {
 		next := got.DeepCopy()
 		next.Status = n.Status
-		_, err := client.UpdateStatus(t.Context(), c, next)
+		next, err := client.UpdateStatus(t.Context(), c, next)
+		if err == nil {
+			next = next.DeepCopy()
+			next.Spec.Taints = taints
+			_, err = client.Update(t.Context(), c, next)
+		}
 		if err == nil {
 			return
 		}
