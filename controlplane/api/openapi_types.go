@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -62,7 +63,7 @@ func docsOf(t reflect.Type) map[string]string {
 	if d, ok := reflect.New(t).Elem().Interface().(documented); ok {
 		return d.SwaggerDoc()
 	}
-	return nil
+	return sourceDocs[t.PkgPath()+"."+t.Name()]
 }
 
 // ref returns a reference to a type's definition, which it adds when it is new.
@@ -158,7 +159,7 @@ func (d *document) properties(t reflect.Type, name string, out node, required *[
 			continue
 		}
 		p := d.schemaOf(f.Type)
-		if text := docs[parts[0]]; text != "" {
+		if text := docs[parts[0]] + enumText(f.Type); text != "" {
 			p = d.describe(p, text)
 		}
 		if s := f.Tag.Get("patchStrategy"); s != "" {
@@ -169,7 +170,11 @@ func (d *document) properties(t reflect.Type, name string, out node, required *[
 		}
 		d.mergeMarks(name, parts[0], p)
 		out[parts[0]] = p
-		if !strings.Contains(tag, ",omitempty") && !strings.Contains(tag, ",omitzero") {
+		must := !strings.Contains(tag, ",omitempty") && !strings.Contains(tag, ",omitzero")
+		if marked, ok := requiredMarks[t.PkgPath()+"."+t.Name()+"."+parts[0]]; ok {
+			must = marked
+		}
+		if must {
 			*required = append(*required, parts[0])
 		}
 	}
@@ -242,7 +247,38 @@ func (d *document) schemaOf(t reflect.Type) node {
 	if s[1] != "" {
 		out["format"] = s[1]
 	}
+	if values := enumOf(t); values != nil {
+		names := make([]string, len(values))
+		for i, v := range values {
+			names[i] = v[0]
+		}
+		out["enum"] = names
+	}
 	return out
+}
+
+// enumOf returns the values of an enumerated type, nil of another.
+func enumOf(t reflect.Type) [][2]string {
+	if t.Kind() != reflect.String || t.PkgPath() == "" {
+		return nil
+	}
+	return enums[t.PkgPath()+"."+t.Name()]
+}
+
+// enumText says in a field's documentation which values it may have.
+func enumText(t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	values := enumOf(t)
+	if values == nil {
+		return ""
+	}
+	lines := make([]string, len(values))
+	for i, v := range values {
+		lines[i] = strings.TrimSuffix(fmt.Sprintf(" - `%q` %s", v[0], v[1]), " ")
+	}
+	return "\n\nPossible enum values:\n" + strings.Join(lines, "\n")
 }
 
 // element is the schema of a list's or map's element; version 3 wraps references, so that a default may stand

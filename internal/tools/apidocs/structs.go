@@ -1,0 +1,89 @@
+package main
+
+import (
+	"go/ast"
+	"go/token"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// structs are what is said of a package's structs, by their names.
+type structs struct {
+	docs  map[string]map[string]string // of fields by their JSON names, of the struct under ""
+	marks map[string]bool              // TYPE.FIELD: whether it is required, where a mark says otherwise than its tag
+}
+
+var (
+	requiredMark = regexp.MustCompile(`(?m)^\+(k8s:)?required\b`)
+	optionalMark = regexp.MustCompile(`(?m)^\+(k8s:)?optional\b`)
+)
+
+func structsIn(files []*ast.File) structs {
+	out := structs{map[string]map[string]string{}, map[string]bool{}}
+	each(files, token.TYPE, func(spec ast.Spec, doc string) {
+		t := spec.(*ast.TypeSpec)
+		s, ok := t.Type.(*ast.StructType)
+		if !ok {
+			return
+		}
+		docs := map[string]string{}
+		if text := paragraphs(doc); text != "" {
+			docs[""] = text
+		}
+		for _, f := range s.Fields.List {
+			if f.Tag == nil {
+				continue
+			}
+			tag, err := strconv.Unquote(f.Tag.Value)
+			if err != nil {
+				continue
+			}
+			name, options, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ",")
+			if name == "" || name == "-" {
+				continue
+			}
+			said := written(f.Doc)
+			if text := paragraphs(said); text != "" {
+				docs[name] = text
+			}
+			byTag := !strings.Contains(options, "omit")
+			switch required, optional := requiredMark.MatchString(said), optionalMark.MatchString(said); {
+			case required && !byTag:
+				out.marks[t.Name.Name+"."+name] = true
+			case optional && byTag:
+				out.marks[t.Name.Name+"."+name] = false
+			}
+		}
+		if len(docs) > 0 {
+			out.docs[t.Name.Name] = docs
+		}
+	})
+	return out
+}
+
+// paragraphs turns a comment into documentation as Kubernetes' generators do: lines are joined, but for empty and indented
+// ones; marks, and what follows a line of dashes, are for readers of the source.
+func paragraphs(doc string) string {
+	doc, _, _ = strings.Cut(doc, "---")
+	var b strings.Builder
+	for line := range strings.Lines(doc) {
+		line = strings.TrimRight(line, " \n")
+		bare := strings.TrimLeft(line, " ")
+		switch {
+		case bare == "":
+			text := strings.TrimSuffix(b.String(), " ")
+			b.Reset()
+			b.WriteString(text + "\n\n")
+		case strings.HasPrefix(bare, "+"), strings.HasPrefix(bare, "TO"+"DO"):
+		case strings.HasPrefix(line, " "), strings.HasPrefix(line, "\t"):
+			text := strings.TrimSuffix(b.String(), " ")
+			b.Reset()
+			b.WriteString(text + "\n" + line + "\n")
+		default:
+			b.WriteString(line + " ")
+		}
+	}
+	return strings.TrimRight(b.String(), " \n")
+}
