@@ -25,6 +25,7 @@ func deploymentKind() *Kind {
 		short: []string{"deploy"}, categories: []string{"all"}, namespaced: true, generation: true,
 		new:           func() *appsv1.Deployment { return &appsv1.Deployment{} },
 		list:          func() runtime.Object { return &appsv1.DeploymentList{} },
+		template:      func(o *appsv1.Deployment) *corev1.PodTemplateSpec { return &o.Spec.Template },
 		defaults:      defaultDeployment,
 		prepareCreate: func(d *appsv1.Deployment) { d.Status = appsv1.DeploymentStatus{} },
 		prepareUpdate: func(d, old *appsv1.Deployment) { d.Status = old.Status },
@@ -33,7 +34,7 @@ func deploymentKind() *Kind {
 			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
 		warnings: func(d, _ *appsv1.Deployment) []string {
-			return templateWarnings(&d.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+			return templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
 		},
 		status: &statusRules[*appsv1.Deployment]{
 			prepareUpdate: func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
@@ -214,8 +215,9 @@ func replicaSetKind() *Kind {
 	return definition[*appsv1.ReplicaSet]{
 		gv: appsv1.SchemeGroupVersion, kind: "ReplicaSet", plural: "replicasets", singular: "replicaset",
 		short: []string{"rs"}, categories: []string{"all"}, namespaced: true, generation: true,
-		new:  func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} },
-		list: func() runtime.Object { return &appsv1.ReplicaSetList{} },
+		new:      func() *appsv1.ReplicaSet { return &appsv1.ReplicaSet{} },
+		list:     func() runtime.Object { return &appsv1.ReplicaSetList{} },
+		template: func(o *appsv1.ReplicaSet) *corev1.PodTemplateSpec { return &o.Spec.Template },
 		defaults: func(r *appsv1.ReplicaSet) {
 			setDefault(&r.Spec.Replicas, 1)
 			defaultTemplate(&r.Spec.Template)

@@ -15,7 +15,7 @@ func BenchmarkPodCreate(b *testing.B) {
 		k.Default(obj)
 		k.PrepareCreate(obj)
 		k.Default(obj)
-		if errs := k.Validate(obj); len(errs) > 0 {
+		if errs := validated(k, obj); len(errs) > 0 {
 			b.Fatal(errs)
 		}
 	}

@@ -181,13 +181,18 @@ func validateCertificateRequest(r *certificatesv1.CertificateSigningRequest) fie
 // legacySigner was for the beta of this API, which signed whatever it was given.
 const legacySigner = "kubernetes.io/legacy-unknown"
 
-// validateSignerName checks DOMAIN/PATH, where the domain has two labels at least.
+// validateSignerName checks the signer of a request of this version.
 func validateSignerName(name string, path *field.Path) field.ErrorList {
-	switch name {
-	case "":
-		return field.ErrorList{field.Required(path, "")}
-	case legacySigner:
+	if name == legacySigner {
 		return field.ErrorList{field.Invalid(path, name, "the legacy signerName is not allowed via this API version")}
+	}
+	return validateSigner(name, path)
+}
+
+// validateSigner checks DOMAIN/PATH, where the domain has two labels at least. Of several bad labels it names the first.
+func validateSigner(name string, path *field.Path) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
 	}
 	domain, rest, ok := strings.Cut(name, "/")
 	if !ok || strings.Contains(rest, "/") {
@@ -199,16 +204,22 @@ func validateSignerName(name string, path *field.Path) field.ErrorList {
 	}
 	labels := strings.Split(domain, ".")
 	for _, label := range labels {
-		for _, m := range validation.IsDNS1123Label(label) {
-			errs = append(errs, field.Invalid(path, domain, fmt.Sprintf("validating label %q: %s", label, m)))
+		if messages := validation.IsDNS1123Label(label); len(messages) > 0 {
+			for _, m := range messages {
+				errs = append(errs, field.Invalid(path, domain, fmt.Sprintf("validating label %q: %s", label, m)))
+			}
+			break
 		}
 	}
 	if len(labels) < 2 {
 		errs = append(errs, field.Invalid(path, domain, "should be a domain with at least two segments separated by dots"))
 	}
 	for _, label := range strings.Split(rest, ".") {
-		for _, m := range validation.IsDNS1123Subdomain(label) {
-			errs = append(errs, field.Invalid(path, rest, fmt.Sprintf("validating label %q: %s", label, m)))
+		if messages := validation.IsDNS1123Subdomain(label); len(messages) > 0 {
+			for _, m := range messages {
+				errs = append(errs, field.Invalid(path, rest, fmt.Sprintf("validating label %q: %s", label, m)))
+			}
+			break
 		}
 	}
 	// room for a domain, a label and a name after it

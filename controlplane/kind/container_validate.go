@@ -9,54 +9,78 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// podScope is what the parts of a pod may refer to.
-type podScope struct {
-	volumes     map[string]*corev1.Volume
-	claims      map[string]bool // resource claims
-	gracePeriod int64
-	hostUsers   bool
-	names       map[string]bool // of the containers so far
+// eachContainer calls f with every container of a pod, in the order in which they start, and its path.
+func eachContainer(s *corev1.PodSpec, path *field.Path, f func(c *corev1.Container, at *field.Path)) {
+	for i := range s.InitContainers {
+		f(&s.InitContainers[i], path.Child("initContainers").Index(i))
+	}
+	for i := range s.Containers {
+		f(&s.Containers[i], path.Child("containers").Index(i))
+	}
+	for i := range s.EphemeralContainers {
+		f(ephemeral(&s.EphemeralContainers[i]), path.Child("ephemeralContainers").Index(i))
+	}
 }
 
-func newPodScope(s *corev1.PodSpec) *podScope {
-	scope := &podScope{
-		volumes: map[string]*corev1.Volume{}, claims: map[string]bool{}, names: map[string]bool{},
-		gracePeriod: deref(s.TerminationGracePeriodSeconds, 0), hostUsers: deref(s.HostUsers, true),
-	}
-	for i := range s.Volumes {
-		scope.volumes[s.Volumes[i].Name] = &s.Volumes[i]
-	}
-	for _, c := range s.ResourceClaims {
-		scope.claims[c.Name] = true
-	}
-	return scope
+// ephemeral returns what an ephemeral container has in common with others; the two types have the same fields in the same order.
+func ephemeral(e *corev1.EphemeralContainer) *corev1.Container {
+	return (*corev1.Container)(&e.EphemeralContainerCommon)
+}
+
+func hasContainer(s *corev1.PodSpec, name string) bool {
+	found := false
+	eachContainer(s, nil, func(c *corev1.Container, _ *field.Path) { found = found || c.Name == name })
+	return found
 }
 
 func validateContainers(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	at := path.Child("containers")
 	if len(s.Containers) == 0 {
-		errs = append(errs, field.Required(path.Child("containers"), ""))
+		errs = append(errs, field.Required(at, ""))
+	}
+	names := make(map[string]bool, len(s.Containers)+len(s.InitContainers))
+	unique := func(name string, at *field.Path) {
+		if names[name] {
+			errs = append(errs, field.Duplicate(at.Child("name"), name))
+		}
+		names[name] = true
 	}
 	for i := range s.Containers {
-		c, at := &s.Containers[i], path.Child("containers").Index(i)
+		c, at := &s.Containers[i], at.Index(i)
 		errs = append(errs, validateContainer(c, scope, at)...)
+		unique(c.Name, at)
 		errs = append(errs, validateRunning(c, scope, at)...)
+		errs = append(errs, validateRestart(c, at)...)
 	}
-	errs = append(errs, hostPortConflicts(s.Containers, path.Child("containers"))...)
+	errs = append(errs, hostPortConflicts(s.Containers, at)...)
+	at = path.Child("initContainers")
 	for i := range s.InitContainers {
-		c, at := &s.InitContainers[i], path.Child("initContainers").Index(i)
-		errs = append(errs, validateContainer(c, scope, at)...)
-		if isSidecar(c) {
-			errs = append(errs, validateRunning(c, scope, at)...)
-			continue
+		c, each := &s.InitContainers[i], at.Index(i)
+		errs = append(errs, validateContainer(c, scope, each)...)
+		if c.RestartPolicy != nil || len(c.RestartPolicyRules) == 0 {
+			errs = append(errs, validateRestart(c, each)...)
+		} else {
+			errs = append(errs, rulesNeedPolicy(each))
 		}
-		errs = append(errs, forbidRunning(c, at)...)
+		if c.Name != "" || names[""] {
+			unique(c.Name, each)
+		}
+		errs = append(errs, hostPortConflicts(s.InitContainers[i:i+1], at)...)
+		if isSidecar(c) {
+			errs = append(errs, validateRunning(c, scope, each)...)
+		} else {
+			errs = append(errs, forbidRunning(c, scope, each)...)
+		}
 	}
-	for i := range s.InitContainers {
-		errs = append(errs, hostPortConflicts(s.InitContainers[i:i+1], path.Child("initContainers"))...)
-	}
+	at = path.Child("ephemeralContainers")
 	for i := range s.EphemeralContainers {
-		errs = append(errs, validateEphemeralContainer(&s.EphemeralContainers[i], s, scope, path.Child("ephemeralContainers").Index(i))...)
+		e, at := &s.EphemeralContainers[i], at.Index(i)
+		c := ephemeral(e)
+		errs = append(errs, validateContainer(c, scope, at)...)
+		errs = append(errs, trimmedImage(c.Image, at)...)
+		unique(c.Name, at)
+		errs = append(errs, validateEphemeral(e, s, at)...)
 	}
 	return errs
 }
@@ -64,106 +88,136 @@ func validateContainers(s *corev1.PodSpec, scope *podScope, path *field.Path) fi
 // validateContainer checks what containers of every sort have.
 func validateContainer(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	switch {
-	case c.Name == "":
+	if c.Name == "" {
 		errs = append(errs, field.Required(path.Child("name"), ""))
-	case scope.names[c.Name]:
-		errs = append(errs, field.Duplicate(path.Child("name"), c.Name))
-	default:
-		errs = append(errs, invalidEach(path.Child("name"), c.Name, validation.IsDNS1123Label(c.Name))...)
+	} else {
+		errs = append(errs, dnsLabel(c.Name, path.Child("name"))...)
 	}
-	scope.names[c.Name] = true
 	if c.Image == "" {
 		errs = append(errs, field.Required(path.Child("image"), ""))
-	} else if strings.TrimSpace(c.Image) != c.Image {
-		errs = append(errs, field.Invalid(path.Child("image"), c.Image, "must not have leading or trailing whitespace"))
 	}
 	errs = append(errs, oneOf(c.TerminationMessagePolicy, path.Child("terminationMessagePolicy"),
 		corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError)...)
-	errs = append(errs, oneOf(c.ImagePullPolicy, path.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	errs = append(errs, validatePorts(c.Ports, path.Child("ports"))...)
-	errs = append(errs, validateEnv(c.Env, scope, path.Child("env"))...)
+	errs = append(errs, validateEnv(c.Env, path.Child("env"))...)
 	errs = append(errs, validateEnvFrom(c.EnvFrom, path.Child("envFrom"))...)
 	errs = append(errs, validateMounts(c, scope, path.Child("volumeMounts"))...)
 	errs = append(errs, validateDevices(c, scope, path.Child("volumeDevices"))...)
-	errs = append(errs, validateResources(&c.Resources, scope.claims, path.Child("resources"))...)
-	errs = append(errs, validateResizePolicy(c.ResizePolicy, path.Child("resizePolicy"))...)
-	errs = append(errs, validateSecurityContext(c.SecurityContext, scope, path.Child("securityContext"))...)
-	return append(errs, validateRestart(c, path)...)
+	errs = append(errs, validatePullPolicy(c.ImagePullPolicy, path.Child("imagePullPolicy"))...)
+	errs = append(errs, validateResources(&c.Resources, scope, validateContainerResource, path.Child("resources"))...)
+	errs = append(errs, validateResizePolicy(c.ResizePolicy, scope, path.Child("resizePolicy"))...)
+	return append(errs, validateSecurityContext(c.SecurityContext, scope, path.Child("securityContext"))...)
 }
+
+func validatePullPolicy(p corev1.PullPolicy, path *field.Path) field.ErrorList {
+	return oneOf(p, path, corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)
+}
+
+// trimmedImage refuses space around an image. Templates may have it: something else may put an image in its place.
+func trimmedImage(image string, path *field.Path) field.ErrorList {
+	if strings.TrimSpace(image) != image {
+		return field.ErrorList{field.Invalid(path.Child("image"), image, "must not have leading or trailing whitespace")}
+	}
+	return nil
+}
+
+// Bounds of the rules by which a container restarts.
+const (
+	maxRestartRules = 20
+	maxExitCodes    = 255
+)
 
 func validateRestart(c *corev1.Container, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if c.RestartPolicy != nil {
-		errs = append(errs, oneOf(*c.RestartPolicy, path.Child("restartPolicy"),
+	switch {
+	case c.RestartPolicy == nil && len(c.RestartPolicyRules) > 0:
+		errs = append(errs, rulesNeedPolicy(path))
+	case c.RestartPolicy != nil:
+		errs = append(errs, supported(*c.RestartPolicy, path.Child("restartPolicy"),
 			corev1.ContainerRestartPolicyAlways, corev1.ContainerRestartPolicyNever, corev1.ContainerRestartPolicyOnFailure)...)
-	} else if len(c.RestartPolicyRules) > 0 {
-		errs = append(errs, field.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used"))
 	}
-	for i, rule := range c.RestartPolicyRules {
-		at := path.Child("restartPolicyRules").Index(i)
-		errs = append(errs, oneOf(rule.Action, at.Child("action"), corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)...)
-		if rule.ExitCodes == nil {
-			errs = append(errs, field.Required(at.Child("exitCodes"), "must be specified"))
+	if len(c.RestartPolicyRules) > maxRestartRules {
+		errs = append(errs, field.TooMany(path.Child("restartPolicyRules"), len(c.RestartPolicyRules), maxRestartRules))
+	}
+	for i := range c.RestartPolicyRules {
+		rule, at := &c.RestartPolicyRules[i], path.Child("restartPolicyRules").Index(i)
+		errs = append(errs, supported(rule.Action, at.Child("action"), corev1.ContainerRestartRuleActionRestart, corev1.ContainerRestartRuleActionRestartAllContainers)...)
+		if at = at.Child("exitCodes"); rule.ExitCodes == nil {
+			errs = append(errs, field.Required(at, "must be specified"))
 			continue
 		}
-		errs = append(errs, oneOf(rule.ExitCodes.Operator, at.Child("exitCodes", "operator"),
+		errs = append(errs, supported(rule.ExitCodes.Operator, at.Child("operator"),
 			corev1.ContainerRestartRuleOnExitCodesOpIn, corev1.ContainerRestartRuleOnExitCodesOpNotIn)...)
+		if len(rule.ExitCodes.Values) > maxExitCodes {
+			errs = append(errs, field.TooMany(at.Child("values"), len(rule.ExitCodes.Values), maxExitCodes))
+		}
 	}
 	return errs
 }
 
+func rulesNeedPolicy(path *field.Path) *field.Error {
+	return field.Required(path.Child("restartPolicy"), "must specify restartPolicy when restart rules are used")
+}
+
 // validateRunning checks what only containers have that run as long as the pod does.
 func validateRunning(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
-	errs := validateLifecycle(c.Lifecycle, scope.gracePeriod, path.Child("lifecycle"))
+	errs := validateLifecycle(c.Lifecycle, scope, path.Child("lifecycle"))
 	errs = append(errs, validateProbe(c.LivenessProbe, livenessProbe, path.Child("livenessProbe"))...)
 	errs = append(errs, validateProbe(c.ReadinessProbe, readinessProbe, path.Child("readinessProbe"))...)
 	return append(errs, validateProbe(c.StartupProbe, startupProbe, path.Child("startupProbe"))...)
 }
 
 // forbidRunning refuses on init containers what only makes sense for containers that run on.
-func forbidRunning(c *corev1.Container, path *field.Path) field.ErrorList {
+func forbidRunning(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for name, set := range map[string]bool{
-		"lifecycle": c.Lifecycle != nil, "livenessProbe": c.LivenessProbe != nil,
-		"readinessProbe": c.ReadinessProbe != nil, "startupProbe": c.StartupProbe != nil,
-	} {
+	forbid := func(name string, set bool) {
 		if set {
 			errs = append(errs, field.Forbidden(path.Child(name), "may not be set for init containers without restartPolicy=Always"))
+		}
+	}
+	forbid("lifecycle", c.Lifecycle != nil)
+	forbid("livenessProbe", c.LivenessProbe != nil)
+	forbid("readinessProbe", c.ReadinessProbe != nil)
+	forbid("startupProbe", c.StartupProbe != nil)
+	for i, p := range c.ResizePolicy {
+		if p.RestartPolicy == corev1.RestartContainer && !scope.initResize {
+			errs = append(errs, field.Invalid(path.Child("resizePolicy").Index(i).Child("restartPolicy"), p.RestartPolicy,
+				"must not be set to 'RestartContainer' for non-sidecar initContainers"))
 		}
 	}
 	return errs
 }
 
-func validateEphemeralContainer(e *corev1.EphemeralContainer, s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
-	c := corev1.Container(e.EphemeralContainerCommon)
-	errs := validateContainer(&c, scope, path)
-	if e.TargetContainerName != "" {
+// validateEphemeral refuses on ephemeral containers what a pod could come to rely on.
+func validateEphemeral(e *corev1.EphemeralContainer, s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if name := e.TargetContainerName; name != "" {
 		found := false
 		for _, target := range allContainers(s) {
-			found = found || target.Name == e.TargetContainerName
+			found = found || target.Name == name
 		}
 		if !found {
-			errs = append(errs, field.NotFound(path.Child("targetContainerName"), e.TargetContainerName))
+			errs = append(errs, field.NotFound(path.Child("targetContainerName"), name))
 		}
 	}
-	for name, set := range map[string]bool{
-		"ports": len(c.Ports) > 0, "livenessProbe": c.LivenessProbe != nil, "readinessProbe": c.ReadinessProbe != nil,
-		"startupProbe": c.StartupProbe != nil, "lifecycle": c.Lifecycle != nil, "resizePolicy": len(c.ResizePolicy) > 0,
-		"restartPolicy": c.RestartPolicy != nil,
-		"resources":     len(c.Resources.Limits)+len(c.Resources.Requests)+len(c.Resources.Claims) > 0,
-	} {
+	forbid := func(at *field.Path, set bool) {
 		if set {
-			errs = append(errs, field.Forbidden(path.Child(name), "cannot be set for an Ephemeral Container"))
+			errs = append(errs, field.Forbidden(at, "cannot be set for an Ephemeral Container"))
 		}
 	}
-	for i, m := range c.VolumeMounts {
-		if m.SubPath != "" {
-			errs = append(errs, field.Forbidden(path.Child("volumeMounts").Index(i).Child("subPath"), "cannot be set for an Ephemeral Container"))
-		}
-		if m.SubPathExpr != "" {
-			errs = append(errs, field.Forbidden(path.Child("volumeMounts").Index(i).Child("subPathExpr"), "cannot be set for an Ephemeral Container"))
-		}
+	forbid(path.Child("ports"), e.Ports != nil)
+	forbid(path.Child("resources"), e.Resources.Limits != nil || e.Resources.Requests != nil || e.Resources.Claims != nil)
+	forbid(path.Child("resizePolicy"), e.ResizePolicy != nil)
+	forbid(path.Child("restartPolicy"), e.RestartPolicy != nil)
+	forbid(path.Child("restartPolicyRules"), e.RestartPolicyRules != nil)
+	forbid(path.Child("livenessProbe"), e.LivenessProbe != nil)
+	forbid(path.Child("readinessProbe"), e.ReadinessProbe != nil)
+	forbid(path.Child("startupProbe"), e.StartupProbe != nil)
+	forbid(path.Child("lifecycle"), e.Lifecycle != nil)
+	for i, m := range e.VolumeMounts {
+		at := path.Child("volumeMounts").Index(i)
+		forbid(at.Child("subPath"), m.SubPath != "")
+		forbid(at.Child("subPathExpr"), m.SubPathExpr != "")
 	}
 	return errs
 }
@@ -212,17 +266,29 @@ func hostPortConflicts(containers []corev1.Container, path *field.Path) field.Er
 	return errs
 }
 
-func validateResizePolicy(policies []corev1.ContainerResizePolicy, path *field.Path) field.ErrorList {
+func validateResizePolicy(policies []corev1.ContainerResizePolicy, scope *podScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[corev1.ResourceName]bool{}
 	for i, p := range policies {
-		at := path.Index(i)
 		if seen[p.ResourceName] {
-			errs = append(errs, field.Duplicate(at, p.ResourceName))
+			errs = append(errs, field.Duplicate(path.Index(i), p.ResourceName))
 		}
 		seen[p.ResourceName] = true
-		errs = append(errs, oneOf(p.ResourceName, at.Child("resourceName"), corev1.ResourceCPU, corev1.ResourceMemory)...)
-		errs = append(errs, oneOf(p.RestartPolicy, at.Child("restartPolicy"), corev1.NotRequired, corev1.RestartContainer)...)
+		errs = append(errs, oneOf(p.ResourceName, path, corev1.ResourceCPU, corev1.ResourceMemory)...)
+		errs = append(errs, oneOf(p.RestartPolicy, path, corev1.NotRequired, corev1.RestartContainer)...)
+		if scope.restart == corev1.RestartPolicyNever && p.RestartPolicy != corev1.NotRequired {
+			errs = append(errs, field.Invalid(path, p.RestartPolicy, "must be 'NotRequired' when pod `restartPolicy` is 'Never'"))
+		}
 	}
 	return errs
+}
+
+// supported refuses what is not among the values, the empty value too.
+func supported[S ~string](value S, path *field.Path, values ...S) field.ErrorList {
+	for _, v := range values {
+		if value == v {
+			return nil
+		}
+	}
+	return field.ErrorList{field.NotSupported(path, value, values)}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,6 +20,7 @@ func daemonSetKind() *Kind {
 		short: []string{"ds"}, categories: []string{"all"}, namespaced: true, generation: true,
 		new:      func() *appsv1.DaemonSet { return &appsv1.DaemonSet{} },
 		list:     func() runtime.Object { return &appsv1.DaemonSetList{} },
+		template: func(o *appsv1.DaemonSet) *corev1.PodTemplateSpec { return &o.Spec.Template },
 		defaults: defaultDaemonSet,
 		prepareCreate: func(d *appsv1.DaemonSet) {
 			d.Status = appsv1.DaemonSetStatus{}
@@ -37,7 +39,7 @@ func daemonSetKind() *Kind {
 			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
 		warnings: func(d, _ *appsv1.DaemonSet) []string {
-			return templateWarnings(&d.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+			return templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
 		},
 		status: &statusRules[*appsv1.DaemonSet]{
 			prepareUpdate: func(d, old *appsv1.DaemonSet) { d.Spec = old.Spec },

@@ -3,6 +3,7 @@ package kind
 import (
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,6 +32,8 @@ type definition[T Object] struct {
 	defaults       func(T)
 	prepareCreate  func(T)
 	requestor      func(obj T, u *User)
+	complete       func(T) (warnings []string)
+	template       func(T) *corev1.PodTemplateSpec // of kinds that make pods
 	prepareUpdate  func(obj, old T)
 	validate       func(T) field.ErrorList
 	validateCreate func(T) field.ErrorList
@@ -109,6 +112,19 @@ func (d definition[T]) build() *Kind {
 	}
 	if d.gracePeriod != nil {
 		k.GracePeriod = func(obj Object, opts *metav1.DeleteOptions) int64 { return d.gracePeriod(obj.(T), opts) }
+	}
+	if d.template != nil {
+		d.complete = func(obj T) []string { dropTemplate(d.template(obj), nil); return nil }
+		prepare := k.PrepareUpdate
+		k.PrepareUpdate = func(obj, old Object) {
+			if prepare != nil {
+				prepare(obj, old)
+			}
+			dropTemplate(d.template(obj.(T)), d.template(old.(T)))
+		}
+	}
+	if d.complete != nil {
+		k.Complete = func(obj Object) []string { return d.complete(obj.(T)) }
 	}
 	if d.requestor != nil {
 		k.Requestor = func(obj Object, u *User) { d.requestor(obj.(T), u) }

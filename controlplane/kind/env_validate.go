@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -19,28 +19,26 @@ var (
 	}
 	volumeFields = []string{"metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"}
 	// knownFields are those that exist at all; others are a mistake of writing.
-	knownFields = slices.Concat(envFields, volumeFields, []string{
-		"spec.restartPolicy", "spec.schedulerName", "status.phase", "spec.host",
-	})
+	knownFields = slices.Concat(envFields, volumeFields, []string{"spec.restartPolicy", "spec.schedulerName", "status.phase"})
 )
 
-func validateEnv(env []corev1.EnvVar, scope *podScope, path *field.Path) field.ErrorList {
+func validateEnv(env []corev1.EnvVar, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for i, e := range env {
-		at := path.Index(i)
+	for i := range env {
+		e, at := &env[i], path.Index(i)
 		if e.Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		} else {
 			errs = append(errs, invalidEach(at.Child("name"), e.Name, validation.IsRelaxedEnvVarName(e.Name))...)
 		}
 		if e.ValueFrom != nil {
-			errs = append(errs, validateEnvSource(&e, scope, at.Child("valueFrom"))...)
+			errs = append(errs, validateEnvSource(e, at.Child("valueFrom"))...)
 		}
 	}
 	return errs
 }
 
-func validateEnvSource(e *corev1.EnvVar, scope *podScope, path *field.Path) field.ErrorList {
+func validateEnvSource(e *corev1.EnvVar, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	from := e.ValueFrom
 	sources := 0
@@ -62,7 +60,7 @@ func validateEnvSource(e *corev1.EnvVar, scope *podScope, path *field.Path) fiel
 	}
 	if f := from.FileKeyRef; f != nil {
 		sources++
-		errs = append(errs, validateFileKeyRef(f, scope, path.Child("fileKeyRef"))...)
+		errs = append(errs, validateFileKeyRef(f, path.Child("fileKeyRef"))...)
 	}
 	switch {
 	case sources == 0:
@@ -75,32 +73,56 @@ func validateEnvSource(e *corev1.EnvVar, scope *podScope, path *field.Path) fiel
 	return errs
 }
 
-func validateFileKeyRef(f *corev1.FileKeySelector, scope *podScope, path *field.Path) field.ErrorList {
+func validateFileKeyRef(f *corev1.FileKeySelector, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if f.Key == "" {
 		errs = append(errs, field.Required(path.Child("key"), ""))
 	} else {
 		errs = append(errs, invalidEach(path.Child("key"), f.Key, validation.IsRelaxedEnvVarName(f.Key))...)
 	}
-	switch v := scope.volumes[f.VolumeName]; {
-	case f.VolumeName == "":
+	if f.VolumeName == "" {
 		errs = append(errs, field.Required(path.Child("volumeName"), ""))
-	case v == nil:
-		errs = append(errs, field.NotFound(path.Child("volumeName"), f.VolumeName))
-	case v.EmptyDir == nil:
-		errs = append(errs, field.Invalid(path.Child("volumeName"), f.VolumeName, "must be an emptyDir volume"))
+	} else {
+		errs = append(errs, dnsLabel(f.VolumeName, path.Child("volumeName"))...)
 	}
 	if f.Path == "" {
 		return append(errs, field.Required(path.Child("path"), ""))
 	}
-	return append(errs, localPath(f.Path, path.Child("path"))...)
+	return append(errs, noBacksteps(f.Path, path.Child("path"))...)
+}
+
+// validateFileKeyVolumes checks that files of variables are in volumes that the pod's containers can write them to.
+func validateFileKeyVolumes(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		for i := range c.Env {
+			from := c.Env[i].ValueFrom
+			if from == nil || from.FileKeyRef == nil {
+				continue
+			}
+			name, at := from.FileKeyRef.VolumeName, at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+			switch v := volumeNamed(s.Volumes, name); {
+			case v == nil:
+				errs = append(errs, field.NotFound(at, name))
+			case v.EmptyDir == nil:
+				errs = append(errs, field.Invalid(at, name, "referenced volume must be of type emptyDir"))
+			}
+		}
+	})
+	return errs
+}
+
+func volumeNamed(volumes []corev1.Volume, name string) *corev1.Volume {
+	for i := range volumes {
+		if volumes[i].Name == name {
+			return &volumes[i]
+		}
+	}
+	return nil
 }
 
 func validateKeyRef(name, key string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if name != "" { // an empty name was allowed once and refers to nothing
-		errs = append(errs, invalidEach(path.Child("name"), name, validation.IsDNS1123Subdomain(name))...)
-	}
+	errs := subdomain(name, path.Child("name"))
 	if key == "" {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}
@@ -111,29 +133,33 @@ func validateFieldRef(f *corev1.ObjectFieldSelector, allowed []string, path *fie
 	if f.APIVersion == "" {
 		return field.ErrorList{field.Required(path.Child("apiVersion"), "")}
 	}
-	if f.FieldPath == "" {
-		return field.ErrorList{field.Required(path.Child("fieldPath"), "")}
-	}
 	at := path.Child("fieldPath")
+	if f.FieldPath == "" {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	unknown := func(why string) field.ErrorList {
+		return field.ErrorList{field.Invalid(at, f.FieldPath, "error converting fieldPath: "+why)}
+	}
+	if f.APIVersion != "v1" {
+		return unknown("unsupported pod version: " + f.APIVersion)
+	}
 	if base, key, ok := subscripted(f.FieldPath); ok {
 		switch base {
 		case "metadata.annotations":
-			return invalidEach(at, f.FieldPath, validation.IsQualifiedName(strings.ToLower(key)))
+			return qualifiedName(strings.ToLower(key), path)
 		case "metadata.labels":
-			return invalidEach(at, f.FieldPath, validation.IsQualifiedName(key))
+			return qualifiedName(key, path)
 		}
-		return field.ErrorList{field.Invalid(at, f.FieldPath, "does not support subscript")}
+		return unknown("field label does not support subscript: " + f.FieldPath)
 	}
-	if f.APIVersion != "v1" {
-		return field.ErrorList{field.Invalid(at, f.FieldPath, fmt.Sprintf("error converting fieldPath: unsupported pod version: %s", f.APIVersion))}
+	name := f.FieldPath
+	if name == "spec.host" { // as the first version named it
+		name = "spec.nodeName"
 	}
-	if !slices.Contains(knownFields, f.FieldPath) {
-		return field.ErrorList{field.Invalid(at, f.FieldPath, fmt.Sprintf("error converting fieldPath: field label not supported: %s", f.FieldPath))}
+	if !slices.Contains(knownFields, name) {
+		return unknown("field label not supported: " + name)
 	}
-	if !slices.Contains(allowed, f.FieldPath) {
-		return field.ErrorList{field.NotSupported(at, f.FieldPath, allowed)}
-	}
-	return nil
+	return supported(name, at, allowed...)
 }
 
 // subscripted splits metadata.labels['KEY'].
@@ -142,7 +168,8 @@ func subscripted(path string) (base, key string, ok bool) {
 	if !ok {
 		return "", "", false
 	}
-	return strings.Cut(rest, "['")
+	base, key, ok = strings.Cut(rest, "['")
+	return base, key, ok && base != ""
 }
 
 // containerFields are the resources that a container can read of itself or another, with the divisors allowed.
@@ -155,30 +182,48 @@ var (
 )
 
 func validateResourceFieldRef(f *corev1.ResourceFieldSelector, volume bool, path *field.Path) field.ErrorList {
-	if volume && f.ContainerName == "" {
-		return field.ErrorList{field.Required(path.Child("containerName"), "")}
+	var errs field.ErrorList
+	switch {
+	case volume && f.ContainerName == "":
+		errs = append(errs, field.Required(path.Child("containerName"), ""))
+	case f.Resource == "":
+		errs = append(errs, field.Required(path.Child("resource"), ""))
+	case !readsHugePages(f.Resource):
+		errs = append(errs, supported(f.Resource, path.Child("resource"), resourceFields...)...)
 	}
-	if f.Resource == "" {
-		return field.ErrorList{field.Required(path.Child("resource"), "")}
-	}
-	huge := strings.HasPrefix(f.Resource, "limits."+corev1.ResourceHugePagesPrefix) || strings.HasPrefix(f.Resource, "requests."+corev1.ResourceHugePagesPrefix)
-	if !huge && !slices.Contains(resourceFields, f.Resource) {
-		return field.ErrorList{field.NotSupported(path.Child("resource"), f.Resource, resourceFields)}
-	}
+	return append(errs, validateDivisor(f, path.Child("divisor"))...)
+}
+
+func readsHugePages(name string) bool {
+	return strings.HasPrefix(name, "limits."+corev1.ResourceHugePagesPrefix) || strings.HasPrefix(name, "requests."+corev1.ResourceHugePagesPrefix)
+}
+
+func validateDivisor(f *corev1.ResourceFieldSelector, path *field.Path) field.ErrorList {
 	if f.Divisor.IsZero() {
 		return nil
 	}
-	divisors := memoryDivisors
-	if strings.HasSuffix(f.Resource, ".cpu") {
-		divisors = cpuDivisors
-	}
-	for _, d := range divisors {
-		if f.Divisor.Cmp(resource.MustParse(d)) == 0 {
+	divisors, of := memoryDivisors, ""
+	switch f.Resource {
+	case "limits.cpu", "requests.cpu":
+		if slices.Contains(cpuDivisors, f.Divisor.String()) {
 			return nil
 		}
+		return field.ErrorList{field.Invalid(path, f.Resource, "only divisor's values 1m and 1 are supported with the cpu resource")}
+	case "limits.memory", "requests.memory":
+		of = "memory"
+	case "limits.ephemeral-storage", "requests.ephemeral-storage":
+		of = "local ephemeral storage"
+	default:
+		if !readsHugePages(f.Resource) {
+			return nil
+		}
+		of = "hugepages"
 	}
-	return field.ErrorList{field.Invalid(path.Child("divisor"), f.Resource,
-		fmt.Sprintf("only divisor's values %s are supported with the %s resource", strings.Join(divisors, ", "), strings.SplitN(f.Resource, ".", 2)[1]))}
+	if slices.Contains(divisors, f.Divisor.String()) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, f.Resource,
+		fmt.Sprintf("only divisor's values %s are supported with the %s resource", strings.Join(divisors, ", "), of))}
 }
 
 func validateEnvFrom(sources []corev1.EnvFromSource, path *field.Path) field.ErrorList {
@@ -191,24 +236,26 @@ func validateEnvFrom(sources []corev1.EnvFromSource, path *field.Path) field.Err
 		n := 0
 		if s.ConfigMapRef != nil {
 			n++
-			errs = append(errs, requiredSubdomain(s.ConfigMapRef.Name, at.Child("configMapRef", "name"))...)
+			errs = append(errs, requiredName(s.ConfigMapRef.Name, at.Child("configMapRef", "name"))...)
 		}
 		if s.SecretRef != nil {
 			n++
-			errs = append(errs, requiredSubdomain(s.SecretRef.Name, at.Child("secretRef", "name"))...)
+			errs = append(errs, requiredName(s.SecretRef.Name, at.Child("secretRef", "name"))...)
 		}
+		// the path is that of the list
 		if n == 0 {
-			errs = append(errs, field.Invalid(at, "", "must specify one of: `configMapRef` or `secretRef`"))
+			errs = append(errs, field.Invalid(path, "", "must specify one of: `configMapRef` or `secretRef`"))
 		} else if n > 1 {
-			errs = append(errs, field.Invalid(at, "", "may not have more than one field specified at a time"))
+			errs = append(errs, field.Invalid(path, "", "may not have more than one field specified at a time"))
 		}
 	}
 	return errs
 }
 
-func requiredSubdomain(name string, path *field.Path) field.ErrorList {
+// requiredName checks a name as one that more is written behind, which may end in a dash.
+func requiredName(name string, path *field.Path) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
-	return invalidEach(path, name, validation.IsDNS1123Subdomain(name))
+	return invalidEach(path, name, apivalidation.NameIsDNSSubdomain(name, true))
 }

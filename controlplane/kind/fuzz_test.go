@@ -37,10 +37,13 @@ func runAll(t testing.TB, k *kind.Kind, obj, old kind.Object) {
 			t.Errorf("defaults of %s are not stable", k.Kind)
 		}
 	}
-	validated(k, obj)
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
+	if k.Complete != nil {
+		k.Complete(obj)
+	}
+	validated(k, obj)
 	if k.PrepareUpdate != nil {
 		k.PrepareUpdate(obj, old)
 	}

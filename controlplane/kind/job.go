@@ -30,6 +30,7 @@ func jobKind() *Kind {
 		gv: batchv1.SchemeGroupVersion, kind: "Job", plural: "jobs", singular: "job", categories: []string{"all"}, namespaced: true, generation: true,
 		new:      func() *batchv1.Job { return &batchv1.Job{} },
 		list:     func() runtime.Object { return &batchv1.JobList{} },
+		template: func(o *batchv1.Job) *corev1.PodTemplateSpec { return &o.Spec.Template },
 		defaults: defaultJob,
 		prepareCreate: func(j *batchv1.Job) {
 			j.Status = batchv1.JobStatus{}
@@ -39,7 +40,7 @@ func jobKind() *Kind {
 		validate:       validateJob,
 		validateUpdate: validateJobUpdate,
 		warnings: func(j, _ *batchv1.Job) []string {
-			return templateWarnings(&j.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+			return templateWarnings(&j.Spec.Template, field.NewPath("spec", "template"))
 		},
 		status: &statusRules[*batchv1.Job]{
 			prepareUpdate: func(j, old *batchv1.Job) { j.Spec = old.Spec },
@@ -248,8 +249,9 @@ func cronJobKind() *Kind {
 	return definition[*batchv1.CronJob]{
 		gv: batchv1.SchemeGroupVersion, kind: "CronJob", plural: "cronjobs", singular: "cronjob",
 		short: []string{"cj"}, categories: []string{"all"}, namespaced: true, generation: true,
-		new:  func() *batchv1.CronJob { return &batchv1.CronJob{} },
-		list: func() runtime.Object { return &batchv1.CronJobList{} },
+		new:      func() *batchv1.CronJob { return &batchv1.CronJob{} },
+		list:     func() runtime.Object { return &batchv1.CronJobList{} },
+		template: func(o *batchv1.CronJob) *corev1.PodTemplateSpec { return &o.Spec.JobTemplate.Spec.Template },
 		defaults: func(c *batchv1.CronJob) {
 			if c.Spec.ConcurrencyPolicy == "" {
 				c.Spec.ConcurrencyPolicy = batchv1.AllowConcurrent
@@ -263,7 +265,7 @@ func cronJobKind() *Kind {
 		prepareUpdate: func(c, old *batchv1.CronJob) { c.Status = old.Status },
 		validate:      validateCronJob,
 		warnings: func(c, _ *batchv1.CronJob) []string {
-			return templateWarnings(&c.Spec.JobTemplate.Spec.Template.Spec, field.NewPath("spec", "jobTemplate", "spec", "template", "spec"))
+			return templateWarnings(&c.Spec.JobTemplate.Spec.Template, field.NewPath("spec", "jobTemplate", "spec", "template"))
 		},
 		status: &statusRules[*batchv1.CronJob]{prepareUpdate: func(c, old *batchv1.CronJob) { c.Spec = old.Spec }},
 		columns: append([]metav1.TableColumnDefinition{

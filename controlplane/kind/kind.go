@@ -80,6 +80,9 @@ type Kind struct {
 	// Requestor writes into a new object who asks for it, over whatever the client says; u is nil for the server
 	// itself.
 	Requestor func(obj Object, u *User)
+	// Complete writes into a new object what follows from what admission left of it, once, before validation. It returns
+	// texts for Warning headers.
+	Complete func(obj Object) (warnings []string)
 	// PrepareUpdate restores from old what an update of the main resource may not change, status above all.
 	// The generic path sets metadata.generation: it increments when anything but metadata and status changed,
 	// for kinds with Generation set.

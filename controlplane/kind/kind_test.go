@@ -233,6 +233,9 @@ func created(t testing.TB, k *kind.Kind, text string) kind.Object {
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
+	if k.Complete != nil {
+		k.Complete(obj)
+	}
 	return obj
 }
 

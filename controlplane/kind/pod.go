@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // NodeNameIndex lists pods by the node that they are bound to.
@@ -22,10 +21,12 @@ func podKind() *Kind {
 		list:           func() runtime.Object { return &corev1.PodList{} },
 		defaults:       defaultPod,
 		prepareCreate:  preparePodCreate,
-		prepareUpdate:  func(p, old *corev1.Pod) { p.Status = old.Status },
-		validate:       validatePod,
+		complete:       completePod,
+		prepareUpdate:  preparePodUpdate,
+		validate:       none[*corev1.Pod], // an update is held to less
+		validateCreate: validatePodCreate,
 		validateUpdate: validatePodUpdate,
-		warnings:       func(p, _ *corev1.Pod) []string { return templateWarnings(&p.Spec, field.NewPath("spec")) },
+		warnings:       podWarnings,
 		status:         &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
 		fields:         podFields,
 		indexes: map[string]func(*corev1.Pod) []string{
@@ -54,9 +55,6 @@ func podKind() *Kind {
 
 func preparePodCreate(p *corev1.Pod) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOSClass(p)}
-	if *p.Spec.TerminationGracePeriodSeconds < 0 {
-		*p.Spec.TerminationGracePeriodSeconds = 1
-	}
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
@@ -65,12 +63,14 @@ func preparePodCreate(p *corev1.Pod) {
 	}
 }
 
-func preparePodStatus(p, old *corev1.Pod) {
-	p.Spec = old.Spec
-	p.OwnerReferences = old.OwnerReferences
-	if p.Status.QOSClass == "" {
-		p.Status.QOSClass = old.Status.QOSClass
+// preparePodUpdate keeps what clients that do not know of it drop: what the pod asks for as a whole.
+func preparePodUpdate(p, old *corev1.Pod) {
+	p.Status = old.Status
+	if p.Spec.Resources == nil && old.Spec.Resources != nil {
+		p.Spec.Resources = old.Spec.Resources.DeepCopy()
 	}
+	dropGated(&p.Spec, &old.Spec)
+	dropInitAnnotations(p.Annotations)
 }
 
 func podFields(p *corev1.Pod) fields.Set {

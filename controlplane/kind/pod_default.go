@@ -13,11 +13,11 @@ const serviceAccountTokenSeconds = 3600
 // defaultPod sets what a pod has beyond a pod template.
 func defaultPod(p *corev1.Pod) {
 	s := &p.Spec
+	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		s.TerminationGracePeriodSeconds = new(int64(1))
+	}
 	for _, c := range allContainers(s) {
 		requestsFromLimits(&c.Resources)
-	}
-	if s.Resources != nil {
-		defaultPodResources(p)
 	}
 	setDefault(&s.EnableServiceLinks, corev1.DefaultEnableServiceLinks)
 	if s.HostNetwork {
@@ -69,19 +69,23 @@ func defaultPodResources(p *corev1.Pod) {
 	if len(r.Limits) == 0 && len(r.Requests) == 0 {
 		return
 	}
-	limitSums := resourcehelper.AggregateContainerLimits(p, resourcehelper.PodResourcesOptions{})
-	fillResources(&r.Limits, limitSums, func(name corev1.ResourceName) bool {
+	limits := resourcehelper.AggregateContainerLimits(p, resourcehelper.PodResourcesOptions{})
+	fillResources(&r.Limits, limits, func(name corev1.ResourceName) bool {
 		_, requested := r.Requests[name]
 		return isHugePages(name) && !requested
 	})
-	if len(r.Limits) > 0 {
-		sums := resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{})
-		fillResources(&r.Requests, sums, overcommits)
-		fillResources(&r.Requests, r.Limits, func(corev1.ResourceName) bool { return true })
-		return
+	requests := resourcehelper.AggregateContainerRequests(p, resourcehelper.PodResourcesOptions{})
+	fillResources(&r.Requests, requests, overcommits)
+	fillResources(&r.Requests, r.Limits, func(corev1.ResourceName) bool { return true })
+	for name, limit := range limits {
+		// a limit is no less than what is requested
+		if request, ok := r.Requests[name]; ok && request.Cmp(limit) > 0 {
+			limits[name] = request
+		}
 	}
-	fillResources(&r.Limits, limitSums, func(name corev1.ResourceName) bool {
-		return overcommits(name) && allLimited(&p.Spec, name)
+	fillResources(&r.Limits, limits, func(name corev1.ResourceName) bool {
+		_, requested := r.Requests[name]
+		return requested && allLimited(&p.Spec, name)
 	})
 }
 

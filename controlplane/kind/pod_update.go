@@ -3,7 +3,6 @@ package kind
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -17,28 +16,24 @@ const podUpdateAllowed = "pod updates may not change fields other than `spec.con
 // validatePodUpdate allows what may change of a pod that exists: images, a shorter deadline, more tolerations,
 // and what gates keep from being scheduled yet.
 func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
-	path := field.NewPath("spec")
-	if len(p.Spec.Containers) != len(old.Spec.Containers) {
-		return field.ErrorList{field.Forbidden(path.Child("containers"), "pod updates may not add or remove containers")}
-	}
-	if len(p.Spec.InitContainers) != len(old.Spec.InitContainers) {
-		return field.ErrorList{field.Forbidden(path.Child("initContainers"), "pod updates may not add or remove containers")}
-	}
-	errs := validateDeadlineUpdate(p, old, path.Child("activeDeadlineSeconds"))
-	for i, t := range old.Spec.Tolerations {
-		if !slices.ContainsFunc(p.Spec.Tolerations, func(now corev1.Toleration) bool {
-			now.TolerationSeconds, t.TolerationSeconds = nil, nil // only the seconds may change
-			return apiequality.Semantic.DeepEqual(now, t)
-		}) {
-			errs = append(errs, field.Forbidden(path.Child("tolerations"), fmt.Sprintf("existing toleration %d can not be modified except its tolerationSeconds", i)))
+	errs := validatePod(p, exemptions(&old.Spec, &old.ObjectMeta))
+	errs = append(errs, validateAnnotationChange(p, old)...)
+	for _, part := range []struct {
+		name     string
+		now, old []corev1.Container
+	}{{"containers", p.Spec.Containers, old.Spec.Containers}, {"initContainers", p.Spec.InitContainers, old.Spec.InitContainers}} {
+		path := specPath.Child(part.name)
+		if len(part.now) != len(part.old) {
+			return append(errs, field.Forbidden(path, "pod updates may not add or remove containers"))
 		}
 	}
-	for _, g := range p.Spec.SchedulingGates {
-		if !slices.Contains(old.Spec.SchedulingGates, g) {
-			errs = append(errs, field.Forbidden(path.Child("schedulingGates").Child(g.Name), "only deletion is allowed, but found new scheduling gate '"+g.Name+"'"))
-		}
+	faults, known := validateDeadlineUpdate(p, old, specPath.Child("activeDeadlineSeconds"))
+	if errs = append(errs, faults...); !known {
+		return errs
 	}
-	if len(errs) > 0 {
+	errs = append(errs, validateTolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, specPath.Child("tolerations"))...)
+	errs = append(errs, noNewGates(p.Spec.SchedulingGates, old.Spec.SchedulingGates, specPath.Child("schedulingGates"))...)
+	if apiequality.Semantic.DeepEqual(p.Spec, old.Spec) {
 		return errs
 	}
 	// what is left must be equal after what may differ is made equal
@@ -50,96 +45,152 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 		rest.InitContainers[i].Image = old.Spec.InitContainers[i].Image
 	}
 	rest.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
-	rest.Tolerations = old.Spec.Tolerations
 	rest.SchedulingGates = old.Spec.SchedulingGates
+	rest.Tolerations = old.Spec.Tolerations
 	if g := old.Spec.TerminationGracePeriodSeconds; g != nil && *g < 0 && deref(rest.TerminationGracePeriodSeconds, 0) == 1 {
 		rest.TerminationGracePeriodSeconds = g
 	}
 	if len(old.Spec.SchedulingGates) > 0 {
-		errs = append(errs, narrowed(rest, &old.Spec, path)...)
+		errs = append(errs, narrowed(rest, &old.Spec, specPath)...)
 	}
 	if !apiequality.Semantic.DeepEqual(rest, &old.Spec) {
-		errs = append(errs, field.Forbidden(path, podUpdateAllowed+"\n"+diff.Diff(&old.Spec, rest)))
+		errs = append(errs, field.Forbidden(specPath, podUpdateAllowed+"\n"+diff.Diff(&old.Spec, rest)))
 	}
 	return errs
 }
 
-// narrowed lets a gated pod be restricted to fewer nodes, and makes rest equal to old in what it allowed.
-func narrowed(rest, old *corev1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for key, value := range old.NodeSelector {
-		if rest.NodeSelector[key] != value {
-			errs = append(errs, field.Invalid(path.Child("nodeSelector"), rest.NodeSelector, "only additions are allowed to existing nodeSelector"))
-			break
-		}
-	}
-	rest.NodeSelector = old.NodeSelector
-	if old.Affinity == nil || old.Affinity.NodeAffinity == nil {
-		if rest.Affinity != nil && rest.Affinity.NodeAffinity != nil {
-			rest.Affinity = rest.Affinity.DeepCopy()
-			rest.Affinity.NodeAffinity = nil
-			if old.Affinity == nil && rest.Affinity.PodAffinity == nil && rest.Affinity.PodAntiAffinity == nil {
-				rest.Affinity = nil
-			}
-		}
-	}
-	return errs
-}
-
-func validateDeadlineUpdate(p, old *corev1.Pod, path *field.Path) field.ErrorList {
+// validateDeadlineUpdate says also whether the rest of the change can be judged.
+func validateDeadlineUpdate(p, old *corev1.Pod, path *field.Path) (errs field.ErrorList, known bool) {
 	now, was := p.Spec.ActiveDeadlineSeconds, old.Spec.ActiveDeadlineSeconds
 	switch {
 	case now != nil && (*now < 0 || *now > math.MaxInt32):
-		return field.ErrorList{field.Invalid(path, *now, validation.InclusiveRangeError(0, math.MaxInt32))}
+		return field.ErrorList{field.Invalid(path, *now, validation.InclusiveRangeError(0, math.MaxInt32))}, false
 	case now != nil && was != nil && *now > *was:
-		return field.ErrorList{field.Invalid(path, *now, "must be less than or equal to previous value")}
+		return field.ErrorList{field.Invalid(path, *now, "must be less than or equal to previous value")}, false
 	case now == nil && was != nil:
-		return field.ErrorList{field.Invalid(path, nil, "must not update from a positive integer to nil value")}
+		return field.ErrorList{field.Invalid(path, now, "must not update from a positive integer to nil value")}, true
+	}
+	return nil, true
+}
+
+// validateTolerationsUpdate refuses to take a toleration back. Its seconds may change.
+func validateTolerationsUpdate(now, old []corev1.Toleration, path *field.Path) field.ErrorList {
+	left := make(map[corev1.Toleration]bool, len(now))
+	for _, t := range now {
+		t.TolerationSeconds = nil
+		left[t] = true
+	}
+	for _, t := range old {
+		t.TolerationSeconds = nil
+		if !left[t] {
+			return field.ErrorList{field.Forbidden(path, "existing toleration can not be modified except its tolerationSeconds")}
+		}
 	}
 	return nil
 }
 
-func validatePodStatusUpdate(p, old *corev1.Pod) field.ErrorList {
-	path := field.NewPath("status")
+func noNewGates(now, old []corev1.PodSchedulingGate, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if name := p.Status.NominatedNodeName; name != "" {
-		errs = append(errs, invalidEach(path.Child("nominatedNodeName"), name, validation.IsDNS1123Subdomain(name))...)
+	last := make(map[string]int, len(now))
+	for i, g := range now {
+		last[g.Name] = i
 	}
-	if old.Status.QOSClass != "" && p.Status.QOSClass != old.Status.QOSClass {
-		errs = append(errs, field.Invalid(path.Child("qosClass"), p.Status.QOSClass, "field is immutable"))
+	for _, g := range old {
+		delete(last, g.Name)
 	}
-	seen := map[string]bool{}
-	for i, ip := range p.Status.PodIPs {
-		at := path.Child("podIPs").Index(i)
-		errs = append(errs, validation.IsValidIPForLegacyField(at, ip.IP, false, nil)...)
-		if seen[ip.IP] {
-			errs = append(errs, field.Duplicate(at, ip))
-		}
-		seen[ip.IP] = true
-	}
-	if p.Spec.RestartPolicy != corev1.RestartPolicyAlways {
-		errs = append(errs, stayTerminated(p, old, path.Child("containerStatuses"))...)
+	for name, i := range last {
+		errs = append(errs, field.Forbidden(path.Index(i).Child("name"), fmt.Sprintf("only deletion is allowed, but found new scheduling gate '%s'", name)))
 	}
 	return errs
 }
 
-// stayTerminated refuses to revive, in the status, a container that is not to run again.
-func stayTerminated(p, old *corev1.Pod, path *field.Path) field.ErrorList {
-	final := map[string]bool{}
-	for _, was := range old.Status.ContainerStatuses {
-		if t := was.State.Terminated; t != nil && (t.ExitCode == 0 || p.Spec.RestartPolicy == corev1.RestartPolicyNever) {
-			final[was.Name] = true
+// narrowed lets a gated pod be restricted to fewer nodes, and makes rest equal to old in what it allowed or refused.
+func narrowed(rest, old *corev1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for key, value := range old.NodeSelector {
+		if now, ok := rest.NodeSelector[key]; !ok || now != value {
+			errs = append(errs, field.Invalid(path.Child("nodeSelector"), rest.NodeSelector, "only additions to spec.nodeSelector are allowed (no mutations or deletions)"))
+			break
 		}
 	}
-	for _, c := range p.Spec.Containers {
-		if c.RestartPolicy != nil { // its own policy decides, not the pod's
-			delete(final, c.Name)
-		}
+	rest.NodeSelector = old.NodeSelector
+	was, now := nodeAffinity(old), nodeAffinity(rest)
+	if apiequality.Semantic.DeepEqual(was, now) {
+		return errs
+	}
+	errs = append(errs, narrowedAffinity(now, was, path.Child("affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"))...)
+	switch {
+	case rest.Affinity == nil:
+		rest.Affinity = &corev1.Affinity{NodeAffinity: was}
+	case old.Affinity == nil && rest.Affinity.PodAffinity == nil && rest.Affinity.PodAntiAffinity == nil:
+		rest.Affinity = nil
+	default:
+		rest.Affinity.NodeAffinity = was
+	}
+	return errs
+}
+
+func nodeAffinity(s *corev1.PodSpec) *corev1.NodeAffinity {
+	if s.Affinity == nil {
+		return nil
+	}
+	return s.Affinity.NodeAffinity
+}
+
+func requiredTerms(a *corev1.NodeAffinity) []corev1.NodeSelectorTerm {
+	if a == nil || a.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return a.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+}
+
+// narrowedAffinity lets each of the terms, any of which is enough, require more.
+func narrowedAffinity(now, old *corev1.NodeAffinity, path *field.Path) field.ErrorList {
+	was, terms := requiredTerms(old), requiredTerms(now)
+	if len(was) == 0 {
+		return nil
+	}
+	if len(was) != len(terms) {
+		return field.ErrorList{field.Invalid(path, terms, "no additions/deletions to non-empty NodeSelectorTerms list are allowed")}
 	}
 	var errs field.ErrorList
-	for i, c := range p.Status.ContainerStatuses {
-		if final[c.Name] && c.State.Terminated == nil {
-			errs = append(errs, field.Forbidden(path.Index(i).Child("state"), "may not be transitioned to non-terminated state"))
+	for i := range was {
+		if !requiresMore(&terms[i], &was[i]) {
+			errs = append(errs, field.Invalid(path.Index(i), terms[i], "only additions are allowed (no mutations or deletions)"))
+		}
+	}
+	return errs
+}
+
+func requiresMore(now, old *corev1.NodeSelectorTerm) bool {
+	if len(old.MatchExpressions) == 0 && len(old.MatchFields) == 0 { // matches no node
+		return len(now.MatchExpressions) == 0 && len(now.MatchFields) == 0
+	}
+	starts := func(now, old []corev1.NodeSelectorRequirement) bool {
+		return len(old) == 0 || len(now) >= len(old) && apiequality.Semantic.DeepEqual(now[:len(old)], old)
+	}
+	return starts(now.MatchExpressions, old.MatchExpressions) && starts(now.MatchFields, old.MatchFields)
+}
+
+// ValidateEphemeralContainers checks an update of a pod that may only add ephemeral containers.
+func ValidateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
+	if isMirror(&old.ObjectMeta) {
+		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
+	}
+	errs := validatePod(p, exemptions(&old.Spec, &old.ObjectMeta))
+	errs = append(errs, validateAnnotationChange(p, old)...)
+	path := specPath.Child("ephemeralContainers")
+	now := make(map[string]*corev1.EphemeralContainer, len(p.Spec.EphemeralContainers))
+	for i := range p.Spec.EphemeralContainers {
+		now[p.Spec.EphemeralContainers[i].Name] = &p.Spec.EphemeralContainers[i]
+	}
+	for i := range old.Spec.EphemeralContainers {
+		was := &old.Spec.EphemeralContainers[i]
+		c, ok := now[was.Name]
+		if !ok {
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
+		} else if !apiequality.Semantic.DeepEqual(was, c) {
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, diff.Diff(*was, *c))))
 		}
 	}
 	return errs

@@ -1,20 +1,49 @@
 package kind
 
 import (
+	"fmt"
 	"math"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func validatePod(p *corev1.Pod) field.ErrorList {
-	errs := validatePodSpec(&p.Spec, field.NewPath("spec"))
+var (
+	annotationsPath = field.NewPath("metadata", "annotations")
+	specPath        = field.NewPath("spec")
+)
+
+// validatePodCreate checks a new pod: what holds for every pod, and what only later requests may set.
+func validatePodCreate(p *corev1.Pod) field.ErrorList {
+	errs := validatePod(p, exempt{})
+	if len(p.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(specPath.Child("ephemeralContainers"), "cannot be set on create"))
+	}
 	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
-		errs = append(errs, field.Forbidden(field.NewPath("spec", "nodeName"), "cannot be set until all schedulingGates have been cleared"))
+		errs = append(errs, field.Forbidden(specPath.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return append(errs, validateProfilesMatch(p.Annotations, &p.Spec, specPath)...)
+}
+
+// validatePod checks what holds for a pod at any time.
+func validatePod(p *corev1.Pod, e exempt) field.ErrorList {
+	errs := validatePodAnnotations(p.Annotations, &p.Spec, e, annotationsPath)
+	errs = append(errs, validatePodSpec(&p.Spec, newPodScope(&p.Spec, &p.ObjectMeta, e), specPath)...)
+	if p.Spec.ServiceAccountName == "" {
+		errs = append(errs, forbidTokens(p.Spec.Volumes, specPath.Child("volumes"))...)
+	}
+	if g := p.Spec.TerminationGracePeriodSeconds; g != nil {
+		errs = append(errs, nonNegative(*g, specPath.Child("terminationGracePeriodSeconds"))...)
+	}
+	for i := range p.Spec.Containers {
+		errs = append(errs, trimmedImage(p.Spec.Containers[i].Image, specPath.Child("containers").Index(i))...)
+	}
+	for i := range p.Spec.InitContainers {
+		errs = append(errs, trimmedImage(p.Spec.InitContainers[i].Image, specPath.Child("initContainers").Index(i))...)
 	}
 	return errs
 }
@@ -23,77 +52,150 @@ func validatePod(p *corev1.Pod) field.ErrorList {
 func validateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
-	errs = append(errs, validatePodSpec(&t.Spec, path.Child("spec"))...)
+	errs = append(errs, validatePodAnnotations(t.Annotations, &t.Spec, exempt{}, path.Child("annotations"))...)
+	errs = append(errs, validatePodSpec(&t.Spec, newPodScope(&t.Spec, nil, exempt{}), path.Child("spec"))...)
+	errs = append(errs, validateProfilesMatch(t.Annotations, &t.Spec, path.Child("spec"))...)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
 	}
 	return errs
 }
 
-func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
-	scope := newPodScope(s)
-	errs := validateVolumes(s.Volumes, path.Child("volumes"))
+// podScope is what the parts of a pod are checked against.
+type podScope struct {
+	exempt
+	meta        *metav1.ObjectMeta // nil for a template
+	volumes     map[string]*corev1.VolumeSource
+	claims      map[string]bool // resource claims
+	gracePeriod *int64
+	hostUsers   bool
+	os          *corev1.PodOS
+	restart     corev1.RestartPolicy
+}
+
+func newPodScope(s *corev1.PodSpec, meta *metav1.ObjectMeta, e exempt) *podScope {
+	scope := &podScope{
+		exempt: e, meta: meta, gracePeriod: s.TerminationGracePeriodSeconds, hostUsers: deref(s.HostUsers, true), os: s.OS, restart: s.RestartPolicy,
+	}
+	if len(s.ResourceClaims) > 0 {
+		scope.claims = make(map[string]bool, len(s.ResourceClaims))
+	}
+	for i := range s.ResourceClaims {
+		if name := s.ResourceClaims[i].Name; name != "" {
+			scope.claims[name] = true
+		}
+	}
+	return scope
+}
+
+// validatePodSpec reports in the order of kube-apiserver, which the message of the whole shows.
+func validatePodSpec(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s.TerminationGracePeriodSeconds == nil {
+		errs = append(errs, field.Required(path.Child("terminationGracePeriodSeconds"), ""))
+	}
+	errs = append(errs, validateVolumes(s.Volumes, scope, path.Child("volumes"))...)
+	errs = append(errs, validateResourceClaims(s.ResourceClaims, scope.meta, path.Child("resourceClaims"))...)
 	errs = append(errs, validateContainers(s, scope, path)...)
+	errs = append(errs, validatePodResources(s, scope, path.Child("resources"))...)
+	errs = append(errs, validateHostPorts(s, scope.meta != nil, path.Child("containers"))...)
 	errs = append(errs, oneOf(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
-	errs = append(errs, validateDNS(s, path)...)
+	errs = append(errs, oneOf(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
 	errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
-	errs = append(errs, validatePodSecurity(s, path.Child("securityContext"))...)
-	errs = append(errs, validateNamespaces(s, path)...)
-	errs = append(errs, validateHostnames(s, path)...)
-	errs = append(errs, validateAffinity(s.Affinity, path.Child("affinity"))...)
-	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
-	errs = append(errs, validateSpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validatePodSecurity(s, scope, path.Child("securityContext"))...)
+	if s.HostPID && deref(s.ShareProcessNamespace, false) {
+		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), *s.ShareProcessNamespace, "ShareProcessNamespace and HostPID cannot both be enabled"))
+	}
+	errs = append(errs, validateAffinity(s.Affinity, scope, path.Child("affinity"))...)
+	errs = append(errs, validateDNS(s, path.Child("dnsConfig"))...)
 	errs = append(errs, validateGates(s, path)...)
+	errs = append(errs, validateSpread(s.TopologySpreadConstraints, scope, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validateHostProcess(s, path)...)
+	errs = append(errs, validateHostUsers(s, scope, path)...)
+	errs = append(errs, validateHostnameOverride(s, path.Child("hostnameOverride"))...)
 	errs = append(errs, validatePodReferences(s, path)...)
+	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, validateHostAliases(s.HostAliases, path.Child("hostAliases"))...)
+	errs = append(errs, validatePodClasses(s, path)...)
+	errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: s.Overhead}, scope, validateContainerResource, path.Child("overhead"))...)
+	errs = append(errs, validateOS(s, path)...)
+	errs = append(errs, validateFileKeyVolumes(s, path)...)
+	return errs.Filter() // names what is wrong once
+}
+
+// validatePodReferences checks the names of what a pod belongs to, its own names, and its deadline.
+func validatePodReferences(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if s.ServiceAccountName != "" {
+		errs = append(errs, subdomain(s.ServiceAccountName, path.Child("serviceAccountName"))...)
+	}
+	if s.DeprecatedServiceAccount != s.ServiceAccountName {
+		errs = append(errs, field.Invalid(path.Child("deprecatedServiceAccount"), s.DeprecatedServiceAccount,
+			fmt.Sprintf("must be the same as serviceAccountName: %q", s.ServiceAccountName)))
+	}
+	if s.NodeName != "" {
+		errs = append(errs, subdomain(s.NodeName, path.Child("nodeName"))...)
+	}
 	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > math.MaxInt32) {
 		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *d, validation.InclusiveRangeError(1, math.MaxInt32)))
 	}
-	if g := s.TerminationGracePeriodSeconds; g == nil {
-		errs = append(errs, field.Required(path.Child("terminationGracePeriodSeconds"), ""))
+	if s.Hostname != "" {
+		errs = append(errs, dnsLabel(s.Hostname, path.Child("hostname"))...)
 	}
-	for name, q := range s.Overhead {
-		at := path.Child("overhead").Key(string(name))
-		errs = append(errs, validateContainerResource(name, at)...)
-		errs = append(errs, validateQuantity(name, q, at)...)
-	}
-	if s.Resources != nil {
-		errs = append(errs, validatePodResources(s, path.Child("resources"))...)
-	}
-	if s.OS != nil {
-		errs = append(errs, oneOf(s.OS.Name, path.Child("os", "name"), corev1.Linux, corev1.Windows)...)
+	if s.Subdomain != "" {
+		errs = append(errs, dnsLabel(s.Subdomain, path.Child("subdomain"))...)
 	}
 	return errs
 }
 
-// validatePodReferences checks names of other objects.
-func validatePodReferences(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+func validatePodClasses(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	name := func(value, at string) {
-		if value != "" {
-			errs = append(errs, invalidEach(path.Child(at), value, validation.IsDNS1123Subdomain(value))...)
-		}
+	if s.PriorityClassName != "" {
+		errs = append(errs, subdomain(s.PriorityClassName, path.Child("priorityClassName"))...)
 	}
-	name(s.ServiceAccountName, "serviceAccountName")
-	name(s.NodeName, "nodeName")
-	name(s.PriorityClassName, "priorityClassName")
-	name(deref(s.RuntimeClassName, ""), "runtimeClassName")
+	if s.RuntimeClassName != nil {
+		errs = append(errs, subdomain(*s.RuntimeClassName, path.Child("runtimeClassName"))...)
+	}
 	if s.PreemptionPolicy != nil {
 		errs = append(errs, validatePreemption(*s.PreemptionPolicy, path.Child("preemptionPolicy"))...)
 	}
+	return errs
+}
+
+func validateResourceClaims(claims []corev1.PodResourceClaim, meta *metav1.ObjectMeta, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	seen := map[string]bool{}
-	for i, c := range s.ResourceClaims {
-		at := path.Child("resourceClaims").Index(i)
+	for i := range claims {
+		c, at := &claims[i], path.Index(i)
+		if isMirror(meta) {
+			errs = append(errs, field.Forbidden(field.NewPath(""), "static pods do not support resource claims"))
+			continue
+		}
 		switch {
 		case c.Name == "":
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		case seen[c.Name]:
 			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
 		default:
-			errs = append(errs, invalidEach(at.Child("name"), c.Name, validation.IsDNS1123Label(c.Name))...)
+			errs = append(errs, dnsLabel(c.Name, at.Child("name"))...)
+			seen[c.Name] = true
 		}
-		seen[c.Name] = true
-		if (c.ResourceClaimName == nil) == (c.ResourceClaimTemplateName == nil) {
-			errs = append(errs, field.Invalid(at, c, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+		// as kube-apiserver writes it, whose own type has no names for JSON
+		plain := struct {
+			Name                                         string
+			ResourceClaimName, ResourceClaimTemplateName *string
+		}(*c)
+		if c.ResourceClaimName != nil && c.ResourceClaimTemplateName != nil {
+			errs = append(errs, field.Invalid(at, plain, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+		}
+		if c.ResourceClaimName == nil && c.ResourceClaimTemplateName == nil {
+			errs = append(errs, field.Invalid(at, plain, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+		}
+		if c.ResourceClaimName != nil {
+			errs = append(errs, subdomain(*c.ResourceClaimName, at.Child("resourceClaimName"))...)
+		}
+		if c.ResourceClaimTemplateName != nil {
+			errs = append(errs, subdomain(*c.ResourceClaimTemplateName, at.Child("resourceClaimTemplateName"))...)
 		}
 	}
 	return errs
@@ -102,12 +204,12 @@ func validatePodReferences(s *corev1.PodSpec, path *field.Path) field.ErrorList 
 func validateGates(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, g := range s.ReadinessGates {
-		errs = append(errs, invalidEach(path.Child("readinessGates").Index(i).Child("conditionType"), string(g.ConditionType), validation.IsQualifiedName(string(g.ConditionType)))...)
+		errs = append(errs, qualifiedName(string(g.ConditionType), path.Child("readinessGates").Index(i).Child("conditionType"))...)
 	}
 	seen := map[string]bool{}
 	for i, g := range s.SchedulingGates {
 		at := path.Child("schedulingGates").Index(i)
-		errs = append(errs, invalidEach(at, g.Name, validation.IsQualifiedName(g.Name))...)
+		errs = append(errs, qualifiedName(g.Name, at)...)
 		if seen[g.Name] {
 			errs = append(errs, field.Duplicate(at, g.Name))
 		}
@@ -116,109 +218,19 @@ func validateGates(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateNamespaces checks which of the host's namespaces a pod shares.
-func validateNamespaces(s *corev1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if s.HostPID && deref(s.ShareProcessNamespace, false) {
-		errs = append(errs, field.Invalid(path.Child("securityContext", "shareProcessNamespace"), *s.ShareProcessNamespace,
-			"ShareProcessNamespace and HostPID cannot both be enabled"))
-	}
-	if !deref(s.HostUsers, true) {
-		for name, set := range map[string]bool{"hostNetwork": s.HostNetwork, "hostPID": s.HostPID, "hostIPC": s.HostIPC} {
-			if set {
-				errs = append(errs, field.Forbidden(path.Child(name), "when `hostUsers` is false"))
-			}
-		}
-	}
-	if s.HostNetwork {
-		for part, containers := range map[string][]corev1.Container{"containers": s.Containers, "initContainers": s.InitContainers} {
-			for i := range containers {
-				for j, p := range containers[i].Ports {
-					if p.HostPort != 0 && p.HostPort != p.ContainerPort {
-						errs = append(errs, field.Invalid(path.Child(part).Index(i).Child("ports").Index(j).Child("containerPort"), p.ContainerPort,
-							"must match `hostPort` when `hostNetwork` is true"))
-					}
-				}
-			}
-		}
-	}
-	return errs
+// isMirror says whether the metadata is of a static pod, which a node runs by itself.
+func isMirror(meta *metav1.ObjectMeta) bool {
+	return meta != nil && metav1.HasAnnotation(*meta, corev1.MirrorPodAnnotationKey)
 }
 
-func validateHostnames(s *corev1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if s.Hostname != "" {
-		errs = append(errs, invalidEach(path.Child("hostname"), s.Hostname, validation.IsDNS1123Label(s.Hostname))...)
-	}
-	if s.Subdomain != "" {
-		errs = append(errs, invalidEach(path.Child("subdomain"), s.Subdomain, validation.IsDNS1123Label(s.Subdomain))...)
-	}
-	if h := deref(s.HostnameOverride, ""); h != "" {
-		at := path.Child("hostnameOverride")
-		errs = append(errs, invalidEach(at, h, validation.IsDNS1123Subdomain(h))...)
-		if len(h) > 64 {
-			errs = append(errs, field.TooLongMaxLength(at, h, 64))
-		}
-		if deref(s.SetHostnameAsFQDN, false) {
-			errs = append(errs, field.Invalid(at, h, "cannot be set when setHostnameAsFQDN is true"))
-		}
-		if s.HostNetwork {
-			errs = append(errs, field.Invalid(at, h, "cannot be set when hostNetwork is true"))
-		}
-	}
-	for i, alias := range s.HostAliases {
-		at := path.Child("hostAliases").Index(i)
-		errs = append(errs, validation.IsValidIPForLegacyField(at.Child("ip"), alias.IP, false, nil)...)
-		for j, name := range alias.Hostnames {
-			errs = append(errs, invalidEach(at.Child("hostnames").Index(j), name, validation.IsDNS1123Subdomain(name))...)
-		}
-	}
-	return errs
+func dnsLabel(value string, path *field.Path) field.ErrorList {
+	return invalidEach(path, value, validation.IsDNS1123Label(value))
 }
 
-// Limits of a pod's resolver configuration.
-const (
-	maxNameservers    = 3
-	maxSearches       = 32
-	maxSearchesLength = 2048
-)
+func subdomain(value string, path *field.Path) field.ErrorList {
+	return invalidEach(path, value, validation.IsDNS1123Subdomain(value))
+}
 
-func validateDNS(s *corev1.PodSpec, path *field.Path) field.ErrorList {
-	errs := oneOf(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet, corev1.DNSDefault, corev1.DNSNone)
-	at := path.Child("dnsConfig")
-	if s.DNSPolicy == corev1.DNSNone {
-		if s.DNSConfig == nil {
-			return append(errs, field.Required(at, "must provide `dnsConfig` when `dnsPolicy` is None"))
-		}
-		if len(s.DNSConfig.Nameservers) == 0 {
-			return append(errs, field.Required(at.Child("nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None"))
-		}
-	}
-	c := s.DNSConfig
-	if c == nil {
-		return errs
-	}
-	if len(c.Nameservers) > maxNameservers {
-		errs = append(errs, field.Invalid(at.Child("nameservers"), c.Nameservers, "must not have more than 3 nameservers"))
-	}
-	for i, ns := range c.Nameservers {
-		errs = append(errs, validation.IsValidIPForLegacyField(at.Child("nameservers").Index(i), ns, false, nil)...)
-	}
-	if len(c.Searches) > maxSearches {
-		errs = append(errs, field.Invalid(at.Child("searches"), c.Searches, "must not have more than 32 search paths"))
-	}
-	if len(strings.Join(c.Searches, " ")) > maxSearchesLength {
-		errs = append(errs, field.Invalid(at.Child("searches"), c.Searches, "must not have more than 2048 characters (including spaces) in the search list"))
-	}
-	for i, search := range c.Searches {
-		if search != "." {
-			errs = append(errs, invalidEach(at.Child("searches").Index(i), search, validation.IsDNS1123SubdomainWithUnderscore(strings.TrimSuffix(search, ".")))...)
-		}
-	}
-	for i, o := range c.Options {
-		if o.Name == "" {
-			errs = append(errs, field.Required(at.Child("options").Index(i), "must not be empty"))
-		}
-	}
-	return errs
+func qualifiedName(value string, path *field.Path) field.ErrorList {
+	return invalidEach(path, value, validation.IsQualifiedName(value))
 }

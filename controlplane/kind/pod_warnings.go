@@ -2,80 +2,277 @@ package kind
 
 import (
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// templateWarnings tells of fields that do nothing, are deprecated or are probably not what was meant.
-func templateWarnings(s *corev1.PodSpec, spec *field.Path) []string {
+// podWarnings are of new pods only: it is controllers and nodes that update pods.
+func podWarnings(p, old *corev1.Pod) []string {
+	if old != nil {
+		return nil
+	}
 	var out []string
-	for i, p := range s.ImagePullSecrets {
-		if p.Name == "" {
-			out = append(out, fmt.Sprintf("%s: invalid empty name %q", spec.Child("imagePullSecrets").Index(i).Child("name"), p.Name))
+	if messages := validation.IsDNS1123Label(p.Name); len(messages) > 0 {
+		out = append(out, fmt.Sprintf("metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: %v", messages))
+	}
+	return append(out, specWarnings(&p.ObjectMeta, &p.Spec, nil)...)
+}
+
+// templateWarnings tells of fields of a template that do nothing, are deprecated or are probably not what was meant.
+func templateWarnings(t *corev1.PodTemplateSpec, path *field.Path) []string {
+	return append(specWarnings(&t.ObjectMeta, &t.Spec, path), appArmorWarnings(t, path)...)
+}
+
+// specWarnings does so for a pod, of which path is nil, or a template.
+func specWarnings(meta *metav1.ObjectMeta, s *corev1.PodSpec, path *field.Path) []string {
+	w := &warnings{}
+	spec, annotations := path.Child("spec"), path.Child("metadata", "annotations")
+	w.nodeLabels(s, spec)
+	for key, message := range deadAnnotations {
+		if _, ok := meta.Annotations[key]; ok {
+			w.add(annotations.Key(key), message)
+		}
+	}
+	w.volumes(s.Volumes, spec.Child("volumes"))
+	w.names(s, spec)
+	w.fractions(s.Overhead, spec.Child("overhead"))
+	seccomp := func(key string, set bool) {
+		if _, ok := meta.Annotations[key]; ok && !set {
+			w.add(annotations.Key(key), `non-functional in v1.27+; use the "seccompProfile" field instead`)
+		}
+	}
+	seccomp(corev1.SeccompPodAnnotationKey, s.SecurityContext != nil && s.SecurityContext.SeccompProfile != nil)
+	eachContainer(s, spec, func(c *corev1.Container, at *field.Path) {
+		seccomp(corev1.SeccompContainerAnnotationKeyPrefix+c.Name, c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil)
+		w.fractions(c.Resources.Limits, at.Child("resources", "limits"))
+		w.fractions(c.Resources.Requests, at.Child("resources", "requests"))
+		w.env(c.Env, at.Child("env"))
+	})
+	w.ports(s, spec)
+	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
+		w.add(spec.Child("terminationGracePeriodSeconds"), "must be >= 0; negative values are invalid and will be treated as 1")
+	}
+	w.affinity(s.Affinity, spec.Child("affinity"))
+	if s.DNSConfig != nil {
+		for i, ns := range s.DNSConfig.Nameservers {
+			w.texts = append(w.texts, validation.GetWarningsForIP(spec.Child("dnsConfig", "nameservers").Index(i), ns)...)
 		}
 	}
 	for i, h := range s.HostAliases {
-		for j := 0; j < i; j++ {
-			if s.HostAliases[j].IP == h.IP {
-				out = append(out, fmt.Sprintf("%s: duplicate ip %q", spec.Child("hostAliases").Index(i).Child("ip"), h.IP))
-				break
-			}
-		}
+		w.texts = append(w.texts, validation.GetWarningsForIP(spec.Child("hostAliases").Index(i).Child("ip"), h.IP)...)
 	}
-	out = append(out, volumeWarnings(s.Volumes, spec.Child("volumes"))...)
-	out = append(out, containerWarnings(s.InitContainers, spec.Child("initContainers"))...)
-	out = append(out, containerWarnings(s.Containers, spec.Child("containers"))...)
-	if g := s.TerminationGracePeriodSeconds; g != nil && *g < 0 {
-		out = append(out, fmt.Sprintf("%s: must be >= 0; negative values are invalid and will be treated as 1", spec.Child("terminationGracePeriodSeconds")))
-	}
-	return out
+	return w.texts
 }
 
-func volumeWarnings(volumes []corev1.Volume, path *field.Path) []string {
-	var out []string
-	for i := range volumes {
-		at := path.Index(i)
-		switch v := &volumes[i]; {
-		case v.GitRepo != nil:
-			out = append(out, fmt.Sprintf("%s: deprecated in v1.11", at.Child("gitRepo")))
-		case v.Glusterfs != nil:
-			out = append(out, fmt.Sprintf("%s: deprecated in v1.25, non-functional in v1.26+", at.Child("glusterfs")))
-		case v.CephFS != nil:
-			out = append(out, fmt.Sprintf("%s: deprecated in v1.28, non-functional in v1.31+", at.Child("cephfs")))
-		case v.RBD != nil:
-			out = append(out, fmt.Sprintf("%s: deprecated in v1.28, non-functional in v1.31+", at.Child("rbd")))
+// appArmorWarnings tells of profiles in annotations. Those of a pod are told of where they become fields.
+func appArmorWarnings(t *corev1.PodTemplateSpec, path *field.Path) []string {
+	w := &warnings{}
+	eachContainer(&t.Spec, nil, func(c *corev1.Container, _ *field.Path) {
+		key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
+		annotation, ok := t.Annotations[key]
+		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
+			return
 		}
-	}
-	return out
+		if p := appArmorOf(&t.Spec, c); p == nil || !apiequality.Semantic.DeepEqual(p, appArmorProfile(annotation)) {
+			w.add(path.Child("metadata", "annotations").Key(key), `deprecated since v1.30; use the "appArmorProfile" field instead`)
+		}
+	})
+	return w.texts
 }
 
-func containerWarnings(containers []corev1.Container, path *field.Path) []string {
-	var out []string
-	for i := range containers {
-		c, at := &containers[i], path.Index(i)
-		names := map[string]bool{}
-		for j, e := range c.Env {
-			if names[e.Name] {
-				out = append(out, fmt.Sprintf("%s: hides previous definition of %q, which may be dropped when using apply", at.Child("env").Index(j), e.Name))
-			}
-			names[e.Name] = true
+// warnings collects texts for Warning headers.
+type warnings struct{ texts []string }
+
+func (w *warnings) add(path *field.Path, text string) {
+	w.texts = append(w.texts, path.String()+": "+text)
+}
+
+// oldNodeLabels are labels of nodes that have another name now, or none.
+var oldNodeLabels = map[string]string{
+	"beta.kubernetes.io/arch":                       `deprecated since v1.14; use "kubernetes.io/arch" instead`,
+	"beta.kubernetes.io/os":                         `deprecated since v1.14; use "kubernetes.io/os" instead`,
+	"failure-domain.beta.kubernetes.io/region":      `deprecated since v1.17; use "topology.kubernetes.io/region" instead`,
+	"failure-domain.beta.kubernetes.io/zone":        `deprecated since v1.17; use "topology.kubernetes.io/zone" instead`,
+	"beta.kubernetes.io/instance-type":              `deprecated since v1.17; use "node.kubernetes.io/instance-type" instead`,
+	"app.kubernetes.io/created-by":                  "deprecated since v1.9",
+	"scheduler.alpha.kubernetes.io/preferAvoidPods": "deprecated since v1.22; use Taints and Tolerations instead",
+	"node-role.kubernetes.io/master":                `use "node-role.kubernetes.io/control-plane" instead`,
+}
+
+// deadAnnotations of pods do nothing any more.
+var deadAnnotations = map[string]string{
+	"scheduler.alpha.kubernetes.io/critical-pod":  `non-functional in v1.16+; use the "priorityClassName" field instead`,
+	"security.alpha.kubernetes.io/sysctls":        `non-functional in v1.11+; use the "sysctls" field instead`,
+	"security.alpha.kubernetes.io/unsafe-sysctls": `non-functional in v1.11+; use the "sysctls" field instead`,
+}
+
+// nodeLabels tells of old labels in what chooses nodes, and of constraints that choose no pods.
+func (w *warnings) nodeLabels(s *corev1.PodSpec, path *field.Path) {
+	for key := range s.NodeSelector {
+		if message, ok := oldNodeLabels[key]; ok {
+			w.add(path.Child("nodeSelector").Key(key), message)
 		}
-		ports := map[string]bool{}
-		for j, p := range c.Ports {
-			key := fmt.Sprintf("%s/%d/%d/%s", p.Protocol, p.ContainerPort, p.HostPort, p.HostIP)
-			if ports[key] {
-				out = append(out, fmt.Sprintf("%s: duplicate port definition with %s", at.Child("ports").Index(j), at.Child("ports")))
-			}
-			ports[key] = true
+	}
+	if n := nodeAffinity(s); n != nil {
+		at := path.Child("affinity", "nodeAffinity")
+		terms := requiredTerms(n)
+		for i := range terms {
+			w.nodeTerm(&terms[i], false, at.Child("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms").Index(i))
 		}
-		for part, list := range map[string]corev1.ResourceList{"limits": c.Resources.Limits, "requests": c.Resources.Requests} {
-			for _, name := range []corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-				if q, ok := list[name]; ok && q.MilliValue()%1000 != 0 {
-					out = append(out, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", at.Child("resources", part).Key(string(name)), q.String()))
+		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
+			w.nodeTerm(&n.PreferredDuringSchedulingIgnoredDuringExecution[i].Preference, true, at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("preference"))
+		}
+	}
+	for i, c := range s.TopologySpreadConstraints {
+		at := path.Child("topologySpreadConstraints").Index(i)
+		if message, ok := oldNodeLabels[c.TopologyKey]; ok {
+			w.add(at.Child("topologyKey"), c.TopologyKey+" is "+message)
+		}
+		if c.LabelSelector == nil {
+			w.add(at.Child("labelSelector"), matchesNothing)
+		}
+	}
+}
+
+const matchesNothing = "a null labelSelector results in matching no pod"
+
+func (w *warnings) nodeTerm(t *corev1.NodeSelectorTerm, values bool, path *field.Path) {
+	for i, r := range t.MatchExpressions {
+		at := path.Child("matchExpressions").Index(i)
+		if message, ok := oldNodeLabels[r.Key]; ok {
+			w.add(at.Child("key"), r.Key+" is "+message)
+		}
+		if !values {
+			continue
+		}
+		for j, v := range r.Values {
+			for _, message := range validation.IsValidLabelValue(v) {
+				w.add(at.Child("values").Index(j), v+" is invalid, "+message)
+			}
+		}
+	}
+}
+
+func (w *warnings) affinity(a *corev1.Affinity, path *field.Path) {
+	if a == nil {
+		return
+	}
+	each := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm, path *field.Path) {
+		for i := range required {
+			if required[i].LabelSelector == nil {
+				w.add(path.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i).Child("labelSelector"), matchesNothing)
+			}
+		}
+		for i := range preferred {
+			if preferred[i].PodAffinityTerm.LabelSelector == nil {
+				w.add(path.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i).Child("podAffinityTerm", "labelSelector"), matchesNothing)
+			}
+		}
+	}
+	if p := a.PodAffinity; p != nil {
+		each(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, path.Child("podAffinity"))
+	}
+	if p := a.PodAntiAffinity; p != nil {
+		each(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, path.Child("podAntiAffinity"))
+	}
+}
+
+// names tells of what is written twice, or without a name.
+func (w *warnings) names(s *corev1.PodSpec, path *field.Path) {
+	seen := map[string]bool{}
+	for i, h := range s.HostAliases {
+		if seen[h.IP] {
+			w.add(path.Child("hostAliases").Index(i).Child("ip"), fmt.Sprintf("duplicate ip %q", h.IP))
+		}
+		seen[h.IP] = true
+	}
+	clear(seen)
+	for i, r := range s.ImagePullSecrets {
+		at := path.Child("imagePullSecrets").Index(i).Child("name")
+		if seen[r.Name] {
+			w.add(at, fmt.Sprintf("duplicate name %q", r.Name))
+		}
+		seen[r.Name] = true
+		if r.Name == "" {
+			w.add(at, `invalid empty name ""`)
+		}
+	}
+}
+
+// fractions tells of parts of bytes.
+func (w *warnings) fractions(list corev1.ResourceList, path *field.Path) {
+	for _, name := range [...]corev1.ResourceName{corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+		w.fraction(list[name], path.Key(string(name)))
+	}
+}
+
+func (w *warnings) fraction(q resource.Quantity, path *field.Path) {
+	if isFractional(q) {
+		w.add(path, fmt.Sprintf("fractional byte value %q is invalid, must be an integer", q.String()))
+	}
+}
+
+// env tells of variables that hide an earlier one of the name without using it.
+func (w *warnings) env(env []corev1.EnvVar, path *field.Path) {
+	if len(env) < 2 {
+		return
+	}
+	seen := make(map[string]bool, len(env))
+	for i, e := range env {
+		ref := "$(" + e.Name + ")"
+		if seen[e.Name] && (e.ValueFrom != nil || e.Value == ref || !strings.Contains(e.Value, ref)) {
+			w.add(path.Index(i), fmt.Sprintf("hides previous definition of %q, which may be dropped when using apply", e.Name))
+		}
+		seen[e.Name] = true
+	}
+}
+
+// ports tells of ports of a pod's containers that are the same, or may be, and of names that several have.
+func (w *warnings) ports(s *corev1.PodSpec, path *field.Path) {
+	type key struct {
+		number   int32
+		protocol corev1.Protocol
+	}
+	type port struct {
+		at *field.Path
+		corev1.ContainerPort
+	}
+	known := map[key][]port{}
+	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		for i, p := range c.Ports {
+			at := at.Child("ports").Index(i)
+			if p.HostIP != "" && p.HostPort == 0 {
+				w.add(at, fmt.Sprintf("hostIP set without hostPort: %+v", p))
+			}
+			k := key{p.ContainerPort, p.Protocol}
+			for _, other := range known[k] {
+				switch {
+				case p.HostIP == other.HostIP && p.HostPort == other.HostPort:
+					w.add(at, fmt.Sprintf("duplicate port definition with %s", other.at))
+				case p.HostPort == 0 || other.HostPort == 0:
+					w.add(at, fmt.Sprintf("overlapping port definition with %s", other.at))
+				case p.HostPort == other.HostPort && (p.HostIP == "") != (other.HostIP == ""):
+					w.add(at, fmt.Sprintf("dangerously ambiguous port definition with %s", other.at))
 				}
 			}
+			known[k] = append(known[k], port{at, p})
 		}
-	}
-	return out
+	})
+	named := map[string]*field.Path{}
+	eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
+		for i, p := range c.Ports {
+			at := at.Child("ports").Index(i)
+			if other := named[p.Name]; other != nil {
+				w.add(at, fmt.Sprintf("duplicate port name %q with %s, services and probes that select ports by name will use %s", p.Name, other, other))
+			} else if p.Name != "" {
+				named[p.Name] = at
+			}
+		}
+	})
 }

@@ -2,7 +2,7 @@ package kind
 
 import (
 	"fmt"
-	"path"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -22,17 +22,19 @@ func validateProbe(p *corev1.Probe, use probeUse, path *field.Path) field.ErrorL
 	if p == nil {
 		return nil
 	}
-	errs := validateHandler(handler{p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil}, 0, path)
+	errs := validateHandler(handler{p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil}, nil, path)
 	errs = append(errs, nonNegative(p.InitialDelaySeconds, path.Child("initialDelaySeconds"))...)
 	errs = append(errs, nonNegative(p.TimeoutSeconds, path.Child("timeoutSeconds"))...)
 	errs = append(errs, nonNegative(p.PeriodSeconds, path.Child("periodSeconds"))...)
 	errs = append(errs, nonNegative(p.SuccessThreshold, path.Child("successThreshold"))...)
 	errs = append(errs, nonNegative(p.FailureThreshold, path.Child("failureThreshold"))...)
 	if g := p.TerminationGracePeriodSeconds; g != nil {
+		at := path.Child("terminationGracePeriodSeconds")
+		if *g <= 0 {
+			errs = append(errs, field.Invalid(at, *g, "must be greater than 0"))
+		}
 		if use == readinessProbe {
-			errs = append(errs, field.Invalid(path.Child("terminationGracePeriodSeconds"), *g, "must not be set for readinessProbes"))
-		} else if *g <= 0 {
-			errs = append(errs, greaterThanZero(path.Child("terminationGracePeriodSeconds"), *g))
+			errs = append(errs, field.Invalid(at, *g, "must not be set for readinessProbes"))
 		}
 	}
 	if use != readinessProbe && p.SuccessThreshold != 1 {
@@ -50,7 +52,7 @@ type handler struct {
 	sleep *corev1.SleepAction
 }
 
-func validateHandler(h handler, gracePeriod int64, path *field.Path) field.ErrorList {
+func validateHandler(h handler, gracePeriod *int64, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	n := 0
 	// each further handler is one too many, and is refused where it stands
@@ -70,12 +72,12 @@ func validateHandler(h handler, gracePeriod int64, path *field.Path) field.Error
 		errs = append(errs, validatePortRef(h.tcp.Port, path.Child("tcpSocket", "port"))...)
 	}
 	if h.grpc != nil && first("grpc") {
-		errs = append(errs, invalidEach(path.Child("grpc", "port"), h.grpc.Port, validation.IsValidPortNum(int(h.grpc.Port)))...)
+		errs = append(errs, validatePortRef(intstr.FromInt32(h.grpc.Port), path.Child("grpc", "port"))...)
 	}
 	if h.sleep != nil && first("sleep") {
-		if s := h.sleep.Seconds; s < 0 || s > gracePeriod {
-			errs = append(errs, field.Invalid(path.Child("sleep", "seconds"), s,
-				fmt.Sprintf("must be non-negative and less than terminationGracePeriodSeconds (%d)", gracePeriod)))
+		if s := h.sleep.Seconds; gracePeriod != nil && (s < 0 || s > *gracePeriod) {
+			errs = append(errs, field.Invalid(path.Child("sleep"), s,
+				fmt.Sprintf("must be non-negative and less than terminationGracePeriodSeconds (%d)", *gracePeriod)))
 		}
 	}
 	if n == 0 {
@@ -90,7 +92,7 @@ func validateHTTPGet(h *corev1.HTTPGetAction, path *field.Path) field.ErrorList 
 		errs = append(errs, field.Required(path.Child("path"), ""))
 	}
 	errs = append(errs, validatePortRef(h.Port, path.Child("port"))...)
-	errs = append(errs, oneOf(h.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
+	errs = append(errs, supported(h.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
 	for _, header := range h.HTTPHeaders {
 		errs = append(errs, invalidEach(path.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
 	}
@@ -105,18 +107,46 @@ func validatePortRef(p intstr.IntOrString, path *field.Path) field.ErrorList {
 	return invalidEach(path, p.StrVal, validation.IsValidPortName(p.StrVal))
 }
 
-func validateLifecycle(l *corev1.Lifecycle, gracePeriod int64, path *field.Path) field.ErrorList {
+func validateLifecycle(l *corev1.Lifecycle, scope *podScope, path *field.Path) field.ErrorList {
 	if l == nil {
 		return nil
 	}
 	var errs field.ErrorList
 	if h := l.PostStart; h != nil {
-		errs = append(errs, validateHandler(handler{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep}, gracePeriod, path.Child("postStart"))...)
+		errs = append(errs, validateHandler(handler{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep}, scope.gracePeriod, path.Child("postStart"))...)
 	}
 	if h := l.PreStop; h != nil {
-		errs = append(errs, validateHandler(handler{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep}, gracePeriod, path.Child("preStop"))...)
+		errs = append(errs, validateHandler(handler{h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep}, scope.gracePeriod, path.Child("preStop"))...)
 	}
 	return errs
 }
 
-func isAbsolute(p string) bool { return path.IsAbs(p) }
+var windowsSignals = []corev1.Signal{corev1.SIGKILL, corev1.SIGTERM}
+
+// linuxSignals are sorted, to be looked up.
+var linuxSignals = func() []corev1.Signal {
+	all := []corev1.Signal{
+		corev1.SIGABRT, corev1.SIGALRM, corev1.SIGBUS, corev1.SIGCHLD, corev1.SIGCLD, corev1.SIGCONT, corev1.SIGFPE, corev1.SIGHUP,
+		corev1.SIGILL, corev1.SIGINT, corev1.SIGIO, corev1.SIGIOT, corev1.SIGKILL, corev1.SIGPIPE, corev1.SIGPOLL, corev1.SIGPROF,
+		corev1.SIGPWR, corev1.SIGQUIT, corev1.SIGSEGV, corev1.SIGSTKFLT, corev1.SIGSTOP, corev1.SIGSYS, corev1.SIGTERM, corev1.SIGTRAP,
+		corev1.SIGTSTP, corev1.SIGTTIN, corev1.SIGTTOU, corev1.SIGURG, corev1.SIGUSR1, corev1.SIGUSR2, corev1.SIGVTALRM, corev1.SIGWINCH,
+		corev1.SIGXCPU, corev1.SIGXFSZ, corev1.SIGRTMIN, corev1.SIGRTMAX,
+	}
+	for i := 1; i <= 15; i++ {
+		all = append(all, corev1.Signal(fmt.Sprintf("SIGRTMIN+%d", i)))
+	}
+	for i := 1; i <= 14; i++ {
+		all = append(all, corev1.Signal(fmt.Sprintf("SIGRTMAX-%d", i)))
+	}
+	slices.Sort(all)
+	return all
+}()
+
+// knownSignal says whether the system that a pod is for has a signal.
+func knownSignal(signal corev1.Signal, os *corev1.PodOS) bool {
+	if os != nil && os.Name == corev1.Windows {
+		return slices.Contains(windowsSignals, signal)
+	}
+	_, ok := slices.BinarySearch(linuxSignals, signal)
+	return ok
+}

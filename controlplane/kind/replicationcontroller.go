@@ -20,6 +20,7 @@ func replicationControllerKind() *Kind {
 		short: []string{"rc"}, categories: []string{"all"}, namespaced: true, generation: true,
 		new:           func() *corev1.ReplicationController { return &corev1.ReplicationController{} },
 		list:          func() runtime.Object { return &corev1.ReplicationControllerList{} },
+		template:      func(o *corev1.ReplicationController) *corev1.PodTemplateSpec { return o.Spec.Template },
 		defaults:      defaultReplicationController,
 		prepareCreate: func(r *corev1.ReplicationController) { r.Status = corev1.ReplicationControllerStatus{} },
 		prepareUpdate: func(r, old *corev1.ReplicationController) { r.Status = old.Status },
@@ -90,12 +91,13 @@ func podTemplateKind() *Kind {
 		gv: corev1.SchemeGroupVersion, kind: "PodTemplate", plural: "podtemplates", singular: "podtemplate", namespaced: true, generation: true,
 		new:      func() *corev1.PodTemplate { return &corev1.PodTemplate{} },
 		list:     func() runtime.Object { return &corev1.PodTemplateList{} },
+		template: func(o *corev1.PodTemplate) *corev1.PodTemplateSpec { return &o.Template },
 		defaults: func(p *corev1.PodTemplate) { defaultTemplate(&p.Template) },
 		validate: func(p *corev1.PodTemplate) field.ErrorList {
 			return validateTemplate(&p.Template, field.NewPath("template"))
 		},
 		warnings: func(p, _ *corev1.PodTemplate) []string {
-			return templateWarnings(&p.Template.Spec, field.NewPath("template", "spec"))
+			return templateWarnings(&p.Template, field.NewPath("template"))
 		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Containers", "string", "Names of each container in the template."),

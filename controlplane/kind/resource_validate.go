@@ -2,6 +2,8 @@ package kind
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,24 +27,51 @@ func isNative(name corev1.ResourceName) bool {
 	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
-// isExtended says whether the resource is one that a device plug-in or an administrator made up.
+// isExtended says whether the resource is one that a device plug-in or an administrator made up. A quota must be able to name it too.
 func isExtended(name corev1.ResourceName) bool {
-	return !isNative(name) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix)
+	return !isNative(name) && !strings.HasPrefix(string(name), corev1.DefaultResourceRequestsPrefix) &&
+		len(validation.IsQualifiedName(corev1.DefaultResourceRequestsPrefix+string(name))) == 0
 }
 
 // overcommits says whether more of a resource may be promised by limits than there is.
 func overcommits(name corev1.ResourceName) bool { return isNative(name) && !isHugePages(name) }
+
+// countedResources are numbers of objects.
+var countedResources = map[corev1.ResourceName]bool{
+	corev1.ResourcePods: true, corev1.ResourceQuotas: true, corev1.ResourceServices: true, corev1.ResourceReplicationControllers: true,
+	corev1.ResourceSecrets: true, corev1.ResourceConfigMaps: true, corev1.ResourcePersistentVolumeClaims: true,
+	corev1.ResourceServicesNodePorts: true, corev1.ResourceServicesLoadBalancers: true,
+}
+
+// measuredResources are the other resources that have a name without a domain.
+var measuredResources = map[corev1.ResourceName]bool{
+	corev1.ResourceCPU: true, corev1.ResourceMemory: true, corev1.ResourceEphemeralStorage: true, corev1.ResourceStorage: true,
+	corev1.ResourceRequestsCPU: true, corev1.ResourceRequestsMemory: true, corev1.ResourceRequestsEphemeralStorage: true, corev1.ResourceRequestsStorage: true,
+	corev1.ResourceLimitsCPU: true, corev1.ResourceLimitsMemory: true, corev1.ResourceLimitsEphemeralStorage: true,
+}
+
+// validateResourceName checks the name of a resource of any use.
+func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	errs := invalidEach(path, name, validation.IsQualifiedName(string(name)))
+	if len(errs) > 0 || strings.Contains(string(name), "/") || countedResources[name] || measuredResources[name] ||
+		isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix) {
+		return errs
+	}
+	return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
+}
 
 func validateQuantity(name corev1.ResourceName, q resource.Quantity, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if q.Sign() < 0 {
 		errs = append(errs, field.Invalid(path, q.String(), "must be greater than or equal to 0").WithOrigin("minimum"))
 	}
-	if (isExtended(name) || isHugePages(name) || name == corev1.ResourcePods) && q.MilliValue()%1000 != 0 {
-		errs = append(errs, field.Invalid(path, q.String(), "must be an integer"))
+	if (countedResources[name] || isExtended(name)) && isFractional(q) {
+		errs = append(errs, field.Invalid(path, q, "must be an integer"))
 	}
 	return errs
 }
+
+func isFractional(q resource.Quantity) bool { return q.MilliValue()%1000 != 0 }
 
 // validateResourceList checks names and quantities of capacity, bounds and quotas.
 func validateResourceList(list corev1.ResourceList, path *field.Path) field.ErrorList {
@@ -55,62 +84,51 @@ func validateResourceList(list corev1.ResourceList, path *field.Path) field.Erro
 	return errs
 }
 
-// containerResources are the resources without a domain that a container can ask for.
-var containerResources = map[corev1.ResourceName]bool{
-	corev1.ResourceCPU: true, corev1.ResourceMemory: true, corev1.ResourceEphemeralStorage: true,
-}
-
+// validateContainerResource checks the name of what a container can ask for.
 func validateContainerResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	errs := invalidEach(path, name, validation.IsQualifiedName(string(name)))
+	errs := validateResourceName(name, path)
 	switch {
-	case len(errs) > 0:
 	case !strings.Contains(string(name), "/"):
-		if !containerResources[name] && !isHugePages(name) {
+		if name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage && !isHugePages(name) {
 			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
 		}
-	case isNative(name):
+	case !isNative(name) && !isExtended(name):
 		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
 	}
 	return errs
 }
 
-// validateResources checks what one container asks for.
-func validateResources(r *corev1.ResourceRequirements, claims map[string]bool, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	limits, requests := path.Child("limits"), path.Child("requests")
-	for name, q := range r.Limits {
-		at := limits.Key(string(name))
-		errs = append(errs, validateContainerResource(name, at)...)
-		errs = append(errs, validateQuantity(name, q, at)...)
-	}
-	for name, q := range r.Requests {
-		at := requests.Key(string(name))
-		errs = append(errs, validateContainerResource(name, at)...)
-		errs = append(errs, validateQuantity(name, q, at)...)
-	}
-	errs = append(errs, validateRequestsWithin(r, path)...)
-	for i, c := range r.Claims {
-		at := path.Child("claims").Index(i)
-		if c.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		} else if !claims[c.Name] {
-			errs = append(errs, field.NotFound(at, c.Name))
-		}
+// validatePodResource checks the name of what a pod can ask for as a whole.
+func validatePodResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	errs := validateResourceName(name, path)
+	if len(errs) == 0 && !resourcehelper.IsSupportedPodLevelResource(name) {
+		return field.ErrorList{field.NotSupported(path, name, slices.Sorted(maps.Keys(resourcehelper.SupportedPodLevelResources())))}
 	}
 	return errs
 }
 
-func validateRequestsWithin(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
+// validateResources checks what a container or a pod asks for.
+func validateResources(r *corev1.ResourceRequirements, scope *podScope, validName func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	requests := path.Child("requests")
 	huge, base := false, false
-	for _, list := range []corev1.ResourceList{r.Limits, r.Requests} {
-		for name := range list {
-			huge = huge || isHugePages(name)
-			base = base || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+	check := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
+		errs = append(errs, validName(name, at)...)
+		errs = append(errs, validateQuantity(name, q, at)...)
+		huge = huge || isHugePages(name)
+		base = base || name == corev1.ResourceCPU || name == corev1.ResourceMemory
+	}
+	pages := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
+		if isHugePages(name) && !scope.partPages && !wholePages(name, q) {
+			errs = append(errs, field.Invalid(at, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), name)))
 		}
 	}
+	limits, requests := path.Child("limits"), path.Child("requests")
+	for name, q := range r.Limits {
+		check(name, q, limits.Key(string(name)))
+		pages(name, q, limits.Key(string(name)))
+	}
 	for name, request := range r.Requests {
+		check(name, request, requests.Key(string(name)))
 		limit, limited := r.Limits[name]
 		switch {
 		case limited && request.Cmp(limit) != 0 && !overcommits(name):
@@ -118,45 +136,98 @@ func validateRequestsWithin(r *corev1.ResourceRequirements, path *field.Path) fi
 		case limited && request.Cmp(limit) > 0:
 			errs = append(errs, field.Invalid(requests, request.String(), fmt.Sprintf("must be less than or equal to %s limit of %s", name, limit.String())))
 		case !limited && !overcommits(name):
-			errs = append(errs, field.Required(path.Child("limits"), "Limit must be set for non overcommitable resources"))
+			errs = append(errs, field.Required(limits, "Limit must be set for non overcommitable resources"))
 		}
+		pages(name, request, requests.Key(string(name)))
 	}
 	if huge && !base {
 		errs = append(errs, field.Forbidden(path, "HugePages require cpu or memory"))
 	}
+	return append(errs, validateClaimsOfContainer(r.Claims, scope.claims, path.Child("claims"))...)
+}
+
+// wholePages says whether a quantity is so many pages of the size that the resource's name has.
+func wholePages(name corev1.ResourceName, q resource.Quantity) bool {
+	size, err := resource.ParseQuantity(strings.TrimPrefix(string(name), corev1.ResourceHugePagesPrefix))
+	return err == nil && size.Sign() > 0 && !isFractional(size) && q.Value()%size.Value() == 0
+}
+
+// validateClaimsOfContainer checks that each claim is one of the pod's, and that none is named twice: it as a whole, or one request of it.
+func validateClaimsOfContainer(claims []corev1.ResourceClaim, known map[string]bool, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	whole, parts, exact := map[string]bool{}, map[string]int{}, map[corev1.ResourceClaim]bool{}
+	for i, c := range claims {
+		at := path.Index(i)
+		if c.Name == "" {
+			errs = append(errs, field.Required(at, ""))
+			continue
+		}
+		if whole[c.Name] {
+			errs = append(errs, field.Duplicate(at, c.Name))
+		} else if c.Request == "" {
+			for range parts[c.Name] {
+				errs = append(errs, field.Duplicate(at, c.Name))
+			}
+			whole[c.Name] = true
+		} else {
+			errs = append(errs, dnsLabel(c.Request, at.Child("request"))...)
+			if exact[c] {
+				errs = append(errs, field.Duplicate(at, c.Name+"/"+c.Request))
+			} else {
+				exact[c] = true
+				parts[c.Name]++
+			}
+		}
+		if !known[c.Name] {
+			errs = append(errs, noSuchClaim(c.Name, known, at))
+		}
+	}
 	return errs
 }
 
-// validatePodResources checks what a pod asks for as a whole.
-func validatePodResources(s *corev1.PodSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for part, list := range map[string]corev1.ResourceList{"limits": s.Resources.Limits, "requests": s.Resources.Requests} {
-		for name, q := range list {
-			at := path.Child(part).Key(string(name))
-			if !resourcehelper.IsSupportedPodLevelResource(name) {
-				errs = append(errs, field.NotSupported(at, name, resourcehelper.SupportedPodLevelResources().UnsortedList()))
-			}
-			errs = append(errs, validateQuantity(name, q, at)...)
-		}
+func noSuchClaim(name string, known map[string]bool, path *field.Path) *field.Error {
+	err := field.NotFound(path, name)
+	err.Detail = "must be one of the names in pod.spec.resourceClaims"
+	if len(known) == 0 {
+		err.Detail += " which is empty"
+	} else {
+		err.Detail += ": " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 	}
-	if len(s.Resources.Claims) > 0 {
+	return err
+}
+
+// validatePodResources checks what a pod asks for as a whole, and that its containers ask for no more.
+func validatePodResources(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+	r := s.Resources
+	if r == nil {
+		return nil
+	}
+	if s.OS != nil && s.OS.Name == corev1.Windows {
+		return field.ErrorList{field.Forbidden(path, "may not be set for a windows pod")}
+	}
+	var errs field.ErrorList
+	if r.Claims != nil {
 		errs = append(errs, field.Forbidden(path.Child("claims"), "claims may not be set for Resources at pod-level"))
 	}
-	errs = append(errs, validateRequestsWithin(s.Resources, path)...)
-	// what containers request together must fit what the pod requests
+	errs = append(errs, validateResources(r, scope, validatePodResource, path)...)
 	pod := &corev1.Pod{Spec: *s}
-	sums := resourcehelper.AggregateContainerRequests(pod, resourcehelper.PodResourcesOptions{})
-	for name, sum := range sums {
-		if request, ok := s.Resources.Requests[name]; ok && sum.Cmp(request) > 0 {
+	for name, sum := range resourcehelper.AggregateContainerRequests(pod, resourcehelper.PodResourcesOptions{}) {
+		if request, ok := r.Requests[name]; ok && sum.Cmp(request) > 0 {
 			errs = append(errs, field.Invalid(path.Child("requests").Key(string(name)), request.String(),
 				fmt.Sprintf("must be greater than or equal to aggregate container requests of %s", sum.String())))
 		}
 	}
-	for _, c := range allContainers(s) {
-		for name, limit := range c.Resources.Limits {
-			if bound, ok := s.Resources.Limits[name]; ok && limit.Cmp(bound) > 0 {
-				errs = append(errs, field.Invalid(path.Child("limits").Key(string(name)), bound.String(),
-					fmt.Sprintf("must be greater than or equal to the limit of container %s, %s", c.Name, limit.String())))
+	for name, sum := range resourcehelper.AggregateContainerLimits(pod, resourcehelper.PodResourcesOptions{}) {
+		if limit, ok := r.Limits[name]; ok && isHugePages(name) && sum.Cmp(limit) > 0 {
+			errs = append(errs, field.Invalid(path.Child("limits").Key(string(name)), limit.String(),
+				fmt.Sprintf("must be greater than or equal to aggregate container limits of %s", sum.String())))
+		}
+	}
+	for i := range s.Containers {
+		for name, limit := range s.Containers[i].Resources.Limits {
+			if bound, ok := r.Limits[name]; ok && limit.Cmp(bound) > 0 {
+				errs = append(errs, field.Invalid(path.Child("containers").Index(i).Key(string(name)).Child("limits"), limit.String(),
+					fmt.Sprintf("must be less than or equal to pod limits of %s", bound.String())))
 			}
 		}
 	}

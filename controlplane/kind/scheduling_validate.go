@@ -2,7 +2,7 @@ package kind
 
 import (
 	"fmt"
-	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,42 +27,55 @@ func validateTolerations(tolerations []corev1.Toleration, path *field.Path) fiel
 		if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
 			errs = append(errs, field.Invalid(at.Child("effect"), t.Effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"))
 		}
-		switch t.Operator {
-		case corev1.TolerationOpEqual, "":
-			errs = append(errs, invalidEach(at.Child("operator"), t.Value, validation.IsValidLabelValue(t.Value))...)
-		case corev1.TolerationOpExists:
-			if t.Value != "" {
-				errs = append(errs, field.Invalid(at.Child("operator"), t, "value must be empty when `operator` is 'Exists'"))
-			}
-		default:
-			errs = append(errs, field.NotSupported(at.Child("operator"), t.Operator, []corev1.TolerationOperator{corev1.TolerationOpEqual, corev1.TolerationOpExists}))
-		}
+		errs = append(errs, validateTolerationValue(t, at.Child("operator"))...)
 		errs = append(errs, validateTaintEffect(t.Effect, true, at.Child("effect"))...)
 	}
 	return errs
 }
 
-func validateAffinity(a *corev1.Affinity, path *field.Path) field.ErrorList {
+func validateTolerationValue(t *corev1.Toleration, path *field.Path) field.ErrorList {
+	switch t.Operator {
+	case corev1.TolerationOpEqual, "":
+		if messages := validation.IsValidLabelValue(t.Value); len(messages) > 0 {
+			return field.ErrorList{field.Invalid(path, t.Value, strings.Join(messages, ";"))}
+		}
+	case corev1.TolerationOpExists:
+		if t.Value != "" {
+			return field.ErrorList{field.Invalid(path, t.Value, "value must be empty when `operator` is 'Exists'")}
+		}
+	case corev1.TolerationOpLt, corev1.TolerationOpGt: // known, but behind a gate that is closed
+		return field.ErrorList{field.NotSupported(path, t.Operator, []corev1.TolerationOperator{
+			corev1.TolerationOpEqual, corev1.TolerationOpExists, corev1.TolerationOpLt, corev1.TolerationOpGt,
+		})}
+	default:
+		return supported(t.Operator, path, corev1.TolerationOpEqual, corev1.TolerationOpExists)
+	}
+	return nil
+}
+
+func validateAffinity(a *corev1.Affinity, scope *podScope, path *field.Path) field.ErrorList {
 	if a == nil {
 		return nil
 	}
 	var errs field.ErrorList
 	if n := a.NodeAffinity; n != nil {
 		at := path.Child("nodeAffinity")
-		if n.RequiredDuringSchedulingIgnoredDuringExecution != nil {
-			errs = append(errs, validateNodeSelector(n.RequiredDuringSchedulingIgnoredDuringExecution, at.Child("requiredDuringSchedulingIgnoredDuringExecution"))...)
+		if r := n.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
+			errs = append(errs, validateNodeSelectorValues(r, !scope.nodeValues, at.Child("requiredDuringSchedulingIgnoredDuringExecution"))...)
 		}
-		for i, p := range n.PreferredDuringSchedulingIgnoredDuringExecution {
-			at := at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
+		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
+			p, at := &n.PreferredDuringSchedulingIgnoredDuringExecution[i], at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 			errs = append(errs, validateWeight(p.Weight, at.Child("weight"))...)
-			errs = append(errs, validateNodeSelectorTerm(&p.Preference, at.Child("preference"))...)
+			// a value that no node can have is what nobody prefers, and harms nobody
+			errs = append(errs, validateNodeSelectorTerm(&p.Preference, false, at.Child("preference"))...)
 		}
 	}
+	selectors := metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: scope.selectorValues}
 	if p := a.PodAffinity; p != nil {
-		errs = append(errs, validatePodAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, path.Child("podAffinity"))...)
+		errs = append(errs, validatePodAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, selectors, path.Child("podAffinity"))...)
 	}
 	if p := a.PodAntiAffinity; p != nil {
-		errs = append(errs, validatePodAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, path.Child("podAntiAffinity"))...)
+		errs = append(errs, validatePodAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, selectors, path.Child("podAntiAffinity"))...)
 	}
 	return errs
 }
@@ -75,23 +88,31 @@ func validateWeight(w int32, path *field.Path) field.ErrorList {
 }
 
 func validateNodeSelector(s *corev1.NodeSelector, path *field.Path) field.ErrorList {
+	return validateNodeSelectorValues(s, true, path)
+}
+
+// validateNodeSelectorValues checks that values are those of labels only when it is told so.
+func validateNodeSelectorValues(s *corev1.NodeSelector, values bool, path *field.Path) field.ErrorList {
 	at := path.Child("nodeSelectorTerms")
 	if len(s.NodeSelectorTerms) == 0 {
 		return field.ErrorList{field.Required(at, "must have at least one node selector term")}
 	}
 	var errs field.ErrorList
 	for i := range s.NodeSelectorTerms {
-		errs = append(errs, validateNodeSelectorTerm(&s.NodeSelectorTerms[i], at.Index(i))...)
+		errs = append(errs, validateNodeSelectorTerm(&s.NodeSelectorTerms[i], values, at.Index(i))...)
 	}
 	return errs
 }
 
-func validateNodeSelectorTerm(t *corev1.NodeSelectorTerm, path *field.Path) field.ErrorList {
+func validateNodeSelectorTerm(t *corev1.NodeSelectorTerm, values bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for i, r := range t.MatchExpressions {
-		at := path.Child("matchExpressions").Index(i)
+	for i := range t.MatchExpressions {
+		r, at := &t.MatchExpressions[i], path.Child("matchExpressions").Index(i)
 		errs = append(errs, validateNodeRequirement(r, at)...)
 		errs = append(errs, labelName(r.Key, at.Child("key"))...)
+		if values {
+			errs = append(errs, validateLabelValues(r.Values, at.Child("values"))...)
+		}
 	}
 	for i, r := range t.MatchFields {
 		at := path.Child("matchFields").Index(i)
@@ -102,26 +123,29 @@ func validateNodeSelectorTerm(t *corev1.NodeSelectorTerm, path *field.Path) fiel
 		}
 		if r.Key != metav1.ObjectNameField {
 			errs = append(errs, field.Invalid(at.Child("key"), r.Key, "not a valid field selector key"))
-		} else {
-			for j, name := range r.Values {
-				errs = append(errs, invalidEach(at.Child("values").Index(j), name, validation.IsDNS1123Subdomain(name))...)
-			}
+			continue
+		}
+		for j, name := range r.Values {
+			errs = append(errs, subdomain(name, at.Child("values").Index(j))...)
 		}
 	}
 	return errs
 }
 
-func validateNodeRequirement(r corev1.NodeSelectorRequirement, path *field.Path) field.ErrorList {
+func validateLabelValues(values []string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, v := range values {
+		errs = append(errs, invalidEach(path.Index(i), v, validation.IsValidLabelValue(v))...)
+	}
+	return errs
+}
+
+func validateNodeRequirement(r *corev1.NodeSelectorRequirement, path *field.Path) field.ErrorList {
 	switch r.Operator {
 	case corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn:
 		if len(r.Values) == 0 {
 			return field.ErrorList{field.Required(path.Child("values"), "must be specified when `operator` is 'In' or 'NotIn'")}
 		}
-		var errs field.ErrorList
-		for i, v := range r.Values {
-			errs = append(errs, invalidEach(path.Child("values").Index(i), v, validation.IsValidLabelValue(v))...)
-		}
-		return errs
 	case corev1.NodeSelectorOpExists, corev1.NodeSelectorOpDoesNotExist:
 		if len(r.Values) > 0 {
 			return field.ErrorList{field.Forbidden(path.Child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'")}
@@ -136,36 +160,67 @@ func validateNodeRequirement(r corev1.NodeSelectorRequirement, path *field.Path)
 	return nil
 }
 
-func validatePodAffinity(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm, path *field.Path) field.ErrorList {
+func validatePodAffinity(
+	required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm, o metavalidation.LabelSelectorValidationOptions, path *field.Path,
+) field.ErrorList {
 	var errs field.ErrorList
 	for i := range required {
-		errs = append(errs, validatePodAffinityTerm(&required[i], path.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i))...)
+		errs = append(errs, validatePodAffinityTerm(&required[i], o, path.Child("requiredDuringSchedulingIgnoredDuringExecution").Index(i))...)
 	}
 	for i := range preferred {
 		at := path.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
 		errs = append(errs, validateWeight(preferred[i].Weight, at.Child("weight"))...)
-		errs = append(errs, validatePodAffinityTerm(&preferred[i].PodAffinityTerm, at.Child("podAffinityTerm"))...)
+		errs = append(errs, validatePodAffinityTerm(&preferred[i].PodAffinityTerm, o, at.Child("podAffinityTerm"))...)
 	}
 	return errs
 }
 
-func validatePodAffinityTerm(t *corev1.PodAffinityTerm, path *field.Path) field.ErrorList {
-	errs := metavalidation.ValidateLabelSelector(t.LabelSelector, strictSelector, path.Child("labelSelector"))
-	errs = append(errs, metavalidation.ValidateLabelSelector(t.NamespaceSelector, strictSelector, path.Child("namespaceSelector"))...)
+func validatePodAffinityTerm(t *corev1.PodAffinityTerm, o metavalidation.LabelSelectorValidationOptions, path *field.Path) field.ErrorList {
+	errs := metavalidation.ValidateLabelSelector(t.LabelSelector, o, path.Child("labelSelector"))
+	errs = append(errs, metavalidation.ValidateLabelSelector(t.NamespaceSelector, o, path.Child("namespaceSelector"))...)
 	for _, ns := range t.Namespaces {
-		errs = append(errs, invalidEach(path.Child("namespace"), ns, validation.IsDNS1123Label(ns))...)
+		errs = append(errs, dnsLabel(ns, path.Child("namespace"))...)
 	}
-	errs = append(errs, validateLabelKeys(t.MatchLabelKeys, t.LabelSelector, path.Child("matchLabelKeys"))...)
-	errs = append(errs, validateLabelKeys(t.MismatchLabelKeys, t.LabelSelector, path.Child("mismatchLabelKeys"))...)
-	for i, key := range t.MismatchLabelKeys {
-		if slices.Contains(t.MatchLabelKeys, key) {
-			errs = append(errs, field.Invalid(path.Child("mismatchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys"))
-		}
-	}
+	errs = append(errs, validateMatchLabels(t.MatchLabelKeys, t.MismatchLabelKeys, t.LabelSelector, path)...)
 	if t.TopologyKey == "" {
-		return append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
+		errs = append(errs, field.Required(path.Child("topologyKey"), "can not be empty"))
 	}
 	return append(errs, labelName(t.TopologyKey, path.Child("topologyKey"))...)
+}
+
+// validateMatchLabels checks the keys of labels whose values in the pod complete a selector. A new pod's selectors are complete already.
+func validateMatchLabels(match, mismatch []string, selector *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	if len(match) == 0 && len(mismatch) == 0 {
+		return nil
+	}
+	errs := validateLabelKeys(match, selector, path.Child("matchLabelKeys"))
+	errs = append(errs, validateLabelKeys(mismatch, selector, path.Child("mismatchLabelKeys"))...)
+	index := make(map[string]int, len(match))
+	for i, key := range match {
+		index[key] = i
+	}
+	if selector != nil {
+		selected := map[string]bool{}
+		for key := range selector.MatchLabels {
+			selected[key] = true
+		}
+		for _, r := range selector.MatchExpressions {
+			if i, ok := index[r.Key]; ok && selected[r.Key] {
+				errs = append(errs, field.Invalid(path.Index(i), r.Key, "exists in both matchLabelKeys and labelSelector"))
+			}
+			selected[r.Key] = true
+		}
+	}
+	unmatched := make(map[string]bool, len(mismatch))
+	for _, key := range mismatch {
+		unmatched[key] = true
+	}
+	for i, key := range match {
+		if unmatched[key] {
+			errs = append(errs, field.Invalid(path.Child("matchLabelKeys").Index(i), key, "exists in both matchLabelKeys and mismatchLabelKeys"))
+		}
+	}
+	return errs
 }
 
 func validateLabelKeys(keys []string, selector *metav1.LabelSelector, path *field.Path) field.ErrorList {
@@ -179,13 +234,19 @@ func validateLabelKeys(keys []string, selector *metav1.LabelSelector, path *fiel
 	return errs
 }
 
-func validateSpread(constraints []corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+func validateSpread(constraints []corev1.TopologySpreadConstraint, scope *podScope, path *field.Path) field.ErrorList {
+	if len(constraints) == 0 {
+		return nil
+	}
 	var errs field.ErrorList
 	type pair struct {
 		key  string
 		when corev1.UnsatisfiableConstraintAction
 	}
-	seen := map[pair]bool{}
+	left := map[pair]int{}
+	for i := range constraints {
+		left[pair{constraints[i].TopologyKey, constraints[i].WhenUnsatisfiable}]++
+	}
 	for i := range constraints {
 		c, at := &constraints[i], path.Index(i)
 		if c.MaxSkew <= 0 {
@@ -193,31 +254,71 @@ func validateSpread(constraints []corev1.TopologySpreadConstraint, path *field.P
 		}
 		if c.TopologyKey == "" {
 			errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
-		} else {
-			errs = append(errs, labelName(c.TopologyKey, at.Child("topologyKey"))...)
 		}
-		errs = append(errs, oneOf(c.WhenUnsatisfiable, at.Child("whenUnsatisfiable"), corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
-		if p := (pair{c.TopologyKey, c.WhenUnsatisfiable}); seen[p] {
+		errs = append(errs, supported(c.WhenUnsatisfiable, at.Child("whenUnsatisfiable"), corev1.DoNotSchedule, corev1.ScheduleAnyway)...)
+		// it is the earlier one that is called a duplicate
+		p := pair{c.TopologyKey, c.WhenUnsatisfiable}
+		if left[p]--; left[p] > 0 {
 			errs = append(errs, field.Duplicate(at.Child("{topologyKey, whenUnsatisfiable}"), fmt.Sprintf("{%v, %v}", p.key, p.when)))
+		}
+		errs = append(errs, validateMinDomains(c, at.Child("minDomains"))...)
+		errs = append(errs, validateInclusion(c.NodeAffinityPolicy, at.Child("nodeAffinityPolicy"))...)
+		errs = append(errs, validateInclusion(c.NodeTaintsPolicy, at.Child("nodeTaintsPolicy"))...)
+		if scope.spreadKeys {
+			errs = append(errs, validateUnmergedKeys(c, at.Child("matchLabelKeys"))...)
 		} else {
-			seen[p] = true
+			errs = append(errs, validateMatchLabels(c.MatchLabelKeys, nil, c.LabelSelector, at)...)
 		}
-		if m := c.MinDomains; m != nil {
-			if *m <= 0 {
-				errs = append(errs, greaterThanZero(at.Child("minDomains"), *m))
-			}
-			if c.WhenUnsatisfiable != corev1.DoNotSchedule {
-				errs = append(errs, field.Invalid(at.Child("minDomains"), *m,
-					fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable)))
-			}
+		if !scope.spreadSelector {
+			errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, strictSelector, at.Child("labelSelector"))...)
 		}
-		for name, policy := range map[string]*corev1.NodeInclusionPolicy{"nodeAffinityPolicy": c.NodeAffinityPolicy, "nodeTaintsPolicy": c.NodeTaintsPolicy} {
-			if policy != nil {
-				errs = append(errs, oneOf(*policy, at.Child(name), corev1.NodeInclusionPolicyIgnore, corev1.NodeInclusionPolicyHonor)...)
-			}
+	}
+	return errs
+}
+
+func validateMinDomains(c *corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+	if c.MinDomains == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	if *c.MinDomains <= 0 {
+		errs = append(errs, greaterThanZero(path, *c.MinDomains))
+	}
+	if c.WhenUnsatisfiable != corev1.DoNotSchedule {
+		errs = append(errs, field.Invalid(path, *c.MinDomains, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable)))
+	}
+	return errs
+}
+
+func validateInclusion(p *corev1.NodeInclusionPolicy, path *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	return supported(*p, path, corev1.NodeInclusionPolicyHonor, corev1.NodeInclusionPolicyIgnore)
+}
+
+// validateUnmergedKeys checks the keys of a pod that was stored before selectors were completed.
+func validateUnmergedKeys(c *corev1.TopologySpreadConstraint, path *field.Path) field.ErrorList {
+	if len(c.MatchLabelKeys) == 0 {
+		return nil
+	}
+	var errs field.ErrorList
+	selected := map[string]bool{}
+	if c.LabelSelector == nil {
+		errs = append(errs, field.Forbidden(path, "must not be specified when labelSelector is not set"))
+	} else {
+		for key := range c.LabelSelector.MatchLabels {
+			selected[key] = true
 		}
-		errs = append(errs, validateLabelKeys(c.MatchLabelKeys, c.LabelSelector, at.Child("matchLabelKeys"))...)
-		errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, strictSelector, at.Child("labelSelector"))...)
+		for _, r := range c.LabelSelector.MatchExpressions {
+			selected[r.Key] = true
+		}
+	}
+	for i, key := range c.MatchLabelKeys {
+		errs = append(errs, labelName(key, path.Index(i))...)
+		if selected[key] {
+			errs = append(errs, field.Invalid(path.Index(i), key, "exists in both matchLabelKeys and labelSelector"))
+		}
 	}
 	return errs
 }

@@ -19,13 +19,14 @@ func statefulSetKind() *Kind {
 		short: []string{"sts"}, categories: []string{"all"}, namespaced: true, generation: true,
 		new:            func() *appsv1.StatefulSet { return &appsv1.StatefulSet{} },
 		list:           func() runtime.Object { return &appsv1.StatefulSetList{} },
+		template:       func(o *appsv1.StatefulSet) *corev1.PodTemplateSpec { return &o.Spec.Template },
 		defaults:       defaultStatefulSet,
 		prepareCreate:  func(s *appsv1.StatefulSet) { s.Status = appsv1.StatefulSetStatus{} },
 		prepareUpdate:  func(s, old *appsv1.StatefulSet) { s.Status = old.Status },
 		validate:       validateStatefulSet,
 		validateUpdate: validateStatefulSetUpdate,
 		warnings: func(s, _ *appsv1.StatefulSet) []string {
-			return templateWarnings(&s.Spec.Template.Spec, field.NewPath("spec", "template", "spec"))
+			return templateWarnings(&s.Spec.Template, field.NewPath("spec", "template"))
 		},
 		status: &statusRules[*appsv1.StatefulSet]{
 			prepareUpdate: func(s, old *appsv1.StatefulSet) { s.Spec = old.Spec },

@@ -70,7 +70,7 @@ func TestValidation(t *testing.T) {
 		{"Pod", "port missing", container("ports: [{name: a}]"), []string{"spec.containers[0].ports[0].containerPort: " + required}},
 		{"Pod", "port name twice", container("ports: [{containerPort: 1, name: a}, {containerPort: 2, name: a}]"), []string{"spec.containers[0].ports[1].name: " + duplicate}},
 		{"Pod", "host port twice", container("ports: [{containerPort: 1, hostPort: 9}, {containerPort: 2, hostPort: 9}]"), []string{"spec.containers[0].ports[1].hostPort: " + duplicate}},
-		{"Pod", "host port differs on host network", "spec: {hostNetwork: true, containers: [{name: c, image: x, ports: [{containerPort: 1, hostPort: 2}]}]}", []string{"spec.containers[0].ports[0].containerPort: " + invalid}},
+		{"Pod", "host port differs on host network", "spec: {hostNetwork: true, containers: [{name: c, image: x, ports: [{containerPort: 1, hostPort: 2}]}]}", []string{"spec.containers[0].ports[0].hostPort: " + invalid}},
 		{"Pod", "env name", container("env: [{name: 'a=b'}]"), []string{"spec.containers[0].env[0].name: " + invalid}},
 		{"Pod", "env value and source", container("env: [{name: A, value: x, valueFrom: {secretKeyRef: {name: s, key: k}}}]"), []string{"spec.containers[0].env[0].valueFrom: " + invalid}},
 		{"Pod", "env unknown field", container("env: [{name: A, valueFrom: {fieldRef: {fieldPath: spec.nope}}}]"), []string{"spec.containers[0].env[0].valueFrom.fieldRef.fieldPath: " + invalid}},
@@ -79,12 +79,12 @@ func TestValidation(t *testing.T) {
 		{"Pod", "env no key", container("env: [{name: A, valueFrom: {configMapKeyRef: {name: s}}}]"), []string{"spec.containers[0].env[0].valueFrom.configMapKeyRef.key: " + required}},
 		{"Pod", "env resource", container("env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.gpu}}}]"), []string{"spec.containers[0].env[0].valueFrom.resourceFieldRef.resource: " + notSupported}},
 		{"Pod", "env divisor", container("env: [{name: A, valueFrom: {resourceFieldRef: {resource: limits.cpu, divisor: 1Mi}}}]"), []string{"spec.containers[0].env[0].valueFrom.resourceFieldRef.divisor: " + invalid}},
-		{"Pod", "envFrom empty", container("envFrom: [{prefix: A}]"), []string{"spec.containers[0].envFrom[0]: " + invalid}},
-		{"Pod", "envFrom both", container("envFrom: [{configMapRef: {name: a}, secretRef: {name: b}}]"), []string{"spec.containers[0].envFrom[0]: " + invalid}},
+		{"Pod", "envFrom empty", container("envFrom: [{prefix: A}]"), []string{"spec.containers[0].envFrom: " + invalid}},
+		{"Pod", "envFrom both", container("envFrom: [{configMapRef: {name: a}, secretRef: {name: b}}]"), []string{"spec.containers[0].envFrom: " + invalid}},
 		{"Pod", "mount of no volume", container("volumeMounts: [{name: v, mountPath: /v}]"), []string{"spec.containers[0].volumeMounts[0].name: " + notFound}},
 		{"Pod", "two mounts at a place", "spec: {volumes: [{name: v}], containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}, {name: v, mountPath: /v}]}]}", []string{"spec.containers[0].volumeMounts[1].mountPath: " + invalid}},
-		{"Pod", "sub path leaves", "spec: {volumes: [{name: v}], containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v, subPath: ../x}]}]}", []string{"spec.containers[0].volumeMounts[0].subPath: " + invalid}},
-		{"Pod", "propagation", "spec: {volumes: [{name: v}], containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]}]}", []string{"spec.containers[0].volumeMounts[0].mountPropagation: " + forbidden}},
+		{"Pod", "sub path leaves", "spec: {volumes: [{name: v}], containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v, subPath: ../x}]}]}", []string{"spec.containers[0].volumeMounts.subPath: " + invalid}},
+		{"Pod", "propagation", "spec: {volumes: [{name: v}], containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]}]}", []string{"spec.containers[0].volumeMounts.mountPropagation: " + forbidden}},
 		{"Pod", "request over limit", container("resources: {requests: {cpu: 2}, limits: {cpu: 1}}"), []string{"spec.containers[0].resources.requests: " + invalid}},
 		{"Pod", "negative request", container("resources: {requests: {cpu: -1}}"), []string{"spec.containers[0].resources.requests[cpu]: " + invalid}},
 		{"Pod", "unknown resource", container("resources: {requests: {gpu: 1}}"), []string{"spec.containers[0].resources.requests[gpu]: " + invalid}},
@@ -96,7 +96,7 @@ func TestValidation(t *testing.T) {
 		{"Pod", "readiness grace", container("readinessProbe: {exec: {command: [a]}, terminationGracePeriodSeconds: 2}"), []string{"spec.containers[0].readinessProbe.terminationGracePeriodSeconds: " + invalid}},
 		{"Pod", "exec without command", container("livenessProbe: {exec: {}}"), []string{"spec.containers[0].livenessProbe.exec.command: " + required}},
 		{"Pod", "http header", container("livenessProbe: {httpGet: {port: 1, httpHeaders: [{name: 'a b'}]}}"), []string{"spec.containers[0].livenessProbe.httpGet.httpHeaders: " + invalid}},
-		{"Pod", "hook sleeps too long", container("lifecycle: {preStop: {sleep: {seconds: 99}}}"), []string{"spec.containers[0].lifecycle.preStop.sleep.seconds: " + invalid}},
+		{"Pod", "hook sleeps too long", container("lifecycle: {preStop: {sleep: {seconds: 99}}}"), []string{"spec.containers[0].lifecycle.preStop.sleep: " + invalid}},
 		{"Pod", "probe of an init container", "spec: {initContainers: [{name: i, image: x, livenessProbe: {exec: {command: [a]}}}], containers: [{name: c, image: x}]}", []string{"spec.initContainers[0].livenessProbe: " + forbidden}},
 		{"Pod", "probe of a sidecar", "spec: {initContainers: [{name: i, image: x, restartPolicy: Always, livenessProbe: {exec: {command: [a]}}}], containers: [{name: c, image: x}]}", nil},
 		{"Pod", "pull policy", container("imagePullPolicy: Maybe"), []string{"spec.containers[0].imagePullPolicy: " + notSupported}},
@@ -105,24 +105,75 @@ func TestValidation(t *testing.T) {
 		{"Pod", "seccomp profile", container("securityContext: {seccompProfile: {type: Localhost}}"), []string{"spec.containers[0].securityContext.seccompProfile.localhostProfile: " + required}},
 		{"Pod", "sysctl", pod("securityContext: {sysctls: [{name: 'a..b', value: '1'}]}"), []string{"spec.securityContext.sysctls[0].name: " + invalid}},
 		{"Pod", "volume twice", pod("volumes: [{name: a}, {name: a}]"), []string{"spec.volumes[1].name: " + duplicate}},
-		{"Pod", "volume of two sorts", pod("volumes: [{name: a, emptyDir: {}, hostPath: {path: /x}}]"), []string{"spec.volumes[0].emptyDir: " + forbidden}},
+		{"Pod", "volume of two sorts", pod("volumes: [{name: a, emptyDir: {}, hostPath: {path: /x}}]"), []string{"spec.volumes[0].hostPath: " + forbidden}},
 		{"Pod", "secret volume", pod("volumes: [{name: a, secret: {defaultMode: 01000, items: [{path: ../x, key: a}]}}]"), []string{"spec.volumes[0].secret.secretName: " + required, "spec.volumes[0].secret.defaultMode: " + invalid, "spec.volumes[0].secret.items[0].path: " + invalid}},
-		{"Pod", "projected token", pod("volumes: [{name: a, projected: {sources: [{serviceAccountToken: {expirationSeconds: 5, path: t}}]}}]"), []string{"spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: " + invalid}},
+		{"Pod", "projected token", pod("serviceAccountName: s, volumes: [{name: a, projected: {sources: [{serviceAccountToken: {expirationSeconds: 5, path: t}}]}}]"), []string{"spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: " + invalid}},
 		{"Pod", "downward volume", pod("volumes: [{name: a, downwardAPI: {items: [{path: x}]}}]"), []string{"spec.volumes[0].downwardAPI: " + required}},
 		{"Pod", "host path type", pod("volumes: [{name: a, hostPath: {path: /a/../b, type: Moon}}]"), []string{"spec.volumes[0].hostPath.path: " + invalid, "spec.volumes[0].hostPath.type: " + notSupported}},
 		{"Pod", "toleration", pod("tolerations: [{operator: Equal, value: x}, {key: a, operator: Exists, value: b}, {key: a, tolerationSeconds: 3}]"), []string{"spec.tolerations[0].operator: " + invalid, "spec.tolerations[1].operator: " + invalid, "spec.tolerations[2].effect: " + invalid}},
 		{"Pod", "node affinity", pod("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: In}]}]}}}"), []string{"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].values: " + required}},
 		{"Pod", "pod affinity", pod("affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [{weight: 0, podAffinityTerm: {}}]}}"), []string{
 			"spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: " + invalid,
-			"spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey: " + required}},
+			"spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey: " + required,
+			"spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey: " + invalid}},
 		{"Pod", "spread", pod("topologySpreadConstraints: [{maxSkew: 0, topologyKey: zone, whenUnsatisfiable: Never}]"), []string{"spec.topologySpreadConstraints[0].maxSkew: " + invalid, "spec.topologySpreadConstraints[0].whenUnsatisfiable: " + notSupported}},
 		{"Pod", "dns none", pod("dnsPolicy: None"), []string{"spec.dnsConfig: " + required}},
 		{"Pod", "dns config", pod("dnsConfig: {nameservers: [a, 1.1.1.1, 1.1.1.2, 1.1.1.3]}"), []string{"spec.dnsConfig.nameservers: " + invalid, "spec.dnsConfig.nameservers[0]: " + invalid}},
-		{"Pod", "host users", pod("hostUsers: false, hostPID: true"), []string{"spec.hostPID: " + forbidden}},
+		{"Pod", "host users", pod("hostUsers: false, hostPID: true"), []string{"spec.HostPID: " + forbidden}},
 		{"Pod", "hostname", pod("hostname: a.b"), []string{"spec.hostname: " + invalid}},
 		{"Pod", "deadline", pod("activeDeadlineSeconds: 0"), []string{"spec.activeDeadlineSeconds: " + invalid}},
 		{"Pod", "gate on a node", pod("nodeName: n, schedulingGates: [{name: a}]"), []string{"spec.nodeName: " + forbidden}},
-		{"Pod", "ephemeral target", pod("ephemeralContainers: [{name: e, image: x, targetContainerName: z, ports: [{containerPort: 1}]}]"), []string{"spec.ephemeralContainers[0].targetContainerName: " + notFound, "spec.ephemeralContainers[0].ports: " + forbidden}},
+		{"Pod", "ephemeral target", pod("ephemeralContainers: [{name: e, image: x, targetContainerName: z, ports: [{containerPort: 1}]}]"), []string{
+			"spec.ephemeralContainers[0].targetContainerName: " + notFound, "spec.ephemeralContainers[0].ports: " + forbidden, "spec.ephemeralContainers: " + forbidden}},
+		{"Pod", "restart rules", "spec: {initContainers: [{name: i, image: x, restartPolicyRules: [{action: Restart}]}], containers: [{name: c, image: x, restartPolicy: Never, restartPolicyRules: [{action: Nope, exitCodes: {operator: In}}, {action: Restart}]}]}", []string{
+			"spec.initContainers[0].restartPolicy: " + required, "spec.containers[0].restartPolicyRules[0].action: " + notSupported, "spec.containers[0].restartPolicyRules[1].exitCodes: " + required}},
+		{"Pod", "restart of an init container to resize it", "spec: {initContainers: [{name: i, image: x, resizePolicy: [{resourceName: cpu, restartPolicy: RestartContainer}]}], containers: [{name: c, image: x}]}", []string{"spec.initContainers[0].resizePolicy[0].restartPolicy: " + invalid}},
+		{"Pod", "resize of a pod that ends", pod("restartPolicy: Never, initContainers: [{name: i, image: x, restartPolicy: Always, resizePolicy: [{resourceName: gpu, restartPolicy: RestartContainer}]}]"), []string{
+			"spec.initContainers[0].resizePolicy: " + notSupported, "spec.initContainers[0].resizePolicy: " + invalid}},
+		{"Pod", "device", pod("volumes: [{name: v, emptyDir: {}}], initContainers: [{name: i, image: x, volumeDevices: [{name: v, devicePath: /a/../b}, {name: v}]}]"), []string{
+			"spec.initContainers[0].volumeDevices[0].name: " + invalid, "spec.initContainers[0].volumeDevices[0].devicePath: " + invalid,
+			"spec.initContainers[0].volumeDevices[1].name: " + invalid, "spec.initContainers[0].volumeDevices[1].devicePath: " + required}},
+		{"Pod", "mount of a device", pod("volumes: [{name: v, persistentVolumeClaim: {claimName: c}}], initContainers: [{name: i, image: x, volumeDevices: [{name: v, devicePath: /v}], volumeMounts: [{name: v, mountPath: /v}]}]"), []string{
+			"spec.initContainers[0].volumeMounts[0].name: " + invalid, "spec.initContainers[0].volumeMounts[0].mountPath: " + invalid,
+			"spec.initContainers[0].volumeDevices[0].name: " + invalid, "spec.initContainers[0].volumeDevices[0].devicePath: " + invalid}},
+		{"Pod", "huge pages", container("resources: {limits: {hugepages-2Mi: 3Mi}}"), []string{"spec.containers[0].resources.limits[hugepages-2Mi]: " + invalid,
+			"spec.containers[0].resources.requests[hugepages-2Mi]: " + invalid, "spec.containers[0].resources: " + forbidden}},
+		{"Pod", "claims of a container", container("resources: {claims: [{name: a}, {name: a, request: r}, {}]}"), []string{
+			"spec.containers[0].resources.claims[0]: " + notFound, "spec.containers[0].resources.claims[1]: " + notFound,
+			"spec.containers[0].resources.claims[1]: " + duplicate, "spec.containers[0].resources.claims[2]: " + required}},
+		{"Pod", "claims", pod("resourceClaims: [{name: a, resourceClaimName: A, resourceClaimTemplateName: b}, {name: a}]"), []string{"spec.resourceClaims[0]: " + invalid,
+			"spec.resourceClaims[0].resourceClaimName: " + invalid, "spec.resourceClaims[1].name: " + duplicate, "spec.resourceClaims[1]: " + invalid}},
+		{"Pod", "resources of the pod", "spec: {resources: {limits: {cpu: 1, example.com/gpu: 1}, requests: {cpu: 1}}, containers: [{name: c, image: x, resources: {limits: {cpu: 2}}}]}", []string{
+			"spec.resources.limits[example.com/gpu]: " + notSupported, "spec.resources.requests[cpu]: " + invalid, "spec.resources.containers[0][cpu].limits: " + invalid}},
+		{"Pod", "host sysctl", pod("hostNetwork: true, hostIPC: true, securityContext: {sysctls: [{name: net.core.somaxconn, value: '1'}, {name: kernel.sem, value: '1'}]}"), []string{
+			"spec.securityContext.sysctls[0].name: " + invalid, "spec.securityContext.sysctls[1].name: " + invalid}},
+		{"Pod", "capability without escalation", container("securityContext: {allowPrivilegeEscalation: false, capabilities: {add: [CAP_SYS_ADMIN]}}"), []string{"spec.containers[0].securityContext: " + invalid}},
+		{"Pod", "app armor", pod("securityContext: {appArmorProfile: {type: Localhost, localhostProfile: ' a'}}"), []string{"spec.securityContext.appArmorProfile.localhostProfile: " + invalid}},
+		{"Pod", "windows options", pod("os: {name: linux}, securityContext: {windowsOptions: {runAsUserName: 'a\\b\\c'}}"), []string{
+			"spec.securityContext.windowsOptions.runAsUserName: " + invalid, "spec.securityContext.windowsOptions: " + forbidden}},
+		{"Pod", "linux options", pod("os: {name: windows}, hostPID: true, securityContext: {runAsUser: 1}"), []string{"spec.hostPID: " + forbidden, "spec.securityContext.runAsUser: " + forbidden}},
+		{"Pod", "host processes", pod("securityContext: {windowsOptions: {hostProcess: true}}"), []string{"spec.hostNetwork: " + invalid}},
+		{"Pod", "other system", pod("os: {name: plan9}"), []string{"spec.os: " + notSupported}},
+		{"Pod", "host name", pod("hostnameOverride: a_b, hostNetwork: true, setHostnameAsFQDN: true"), []string{"spec.hostnameOverride: " + forbidden, "spec.hostnameOverride: " + invalid}},
+		{"Pod", "host aliases", pod("hostAliases: [{ip: 010.0.0.1, hostnames: [A]}]"), []string{"spec.hostAliases[0].ip: " + invalid, "spec.hostAliases[0].hostnames[0]: " + invalid}},
+		{"Pod", "image with space", "spec: {containers: [{name: c, image: ' x'}]}", []string{"spec.containers[0].image: " + invalid}},
+		{"Pod", "file of variables", pod("volumes: [{name: v, configMap: {name: c}}], initContainers: [{name: i, image: x, env: [{name: A, valueFrom: {fileKeyRef: {volumeName: v, path: ../a, key: k}}}]}]"), []string{
+			"spec.initContainers[0].env[0].valueFrom.fileKeyRef.path: " + invalid, "spec.initContainers[0].env[0].valueFrom.fileKeyRef.volumeName: " + invalid}},
+		{"Pod", "numeric toleration", pod("tolerations: [{key: a, operator: Gt, value: '1'}]"), []string{"spec.tolerations[0].operator: " + notSupported}},
+		{"Pod", "label keys", "metadata: {labels: {a: b}}\nspec: {containers: [{name: c, image: x}], topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {a: b}}, matchLabelKeys: [a]}]}", []string{"spec.topologySpreadConstraints[0][0]: " + invalid}},
+		{"Pod", "storage systems", pod("volumes: [{name: a, iscsi: {targetPortal: p, iqn: x, lun: 256}}, {name: b, fc: {targetWWNs: [a]}}, {name: c, azureDisk: {diskName: d, diskURI: u, kind: Managed}}, {name: d, quobyte: {registry: r, volume: v}}, {name: e, csi: {driver: a_b}}, {name: f, flexVolume: {driver: d, options: {k8s.io/a: b}}}]"), []string{
+			"spec.volumes[0].iscsi.iqn: " + invalid, "spec.volumes[0].iscsi.lun: " + invalid, "spec.volumes[1].fc.lun: " + required, "spec.volumes[2].azureDisk.diskURI: " + notSupported,
+			"spec.volumes[3].quobyte.registry: " + invalid, "spec.volumes[4].csi.driver: " + invalid, "spec.volumes[5].flexVolume.options[k8s.io/a]: " + invalid}},
+		{"Pod", "claim that is made", "metadata: {name: p}\nspec: {containers: [{name: c, image: x}], volumes: [{name: a, ephemeral: {volumeClaimTemplate: {metadata: {name: x}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1}}}}}}, {name: b, persistentVolumeClaim: {claimName: p-a}}]}", []string{
+			"spec.volumes[0].ephemeral.volumeClaimTemplate.metadata.name: " + forbidden, "spec.volumes[1].persistentVolumeClaim.claimName: " + invalid}},
+		{"Pod", "projected certificates", pod("volumes: [{name: a, projected: {sources: [{podCertificate: {signerName: a.b/c, keyType: DSA, maxExpirationSeconds: 60}}, {clusterTrustBundle: {path: ../t}}]}}]"), []string{
+			"spec.volumes[0].projected.sources[0].podCertificate.keyType: " + notSupported, "spec.volumes[0].projected.sources[0].podCertificate.maxExpirationSeconds: " + invalid,
+			"spec.volumes[0].projected.sources[0].podCertificate: " + required, "spec.volumes[0].projected.sources[1].clusterTrustBundle: " + required, "spec.volumes[0].projected.sources[1].clusterTrustBundle.path: " + invalid}},
+		{"Pod", "annotations", "metadata: {annotations: {kubernetes.io/config.mirror: x, controller.kubernetes.io/pod-deletion-cost: '01', seccomp.security.alpha.kubernetes.io/pod: x, container.apparmor.security.beta.kubernetes.io/z: x}}\nspec: {containers: [{name: c, image: x}]}", []string{
+			"metadata.annotations[kubernetes.io/config.mirror]: " + invalid, "metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: " + invalid,
+			"metadata.annotations.seccomp.security.alpha.kubernetes.io/pod: " + invalid, "metadata.annotations[container.apparmor.security.beta.kubernetes.io/z]: " + invalid}},
+		{"Pod", "profiles differ", "metadata: {annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined}}\nspec: {securityContext: {seccompProfile: {type: RuntimeDefault}}, containers: [{name: c, image: x}]}", []string{"spec.securityContext.seccompProfile.type: " + forbidden}},
+		{"Pod", "old profile becomes a field", "metadata: {annotations: {container.apparmor.security.beta.kubernetes.io/c: unconfined}}\nspec: {containers: [{name: c, image: x}]}", nil},
 
 		{"Service", "good", "spec: {ports: [{port: 80}]}", nil},
 		{"Service", "no ports", "spec: {}", []string{"spec.ports: " + required}},
@@ -217,6 +268,9 @@ func expect(t *testing.T, got map[string]bool, want []string) {
 func TestValidationOfUpdates(t *testing.T) {
 	two := "metadata: {name: x}\nspec: {selector: {matchLabels: {a: %s}}, template: {metadata: {labels: {a: %s}}, spec: {containers: [{name: c, image: x}]}}}"
 	set := func(v string) string { return strings.ReplaceAll(two, "%s", v) }
+	nodes := func(terms string) string {
+		return "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: " + terms + "}]}}}"
+	}
 	for _, c := range []struct {
 		kind, name, old, now string
 		want                 []string
@@ -229,8 +283,15 @@ func TestValidationOfUpdates(t *testing.T) {
 		{"Pod", "deadline shortened", pod("activeDeadlineSeconds: 9"), pod("activeDeadlineSeconds: 8"), nil},
 		{"Pod", "deadline lengthened", pod("activeDeadlineSeconds: 9"), pod("activeDeadlineSeconds: 10"), []string{"spec.activeDeadlineSeconds: " + invalid}},
 		{"Pod", "gate opened", pod("schedulingGates: [{name: a}]"), pod("nodeSelector: {a: b}"), nil},
-		{"Pod", "gate added", pod(""), pod("schedulingGates: [{name: a}]"), []string{"spec.schedulingGates.a: " + forbidden}},
+		{"Pod", "gate added", pod(""), pod("schedulingGates: [{name: a}]"), []string{"spec.schedulingGates[0].name: " + forbidden}},
 		{"Pod", "ephemeral container not through its subresource", pod(""), pod("ephemeralContainers: [{name: e, image: x}]"), []string{"spec: " + forbidden}},
+		{"Pod", "gated affinity", pod("schedulingGates: [{name: a}], " + nodes("[{key: a, operator: Exists}]")), pod("schedulingGates: [{name: a}], " + nodes("[{key: a, operator: Exists}, {key: b, operator: Exists}]")), nil},
+		{"Pod", "gated affinity widened", pod("schedulingGates: [{name: a}], " + nodes("[{key: a, operator: Exists}]")), pod("schedulingGates: [{name: a}], " + nodes("[{key: b, operator: Exists}]")), []string{
+			"spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]: " + invalid}},
+		{"Pod", "toleration taken back", pod("tolerations: [{key: a}]"), pod(""), []string{"spec.tolerations: " + forbidden}},
+		{"Pod", "mirror", pod("nodeName: n"), "metadata: {annotations: {kubernetes.io/config.mirror: x}}\n" + pod("nodeName: n"), []string{"metadata.annotations[kubernetes.io/config.mirror]: " + forbidden}},
+		{"Pod", "stored under older rules", pod(nodes("[{key: a, operator: In, values: ['a b']}]")), "metadata: {labels: {a: b}}\n" + pod(nodes("[{key: a, operator: In, values: ['a b']}]")), nil},
+		{"Pod", "resources that a client does not know", pod("resources: {limits: {cpu: 1}}"), pod(""), nil},
 		{"Deployment", "selector", set("b"), set("c"), []string{"spec.selector: " + invalid}},
 		{"ReplicaSet", "selector", set("b"), set("c"), []string{"spec.selector: " + invalid}},
 		{"ControllerRevision", "data", "data: {a: 1}", "data: {a: 2}", []string{"data: " + invalid}},
@@ -272,9 +333,9 @@ func TestValidationOfStatus(t *testing.T) {
 		want                 []string
 	}{
 		{"Pod", "revived", pod("restartPolicy: Never") + ended, pod("restartPolicy: Never") + runs, []string{
-			"status.containerStatuses[0].state: " + forbidden, "status.podIPs[0]: " + invalid}},
-		{"Pod", "restarted", pod("restartPolicy: Always") + ended, pod("") + runs, []string{"status.podIPs[0]: " + invalid}},
-		{"Pod", "restarted by its own policy", "spec: {restartPolicy: Never, containers: [{name: c, image: x, restartPolicy: Always}]}" + ended, "spec: {}" + runs, []string{"status.podIPs[0]: " + invalid}},
+			"status.containerStatuses[0].state: " + forbidden, "status.podIPs[0]: " + invalid, "status.podIPs: " + invalid}},
+		{"Pod", "restarted", pod("restartPolicy: Always") + ended, pod("") + runs, []string{"status.podIPs[0]: " + invalid, "status.podIPs: " + invalid}},
+		{"Pod", "restarted by its own policy", "spec: {restartPolicy: Never, containers: [{name: c, image: x, restartPolicy: Always}]}" + ended, "spec: {}" + runs, []string{"status.podIPs[0]: " + invalid, "status.podIPs: " + invalid}},
 		{"Deployment", "counts", "{}", "status: {replicas: 1, readyReplicas: 2, availableReplicas: -1}", []string{
 			"status.readyReplicas: " + invalid, "status.availableReplicas: " + invalid}},
 		{"Deployment", "collisions", "status: {collisionCount: 3}", "status: {collisionCount: 2}", []string{"status.collisionCount: " + invalid}},

@@ -1,120 +1,161 @@
 package kind
 
 import (
-	"reflect"
+	"fmt"
+	"path"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func validateVolumes(volumes []corev1.Volume, path *field.Path) field.ErrorList {
+// validateVolumes checks a pod's volumes. Those without fault are what its containers can mount.
+func validateVolumes(volumes []corev1.Volume, scope *podScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	names := map[string]bool{}
+	scope.volumes = make(map[string]*corev1.VolumeSource, len(volumes))
+	made := madeClaims(volumes, scope.meta)
 	for i := range volumes {
 		v, at := &volumes[i], path.Index(i)
-		switch {
-		case v.Name == "":
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		case names[v.Name]:
-			errs = append(errs, field.Duplicate(at.Child("name"), v.Name))
-		default:
-			errs = append(errs, invalidEach(at.Child("name"), v.Name, validation.IsDNS1123Label(v.Name))...)
+		faults := validateVolumeSource(v, scope, at)
+		if v.Name == "" {
+			faults = append(faults, field.Required(at.Child("name"), ""))
+		} else {
+			faults = append(faults, dnsLabel(v.Name, at.Child("name"))...)
 		}
-		names[v.Name] = true
-		errs = append(errs, validateVolumeSource(&v.VolumeSource, at)...)
+		if scope.volumes[v.Name] != nil {
+			faults = append(faults, field.Duplicate(at.Child("name"), v.Name))
+		}
+		if len(faults) == 0 {
+			scope.volumes[v.Name] = &v.VolumeSource
+		}
+		errs = append(errs, faults...)
+		if c := v.PersistentVolumeClaim; c != nil && made[c.ClaimName] {
+			errs = append(errs, field.Invalid(at.Child("persistentVolumeClaim", "claimName"), c.ClaimName,
+				"must not reference a PVC that gets created for an ephemeral volume"))
+		}
 	}
 	return errs
 }
 
-// validateVolumeSource checks that there is one source, and the fields of those that nodes here can mount.
-func validateVolumeSource(s *corev1.VolumeSource, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	sources := 0
-	value := reflect.ValueOf(*s)
-	for i := range value.NumField() {
-		if value.Field(i).IsNil() {
-			continue
-		}
-		if sources++; sources > 1 {
-			name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("json"), ",")
-			errs = append(errs, field.Forbidden(path.Child(name), "may not specify more than 1 volume type"))
+// madeClaims are the names of the claims that are made for a pod's ephemeral volumes.
+func madeClaims(volumes []corev1.Volume, meta *metav1.ObjectMeta) map[string]bool {
+	if meta == nil || meta.Name == "" {
+		return nil
+	}
+	made := map[string]bool{}
+	for i := range volumes {
+		if volumes[i].Ephemeral != nil {
+			made[meta.Name+"-"+volumes[i].Name] = true
 		}
 	}
-	if sources == 0 {
-		return append(errs, field.Required(path, "must specify a volume type"))
+	return made
+}
+
+// oneSource collects what is wrong with a volume that must have one source.
+type oneSource struct {
+	path *field.Path
+	n    int
+	errs field.ErrorList
+}
+
+// source checks a source if it is set and the first, and else refuses it.
+func source[T any](o *oneSource, name string, s *T, check func(*T, *field.Path) field.ErrorList) {
+	sourceAs(o, name, name, s, check)
+}
+
+// sourceAs is source where kube-apiserver refuses a source by another name than it checks it by.
+func sourceAs[T any](o *oneSource, refused, name string, s *T, check func(*T, *field.Path) field.ErrorList) {
+	if s == nil {
+		return
 	}
-	if sources > 1 {
-		return errs
+	if o.n++; o.n == 1 {
+		o.errs = append(o.errs, check(s, o.path.Child(name))...)
+	} else {
+		o.errs = append(o.errs, field.Forbidden(o.path.Child(refused), "may not specify more than 1 volume type"))
 	}
-	switch {
-	case s.EmptyDir != nil:
-		if s.EmptyDir.SizeLimit != nil && s.EmptyDir.SizeLimit.Sign() < 0 {
-			errs = append(errs, field.Forbidden(path.Child("emptyDir", "sizeLimit"), "SizeLimit field must be a valid resource quantity"))
-		}
-	case s.HostPath != nil:
-		errs = append(errs, validateHostPath(s.HostPath, path.Child("hostPath"))...)
-	case s.Secret != nil:
-		at := path.Child("secret")
-		if s.Secret.SecretName == "" {
-			errs = append(errs, field.Required(at.Child("secretName"), ""))
-		}
-		errs = append(errs, validateMode(s.Secret.DefaultMode, at.Child("defaultMode"))...)
-		errs = append(errs, validateKeyPaths(s.Secret.Items, at.Child("items"))...)
-	case s.ConfigMap != nil:
-		at := path.Child("configMap")
-		if s.ConfigMap.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		}
-		errs = append(errs, validateMode(s.ConfigMap.DefaultMode, at.Child("defaultMode"))...)
-		errs = append(errs, validateKeyPaths(s.ConfigMap.Items, at.Child("items"))...)
-	case s.DownwardAPI != nil:
-		at := path.Child("downwardAPI")
-		errs = append(errs, validateMode(s.DownwardAPI.DefaultMode, at.Child("defaultMode"))...)
-		errs = append(errs, validateDownwardFiles(s.DownwardAPI.Items, at)...)
-	case s.Projected != nil:
-		errs = append(errs, validateProjected(s.Projected, path.Child("projected"))...)
-	case s.NFS != nil:
-		errs = append(errs, validateNFS(s.NFS, path.Child("nfs"))...)
-	case s.PersistentVolumeClaim != nil:
-		if s.PersistentVolumeClaim.ClaimName == "" {
-			errs = append(errs, field.Required(path.Child("persistentVolumeClaim", "claimName"), ""))
-		}
-	case s.CSI != nil:
-		if s.CSI.Driver == "" {
-			errs = append(errs, field.Required(path.Child("csi", "driver"), ""))
-		}
-	case s.Ephemeral != nil:
-		if s.Ephemeral.VolumeClaimTemplate == nil {
-			errs = append(errs, field.Required(path.Child("ephemeral", "volumeClaimTemplate"), ""))
-		}
-	case s.Image != nil:
-		at := path.Child("image")
-		if s.Image.Reference == "" {
-			errs = append(errs, field.Required(at.Child("reference"), ""))
-		}
-		errs = append(errs, oneOf(s.Image.PullPolicy, at.Child("pullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
+}
+
+// validateVolumeSource checks the first source that a volume has, in the order in which kube-apiserver looks, and refuses any further.
+func validateVolumeSource(v *corev1.Volume, scope *podScope, path *field.Path) field.ErrorList {
+	o, s := &oneSource{path: path}, &v.VolumeSource
+	source(o, "emptyDir", s.EmptyDir, validateEmptyDir)
+	source(o, "hostPath", s.HostPath, validateHostPath)
+	source(o, "gitRepo", s.GitRepo, validateGitRepo)
+	sourceAs(o, "gcePersistentDisk", "persistentDisk", s.GCEPersistentDisk, validateGCEDisk)
+	source(o, "awsElasticBlockStore", s.AWSElasticBlockStore, validateEBS)
+	source(o, "secret", s.Secret, validateSecretVolume)
+	source(o, "nfs", s.NFS, validateNFS)
+	source(o, "iscsi", s.ISCSI, validateISCSI)
+	if s.ISCSI != nil && s.ISCSI.InitiatorName != nil && len(v.Name+":"+s.ISCSI.TargetPortal) > maxISCSIName {
+		o.errs = append(o.errs, field.Invalid(path.Child("name"), v.Name,
+			"Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."))
 	}
-	return errs
+	source(o, "glusterfs", s.Glusterfs, validateGlusterfs)
+	source(o, "flocker", s.Flocker, validateFlocker)
+	source(o, "persistentVolumeClaim", s.PersistentVolumeClaim, validateClaimSource)
+	source(o, "rbd", s.RBD, validateRBD)
+	source(o, "cinder", s.Cinder, validateCinder)
+	sourceAs(o, "cephFS", "cephfs", s.CephFS, validateCephFS)
+	source(o, "quobyte", s.Quobyte, validateQuobyte)
+	sourceAs(o, "downwarAPI", "downwardAPI", s.DownwardAPI, validateDownwardVolume)
+	source(o, "fc", s.FC, validateFC)
+	source(o, "flexVolume", s.FlexVolume, validateFlexVolume)
+	source(o, "configMap", s.ConfigMap, validateConfigMapVolume)
+	source(o, "azureFile", s.AzureFile, validateAzureFile)
+	source(o, "vsphereVolume", s.VsphereVolume, validateVsphere)
+	source(o, "photonPersistentDisk", s.PhotonPersistentDisk, validatePhoton)
+	source(o, "portworxVolume", s.PortworxVolume, validatePortworx)
+	source(o, "azureDisk", s.AzureDisk, validateAzureDisk)
+	source(o, "storageos", s.StorageOS, validateStorageOS)
+	if s.Projected != nil {
+		source(o, "projected", s.Projected, func(p *corev1.ProjectedVolumeSource, at *field.Path) field.ErrorList {
+			return validateProjected(p, scope, at)
+		})
+	}
+	source(o, "scaleIO", s.ScaleIO, validateScaleIO)
+	source(o, "csi", s.CSI, validateCSI)
+	source(o, "ephemeral", s.Ephemeral, validateEphemeralVolume)
+	if s.Ephemeral != nil && o.n == 1 && scope.meta != nil && scope.meta.Name != "" && v.Name != "" {
+		claim := scope.meta.Name + "-" + v.Name
+		for _, message := range apivalidation.NameIsDNSSubdomain(claim, false) {
+			o.errs = append(o.errs, field.Invalid(path.Child("name"), v.Name, fmt.Sprintf("PVC name %q: %v", claim, message)))
+		}
+	}
+	if s.Image != nil {
+		source(o, "image", s.Image, func(i *corev1.ImageVolumeSource, at *field.Path) field.ErrorList {
+			return validateImageVolume(i, scope, at)
+		})
+	}
+	if o.n == 0 {
+		return field.ErrorList{field.Required(path, "must specify a volume type")}
+	}
+	return o.errs
+}
+
+func validateEmptyDir(e *corev1.EmptyDirVolumeSource, path *field.Path) field.ErrorList {
+	if e.SizeLimit != nil && e.SizeLimit.Sign() < 0 {
+		return field.ErrorList{field.Forbidden(path.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity")}
+	}
+	return nil
 }
 
 func validateHostPath(h *corev1.HostPathVolumeSource, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
 	if h.Path == "" {
-		errs = append(errs, field.Required(path.Child("path"), ""))
-	} else {
-		errs = append(errs, noBacksteps(h.Path, path.Child("path"))...)
+		return field.ErrorList{field.Required(path.Child("path"), "")}
 	}
-	if h.Type != nil && *h.Type != corev1.HostPathUnset {
-		errs = append(errs, oneOf(*h.Type, path.Child("type"), corev1.HostPathUnset, corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory,
-			corev1.HostPathFileOrCreate, corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev)...)
+	errs := noBacksteps(h.Path, path.Child("path"))
+	if h.Type != nil {
+		errs = append(errs, supported(*h.Type, path.Child("type"), corev1.HostPathUnset, corev1.HostPathBlockDev, corev1.HostPathCharDev, corev1.HostPathDirectory,
+			corev1.HostPathDirectoryOrCreate, corev1.HostPathFile, corev1.HostPathFileOrCreate, corev1.HostPathSocket)...)
 	}
 	return errs
 }
 
 func noBacksteps(p string, path *field.Path) field.ErrorList {
-	for _, part := range strings.Split(p, "/") {
+	for part := range strings.SplitSeq(p, "/") {
 		if part == ".." {
 			return field.ErrorList{field.Invalid(path, p, "must not contain '..'")}
 		}
@@ -122,240 +163,69 @@ func noBacksteps(p string, path *field.Path) field.ErrorList {
 	return nil
 }
 
-func validateNFS(n *corev1.NFSVolumeSource, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if n.Server == "" {
-		errs = append(errs, field.Required(path.Child("server"), ""))
-	}
-	if n.Path == "" {
-		errs = append(errs, field.Required(path.Child("path"), ""))
-	} else if !isAbsolute(n.Path) {
-		errs = append(errs, field.Invalid(path.Child("path"), n.Path, "must be an absolute path"))
+func validateGitRepo(g *corev1.GitRepoVolumeSource, path *field.Path) field.ErrorList {
+	return append(requiredText(g.Repository, path.Child("repository")), localPath(g.Directory, path.Child("directory"))...)
+}
+
+func validateNFS(n *corev1.NFSVolumeSource, at *field.Path) field.ErrorList {
+	errs := requiredText(n.Server, at.Child("server"))
+	errs = append(errs, requiredText(n.Path, at.Child("path"))...)
+	if !path.IsAbs(n.Path) {
+		errs = append(errs, field.Invalid(at.Child("path"), n.Path, "must be an absolute path"))
 	}
 	return errs
 }
 
-const maxFileMode = 0o777
-
-func validateMode(mode *int32, path *field.Path) field.ErrorList {
-	if mode != nil && (*mode < 0 || *mode > maxFileMode) {
-		return field.ErrorList{field.Invalid(path, *mode, "must be a number between 0 and 0777 (octal), both inclusive")}
-	}
-	return nil
+func validateClaimSource(c *corev1.PersistentVolumeClaimVolumeSource, path *field.Path) field.ErrorList {
+	return requiredText(c.ClaimName, path.Child("claimName"))
 }
 
-func validateKeyPaths(items []corev1.KeyToPath, path *field.Path) field.ErrorList {
+func validateEphemeralVolume(e *corev1.EphemeralVolumeSource, path *field.Path) field.ErrorList {
+	at, t := path.Child("volumeClaimTemplate"), e.VolumeClaimTemplate
+	if t == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	errs := apivalidation.ValidateAnnotations(t.Annotations, at.Child("metadata", "annotations"))
+	errs = append(errs, metavalidation.ValidateLabels(t.Labels, at.Child("metadata", "labels"))...)
+	errs = append(errs, onlyLabels(&t.ObjectMeta, at.Child("metadata"))...)
+	return append(errs, validateClaimSpec(&t.Spec, at.Child("spec"))...)
+}
+
+// onlyLabels refuses all metadata but labels and annotations, which is all that what is made from a template takes over.
+func onlyLabels(m *metav1.ObjectMeta, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for i, item := range items {
-		at := path.Index(i)
-		if item.Key == "" {
-			errs = append(errs, field.Required(at.Child("key"), ""))
+	forbid := func(name string, set bool) {
+		if set {
+			errs = append(errs, field.Forbidden(path.Child(name), "cannot be set"))
 		}
-		errs = append(errs, localFile(item.Path, at.Child("path"))...)
-		errs = append(errs, validateMode(item.Mode, at.Child("mode"))...)
 	}
+	forbid("name", m.Name != "")
+	forbid("generateName", m.GenerateName != "")
+	forbid("namespace", m.Namespace != "")
+	forbid("selfLink", m.SelfLink != "")
+	forbid("uID", m.UID != "")
+	forbid("resourceVersion", m.ResourceVersion != "")
+	forbid("generation", m.Generation != 0)
+	forbid("creationTimestamp", !m.CreationTimestamp.IsZero())
+	forbid("deletionTimestamp", m.DeletionTimestamp != nil)
+	forbid("deletionGracePeriodSeconds", m.DeletionGracePeriodSeconds != nil)
+	forbid("ownerReferences", m.OwnerReferences != nil)
+	forbid("finalizers", m.Finalizers != nil)
+	forbid("managedFields", m.ManagedFields != nil)
 	return errs
 }
 
-// localFile accepts the relative path of a file that a volume makes; ".." is how its versions are told apart.
-func localFile(p string, path *field.Path) field.ErrorList {
-	if p == "" {
+func validateImageVolume(i *corev1.ImageVolumeSource, scope *podScope, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if !scope.emptyReference {
+		errs = requiredText(i.Reference, path.Child("reference"))
+	}
+	return append(errs, validatePullPolicy(i.PullPolicy, path.Child("pullPolicy"))...)
+}
+
+func requiredText(text string, path *field.Path) field.ErrorList {
+	if text == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
-	errs := localPath(p, path)
-	if strings.HasPrefix(p, "..") && !strings.HasPrefix(p, "../") && p != ".." {
-		errs = append(errs, field.Invalid(path, p, "must not start with '..'"))
-	}
-	return errs
-}
-
-func validateDownwardFiles(items []corev1.DownwardAPIVolumeFile, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, item := range items {
-		errs = append(errs, localFile(item.Path, path.Child("path"))...)
-		switch {
-		case item.FieldRef != nil:
-			errs = append(errs, validateFieldRef(item.FieldRef, volumeFields, path.Child("fieldRef"))...)
-			if item.ResourceFieldRef != nil {
-				errs = append(errs, field.Invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
-			}
-		case item.ResourceFieldRef != nil:
-			errs = append(errs, validateResourceFieldRef(item.ResourceFieldRef, true, path.Child("resourceFieldRef"))...)
-		default:
-			errs = append(errs, field.Required(path, "one of fieldRef and resourceFieldRef is required"))
-		}
-		errs = append(errs, validateMode(item.Mode, path.Child("mode"))...)
-	}
-	return errs
-}
-
-// Bounds of the life of a projected token.
-const (
-	minTokenSeconds = 10 * 60
-	maxTokenSeconds = 1 << 32
-)
-
-func validateProjected(p *corev1.ProjectedVolumeSource, path *field.Path) field.ErrorList {
-	errs := validateMode(p.DefaultMode, path.Child("defaultMode"))
-	paths := map[string]bool{}
-	claim := func(file string, at *field.Path) {
-		if paths[file] && file != "" {
-			errs = append(errs, field.Invalid(at, file, "conflicting duplicate paths"))
-		}
-		paths[file] = true
-	}
-	for i := range p.Sources {
-		s, at := &p.Sources[i], path.Child("sources").Index(i)
-		n := 0
-		if s.Secret != nil {
-			n++
-			sub := at.Child("secret")
-			if s.Secret.Name == "" {
-				errs = append(errs, field.Required(sub.Child("name"), ""))
-			}
-			errs = append(errs, validateKeyPaths(s.Secret.Items, sub.Child("items"))...)
-			for j := range s.Secret.Items {
-				claim(s.Secret.Items[j].Path, sub)
-			}
-		}
-		if s.ConfigMap != nil {
-			n++
-			sub := at.Child("configMap")
-			if s.ConfigMap.Name == "" {
-				errs = append(errs, field.Required(sub.Child("name"), ""))
-			}
-			errs = append(errs, validateKeyPaths(s.ConfigMap.Items, sub.Child("items"))...)
-			for j := range s.ConfigMap.Items {
-				claim(s.ConfigMap.Items[j].Path, sub)
-			}
-		}
-		if s.DownwardAPI != nil {
-			n++
-			sub := at.Child("downwardAPI")
-			errs = append(errs, validateDownwardFiles(s.DownwardAPI.Items, sub)...)
-			for j := range s.DownwardAPI.Items {
-				claim(s.DownwardAPI.Items[j].Path, sub)
-			}
-		}
-		if t := s.ServiceAccountToken; t != nil {
-			n++
-			errs = append(errs, validateTokenProjection(t, at.Child("serviceAccountToken"))...)
-			claim(t.Path, at.Child("serviceAccountToken"))
-		}
-		if s.ClusterTrustBundle != nil {
-			n++
-		}
-		if s.PodCertificate != nil {
-			n++
-		}
-		if n > 1 {
-			errs = append(errs, field.Forbidden(at, "may not specify more than 1 volume type"))
-		} else if n == 0 {
-			errs = append(errs, field.Required(at, "must specify a projected volume source"))
-		}
-	}
-	return errs
-}
-
-func validateTokenProjection(t *corev1.ServiceAccountTokenProjection, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	seconds := deref(t.ExpirationSeconds, serviceAccountTokenSeconds)
-	if seconds < minTokenSeconds {
-		errs = append(errs, field.Invalid(path.Child("expirationSeconds"), seconds, "may not specify a duration less than 10 minutes"))
-	}
-	if seconds > maxTokenSeconds {
-		errs = append(errs, field.Invalid(path.Child("expirationSeconds"), seconds, "may not specify a duration larger than 2^32 seconds"))
-	}
-	if t.Path == "" {
-		return append(errs, field.Required(path.Child("path"), ""))
-	}
-	return append(errs, localFile(t.Path, path.Child("path"))...)
-}
-
-func validateMounts(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	places := map[string]bool{}
-	for i := range c.VolumeMounts {
-		m, at := &c.VolumeMounts[i], path.Index(i)
-		if m.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		}
-		v := scope.volumes[m.Name]
-		if v == nil {
-			errs = append(errs, field.NotFound(at.Child("name"), m.Name))
-		}
-		if m.MountPath == "" {
-			errs = append(errs, field.Required(at.Child("mountPath"), ""))
-		}
-		if places[m.MountPath] {
-			errs = append(errs, field.Invalid(at.Child("mountPath"), m.MountPath, "must be unique"))
-		}
-		places[m.MountPath] = true
-		if m.SubPath != "" {
-			errs = append(errs, localPath(m.SubPath, at.Child("subPath"))...)
-		}
-		if m.SubPathExpr != "" {
-			if m.SubPath != "" {
-				errs = append(errs, field.Invalid(at.Child("subPathExpr"), m.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
-			}
-			errs = append(errs, localPath(m.SubPathExpr, at.Child("subPathExpr"))...)
-		}
-		errs = append(errs, validatePropagation(m, c, at)...)
-	}
-	return errs
-}
-
-func validatePropagation(m *corev1.VolumeMount, c *corev1.Container, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if p := m.MountPropagation; p != nil {
-		at := path.Child("mountPropagation")
-		errs = append(errs, oneOf(*p, at, corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone)...)
-		privileged := c.SecurityContext != nil && deref(c.SecurityContext.Privileged, false)
-		if *p == corev1.MountPropagationBidirectional && !privileged {
-			errs = append(errs, field.Forbidden(at, "Bidirectional mount propagation is available only to privileged containers"))
-		}
-	}
-	if r := m.RecursiveReadOnly; r != nil {
-		at := path.Child("recursiveReadOnly")
-		errs = append(errs, oneOf(*r, at, corev1.RecursiveReadOnlyDisabled, corev1.RecursiveReadOnlyIfPossible, corev1.RecursiveReadOnlyEnabled)...)
-		if *r != corev1.RecursiveReadOnlyDisabled && !m.ReadOnly {
-			errs = append(errs, field.Forbidden(at, "may only be specified when readOnly is true"))
-		}
-		if *r != corev1.RecursiveReadOnlyDisabled && deref(m.MountPropagation, corev1.MountPropagationNone) != corev1.MountPropagationNone {
-			errs = append(errs, field.Forbidden(at, "may only be specified when mountPropagation is None or not specified"))
-		}
-	}
-	return errs
-}
-
-func validateDevices(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	places, mounted := map[string]bool{}, map[string]bool{}
-	for _, m := range c.VolumeMounts {
-		mounted[m.Name] = true
-	}
-	for i, d := range c.VolumeDevices {
-		at := path.Index(i)
-		v := scope.volumes[d.Name]
-		switch {
-		case d.Name == "":
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		case v == nil:
-			errs = append(errs, field.NotFound(at.Child("name"), d.Name))
-		case v.PersistentVolumeClaim == nil && v.Ephemeral == nil:
-			errs = append(errs, field.Invalid(at.Child("name"), d.Name, "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"))
-		case mounted[d.Name]:
-			errs = append(errs, field.Invalid(at.Child("name"), d.Name, "must not already exist in volumeMounts"))
-		}
-		if d.DevicePath == "" {
-			errs = append(errs, field.Required(at.Child("devicePath"), ""))
-		} else {
-			errs = append(errs, noBacksteps(d.DevicePath, at.Child("devicePath"))...)
-		}
-		if places[d.DevicePath] {
-			errs = append(errs, field.Invalid(at.Child("devicePath"), d.DevicePath, "must be unique"))
-		}
-		places[d.DevicePath] = true
-	}
-	return errs
+	return nil
 }

@@ -131,6 +131,11 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 		}
 		own(ctx, k, obj)
 	}
+	if k.Complete != nil {
+		for _, text := range k.Complete(obj) {
+			w.warn(text)
+		}
+	}
 	if errs := validateNew(k, obj); len(errs) > 0 {
 		return nil, refusedAs(k, obj.GetName(), errs)
 	}

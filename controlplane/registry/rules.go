@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -28,16 +27,15 @@ func rulesOf(k *kind.Kind, subresource string) rules {
 	case "finalize":
 		return rules{prepare: prepareFinalize, validate: func(obj, old kind.Object) field.ErrorList { return validateChange(k, obj, old) }}
 	case "ephemeralcontainers":
-		return rules{prepare: prepareEphemeral, validate: func(obj, old kind.Object) field.ErrorList {
-			return append(validateMetaChange(k, obj, old), validateEphemeral(k, obj, old)...)
+		prepare := func(obj, old kind.Object) { kind.PrepareEphemeralContainers(obj.(*corev1.Pod), old.(*corev1.Pod)) }
+		return rules{prepare: prepare, validate: func(obj, old kind.Object) field.ErrorList {
+			return append(validateMetaChange(k, obj, old), kind.ValidateEphemeralContainers(obj.(*corev1.Pod), old.(*corev1.Pod))...)
 		}}
 	case "binding":
 		// the binding is the one way to set a node: what forbids to change it must not be asked
 		return rules{
-			prepare: func(kind.Object, kind.Object) {},
-			validate: func(obj, _ kind.Object) field.ErrorList {
-				return validateNew(k, obj)
-			},
+			prepare:  func(kind.Object, kind.Object) {},
+			validate: func(obj, old kind.Object) field.ErrorList { return validateMetaChange(k, obj, old) },
 		}
 	}
 	return rules{
@@ -84,42 +82,6 @@ func prepareFinalize(obj, old kind.Object) {
 	ns.ResourceVersion = meta.ResourceVersion
 	ns.ManagedFields = meta.ManagedFields
 	clearType(ns)
-}
-
-// prepareEphemeral lets only spec.ephemeralContainers of a pod through.
-func prepareEphemeral(obj, old kind.Object) {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return
-	}
-	added, meta := pod.Spec.EphemeralContainers, pod.ObjectMeta
-	old.(*corev1.Pod).DeepCopyInto(pod)
-	pod.Spec.EphemeralContainers = added
-	pod.ResourceVersion = meta.ResourceVersion
-	pod.ManagedFields = meta.ManagedFields
-	clearType(pod)
-}
-
-// validateEphemeral refuses to change or remove the debug containers that a pod has.
-func validateEphemeral(k *kind.Kind, obj, old kind.Object) field.ErrorList {
-	var errs field.ErrorList
-	path := field.NewPath("spec", "ephemeralContainers")
-	now := map[string]corev1.EphemeralContainer{}
-	for _, c := range obj.(*corev1.Pod).Spec.EphemeralContainers {
-		now[c.Name] = c
-	}
-	for i, c := range old.(*corev1.Pod).Spec.EphemeralContainers {
-		got, ok := now[c.Name]
-		if !ok {
-			errs = append(errs, field.Forbidden(path, "existing ephemeral containers \""+c.Name+"\" may not be removed\n"))
-		} else if !apiequality.Semantic.DeepEqual(got, c) {
-			errs = append(errs, field.Forbidden(path.Index(i), "existing ephemeral containers \""+c.Name+"\" may not be changed\n"))
-		}
-	}
-	if k.Validate != nil {
-		errs = append(errs, k.Validate(obj)...)
-	}
-	return errs
 }
 
 // held says whether something still has to happen before an object that is being deleted may go.
