@@ -30,6 +30,17 @@ func defaultPod(p *corev1.Pod) {
 		}
 	}
 	defaultPodSpec(s)
+	defaultPodIPs(&p.Status)
+}
+
+// defaultPodIPs keeps a pod's one address and its list of them together. When they differ, the one is what was meant.
+func defaultPodIPs(s *corev1.PodStatus) {
+	switch {
+	case s.PodIP == "" && len(s.PodIPs) > 0:
+		s.PodIP = s.PodIPs[0].IP
+	case s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP):
+		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}
+	}
 }
 
 // defaultTemplate sets the defaults of a pod template. What a pod has in addition is left out, so that a
