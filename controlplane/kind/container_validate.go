@@ -282,13 +282,3 @@ func validateResizePolicy(policies []corev1.ContainerResizePolicy, scope *podSco
 	}
 	return errs
 }
-
-// supported refuses what is not among the values, the empty value too.
-func supported[S ~string](value S, path *field.Path, values ...S) field.ErrorList {
-	for _, v := range values {
-		if value == v {
-			return nil
-		}
-	}
-	return field.ErrorList{field.NotSupported(path, value, values)}
-}

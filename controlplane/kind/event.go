@@ -63,7 +63,7 @@ func validateCoreEvent(e *corev1.Event, controller string) field.ErrorList {
 	if of == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
 		errs = append(errs, field.Invalid(path, of, "does not match event.namespace"))
 	}
-	errs = append(errs, notEmpty(e.ReportingController, field.NewPath(controller))...)
+	errs = append(errs, requiredText(e.ReportingController, field.NewPath(controller))...)
 	errs = append(errs, invalidEach(field.NewPath(controller), e.ReportingController, validation.IsQualifiedName(e.ReportingController))...)
 	errs = append(errs, requiredUpTo(e.ReportingInstance, maxReportingObject, field.NewPath("reportingInstance"))...)
 	errs = append(errs, requiredUpTo(e.Action, maxEventAction, field.NewPath("action"))...)

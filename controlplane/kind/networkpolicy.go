@@ -99,7 +99,7 @@ func networkPolicyWarnings(p *networkingv1.NetworkPolicy) []string {
 func validateNetworkPolicy(p *networkingv1.NetworkPolicy, allow policyLeniency) field.ErrorList {
 	errs := validatePolicyRules(p, allow)
 	eachIPBlock(p, func(b *networkingv1.IPBlock, path *field.Path) {
-		errs = append(errs, notEmpty(b.CIDR, path.Child("cidr"))...)
+		errs = append(errs, requiredText(b.CIDR, path.Child("cidr"))...)
 	})
 	return errs
 }

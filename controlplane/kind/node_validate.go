@@ -32,7 +32,7 @@ func validateNodeResources(s *corev1.NodeStatus) field.ErrorList {
 		list corev1.ResourceList
 	}{{"capacity", s.Capacity}, {"allocatable", s.Allocatable}} {
 		for name, q := range part.list {
-			errs = append(errs, validateAmount(name, q, field.NewPath("status", part.name, string(name)))...)
+			errs = append(errs, validateQuantity(name, q, field.NewPath("status", part.name, string(name)))...)
 		}
 	}
 	return errs
@@ -192,8 +192,8 @@ func validateConfigSource(s *corev1.NodeConfigSource, status bool, path *field.P
 	var errs field.ErrorList
 	switch {
 	case status:
-		errs = append(errs, notEmpty(string(m.UID), at.Child("uid"))...)
-		errs = append(errs, notEmpty(m.ResourceVersion, at.Child("resourceVersion"))...)
+		errs = append(errs, requiredText(string(m.UID), at.Child("uid"))...)
+		errs = append(errs, requiredText(m.ResourceVersion, at.Child("resourceVersion"))...)
 	default:
 		if m.UID != "" {
 			errs = append(errs, field.Forbidden(at.Child("uid"), "uid must not be set in spec"))
@@ -203,7 +203,7 @@ func validateConfigSource(s *corev1.NodeConfigSource, status bool, path *field.P
 		}
 	}
 	valid := func(value, name string, check func(string) []string) {
-		bad := notEmpty(value, at.Child(name))
+		bad := requiredText(value, at.Child(name))
 		if value != "" {
 			bad = invalidEach(at.Child(name), value, check(value))
 		}

@@ -36,29 +36,29 @@ func sourcesOf(s *corev1.PersistentVolumeSource, name string, at *field.Path) []
 		{"nfs", s.NFS != nil, func() field.ErrorList { return validateNFS(s.NFS, at.Child("nfs")) }},
 		{"rbd", s.RBD != nil, func() field.ErrorList {
 			errs := requiredList(s.RBD.CephMonitors, at.Child("rbd", "monitors"))
-			return append(errs, notEmpty(s.RBD.RBDImage, at.Child("rbd", "image"))...)
+			return append(errs, requiredText(s.RBD.RBDImage, at.Child("rbd", "image"))...)
 		}},
 		{"quobyte", s.Quobyte != nil, func() field.ErrorList { return validateQuobyte(s.Quobyte, at.Child("quobyte")) }},
 		{"cephFS", s.CephFS != nil, func() field.ErrorList { return requiredList(s.CephFS.Monitors, at.Child("cephfs", "monitors")) }},
 		{"iscsi", s.ISCSI != nil, func() field.ErrorList { return validateISCSIVolume(s.ISCSI, name, at.Child("iscsi")) }},
 		{"cinder", s.Cinder != nil, func() field.ErrorList {
-			errs := notEmpty(s.Cinder.VolumeID, at.Child("cinder", "volumeID"))
+			errs := requiredText(s.Cinder.VolumeID, at.Child("cinder", "volumeID"))
 			return append(errs, validateSecretReference(s.Cinder.SecretRef, at.Child("cinder", "secretRef"))...)
 		}},
 		{"fc", s.FC != nil, func() field.ErrorList { return validateFibreChannel(s.FC, at.Child("fc")) }},
 		{"flexVolume", s.FlexVolume != nil, func() field.ErrorList {
-			errs := notEmpty(s.FlexVolume.Driver, at.Child("flexVolume", "driver"))
+			errs := requiredText(s.FlexVolume.Driver, at.Child("flexVolume", "driver"))
 			return append(errs, validateFlexOptions(s.FlexVolume.Options, at.Child("flexVolume", "options"))...)
 		}},
 		{"azureFile", s.AzureFile != nil, func() field.ErrorList { return validateAzureFileVolume(s.AzureFile, at.Child("azureFile")) }},
 		{"vsphereVolume", s.VsphereVolume != nil, func() field.ErrorList {
-			return notEmpty(s.VsphereVolume.VolumePath, at.Child("vsphereVolume", "volumePath"))
+			return requiredText(s.VsphereVolume.VolumePath, at.Child("vsphereVolume", "volumePath"))
 		}},
 		{"photonPersistentDisk", s.PhotonPersistentDisk != nil, func() field.ErrorList {
-			return notEmpty(s.PhotonPersistentDisk.PdID, at.Child("photonPersistentDisk", "pdID"))
+			return requiredText(s.PhotonPersistentDisk.PdID, at.Child("photonPersistentDisk", "pdID"))
 		}},
 		{"portworxVolume", s.PortworxVolume != nil, func() field.ErrorList {
-			return notEmpty(s.PortworxVolume.VolumeID, at.Child("portworxVolume", "volumeID"))
+			return requiredText(s.PortworxVolume.VolumeID, at.Child("portworxVolume", "volumeID"))
 		}},
 		{"azureDisk", s.AzureDisk != nil, func() field.ErrorList { return validateAzureDisk(s.AzureDisk, at.Child("azureDisk")) }},
 		{"scaleIO", s.ScaleIO != nil, func() field.ErrorList {
@@ -66,15 +66,15 @@ func sourcesOf(s *corev1.PersistentVolumeSource, name string, at *field.Path) []
 		}},
 		{"local", s.Local != nil, func() field.ErrorList {
 			if s.Local.Path == "" {
-				return notEmpty("", at.Child("local", "path"))
+				return requiredText("", at.Child("local", "path"))
 			}
 			return noBacksteps(s.Local.Path, at.Child("local", "path"))
 		}},
 		{"storageos", s.StorageOS != nil, func() field.ErrorList {
 			errs := validateStorageOS(s.StorageOS.VolumeName, s.StorageOS.VolumeNamespace, at.Child("storageos"))
 			if ref := s.StorageOS.SecretRef; ref != nil {
-				errs = append(errs, notEmpty(ref.Name, at.Child("storageos", "secretRef", "name"))...)
-				errs = append(errs, notEmpty(ref.Namespace, at.Child("storageos", "secretRef", "namespace"))...)
+				errs = append(errs, requiredText(ref.Name, at.Child("storageos", "secretRef", "name"))...)
+				errs = append(errs, requiredText(ref.Namespace, at.Child("storageos", "secretRef", "namespace"))...)
 			}
 			return errs
 		}},
@@ -117,8 +117,8 @@ func requiredList[T any](list []T, at *field.Path) field.ErrorList {
 }
 
 func validateGlusterfsVolume(s *corev1.GlusterfsPersistentVolumeSource, at *field.Path) field.ErrorList {
-	errs := notEmpty(s.EndpointsName, at.Child("endpoints"))
-	errs = append(errs, notEmpty(s.Path, at.Child("path"))...)
+	errs := requiredText(s.EndpointsName, at.Child("endpoints"))
+	errs = append(errs, requiredText(s.Path, at.Child("path"))...)
 	switch ns := s.EndpointsNamespace; {
 	case ns == nil:
 	case *ns == "":
@@ -131,7 +131,7 @@ func validateGlusterfsVolume(s *corev1.GlusterfsPersistentVolumeSource, at *fiel
 
 func validateISCSIVolume(s *corev1.ISCSIPersistentVolumeSource, name string, at *field.Path) field.ErrorList {
 	const form = "must be valid format"
-	errs := notEmpty(s.TargetPortal, at.Child("targetPortal"))
+	errs := requiredText(s.TargetPortal, at.Child("targetPortal"))
 	if s.InitiatorName != nil && len(name+":"+s.TargetPortal) > maxPortalName {
 		errs = append(errs, field.Invalid(at.Child("targetportal"), s.TargetPortal,
 			"Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."))
@@ -146,7 +146,7 @@ func validateISCSIVolume(s *corev1.ISCSIPersistentVolumeSource, name string, at 
 		errs = append(errs, field.Required(at.Child("secretRef"), ""))
 	}
 	if s.SecretRef != nil {
-		errs = append(errs, notEmpty(s.SecretRef.Name, at.Child("secretRef", "name"))...)
+		errs = append(errs, requiredText(s.SecretRef.Name, at.Child("secretRef", "name"))...)
 	}
 	if s.InitiatorName != nil {
 		errs = append(errs, validateISCSIName(*s.InitiatorName, form, at.Child("initiatorname"))...)
@@ -159,21 +159,21 @@ func validateSecretReference(ref *corev1.SecretReference, at *field.Path) field.
 	if ref == nil {
 		return nil
 	}
-	return append(notEmpty(ref.Name, at.Child("name")), notEmpty(ref.Namespace, at.Child("namespace"))...)
+	return append(requiredText(ref.Name, at.Child("name")), requiredText(ref.Namespace, at.Child("namespace"))...)
 }
 
 func validateAzureFileVolume(s *corev1.AzureFilePersistentVolumeSource, at *field.Path) field.ErrorList {
-	errs := notEmpty(s.SecretName, at.Child("secretName"))
-	errs = append(errs, notEmpty(s.ShareName, at.Child("shareName"))...)
+	errs := requiredText(s.SecretName, at.Child("secretName"))
+	errs = append(errs, requiredText(s.ShareName, at.Child("shareName"))...)
 	if s.SecretNamespace != nil {
-		errs = append(errs, notEmpty(*s.SecretNamespace, at.Child("secretNamespace"))...)
+		errs = append(errs, requiredText(*s.SecretNamespace, at.Child("secretNamespace"))...)
 	}
 	return errs
 }
 
 func validateCSIVolume(s *corev1.CSIPersistentVolumeSource, at *field.Path) field.ErrorList {
 	errs := validateDriverName(s.Driver, at.Child("driver"))
-	errs = append(errs, notEmpty(s.VolumeHandle, at.Child("volumeHandle"))...)
+	errs = append(errs, requiredText(s.VolumeHandle, at.Child("volumeHandle"))...)
 	for _, secret := range []struct {
 		field string
 		ref   *corev1.SecretReference

@@ -167,8 +167,8 @@ func validateDataSources(s *corev1.PersistentVolumeClaimSpec, lax bool, path *fi
 }
 
 func validateDataSource(apiGroup *string, kind, name string, lax bool, path *field.Path) field.ErrorList {
-	errs := notEmpty(name, path.Child("name"))
-	errs = append(errs, notEmpty(kind, path.Child("kind"))...)
+	errs := requiredText(name, path.Child("name"))
+	errs = append(errs, requiredText(kind, path.Child("kind"))...)
 	group := deref(apiGroup, "")
 	if group == "" && kind != claimKind {
 		errs = append(errs, field.Invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))

@@ -230,7 +230,7 @@ func validateQuotaList(list corev1.ResourceList, path *field.Path) field.ErrorLi
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		at := path.Key(string(name))
 		errs = append(errs, validateQuotaResource(name, at)...)
-		errs = append(errs, validateAmount(name, list[name], at)...)
+		errs = append(errs, validateQuantity(name, list[name], at)...)
 	}
 	return errs
 }

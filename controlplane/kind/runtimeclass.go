@@ -32,7 +32,7 @@ func runtimeClassKind() *Kind {
 func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
 	var errs field.ErrorList
 	if r.Overhead != nil {
-		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, nil, field.NewPath("overhead"))...)
+		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, &podScope{}, validateContainerResource, field.NewPath("overhead"))...)
 	}
 	if s := r.Scheduling; s != nil {
 		at := field.NewPath("scheduling")

@@ -62,7 +62,7 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 		errs = append(errs, supported(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
 	}
 	errs = append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
-	return append(errs, notEmpty(c.Provisioner, at)...)
+	return append(errs, requiredText(c.Provisioner, at)...)
 }
 
 func validateClassParameters(parameters map[string]string, path *field.Path) field.ErrorList {

@@ -47,14 +47,6 @@ func validateLUN(lun int32, path *field.Path) field.ErrorList {
 	return nil
 }
 
-// notEmpty requires a text.
-func notEmpty(value string, path *field.Path) field.ErrorList {
-	if value == "" {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	return nil
-}
-
 // supported refuses what is not among the values, the empty one too.
 func supported[S ~string](value S, path *field.Path, values ...S) field.ErrorList {
 	for _, v := range values {
@@ -67,7 +59,7 @@ func supported[S ~string](value S, path *field.Path, values ...S) field.ErrorLis
 
 // validateDiskPartition checks a disk of a cloud: its name, and a partition of it.
 func validateDiskPartition(disk string, partition int32, diskPath, partitionPath *field.Path) field.ErrorList {
-	errs := notEmpty(disk, diskPath)
+	errs := requiredText(disk, diskPath)
 	if partition < 0 || partition > maxPartition {
 		errs = append(errs, field.Invalid(partitionPath, partition, validation.InclusiveRangeError(1, maxPartition)))
 	}
@@ -109,7 +101,7 @@ func validateQuobyte(s *corev1.QuobyteVolumeSource, path *field.Path) field.Erro
 			}
 		}
 	}
-	return append(errs, notEmpty(s.Volume, path.Child("volume"))...)
+	return append(errs, requiredText(s.Volume, path.Child("volume"))...)
 }
 
 func validateFlocker(s *corev1.FlockerVolumeSource, path *field.Path) field.ErrorList {
@@ -139,9 +131,9 @@ func validateFlexOptions(options map[string]string, path *field.Path) field.Erro
 }
 
 func validateAzureDisk(s *corev1.AzureDiskVolumeSource, path *field.Path) field.ErrorList {
-	errs := notEmpty(s.DiskName, path.Child("diskName"))
+	errs := requiredText(s.DiskName, path.Child("diskName"))
 	uri := path.Child("diskURI")
-	errs = append(errs, notEmpty(s.DataDiskURI, uri)...)
+	errs = append(errs, requiredText(s.DataDiskURI, uri)...)
 	if m := s.CachingMode; m != nil {
 		errs = append(errs, supported(*m, path.Child("cachingMode"), corev1.AzureDataDiskCachingNone, corev1.AzureDataDiskCachingReadOnly, corev1.AzureDataDiskCachingReadWrite)...)
 	}
@@ -161,14 +153,14 @@ func validateAzureDisk(s *corev1.AzureDiskVolumeSource, path *field.Path) field.
 }
 
 func validateScaleIO(gateway, system, volume string, path *field.Path) field.ErrorList {
-	errs := notEmpty(gateway, path.Child("gateway"))
-	errs = append(errs, notEmpty(system, path.Child("system"))...)
-	return append(errs, notEmpty(volume, path.Child("volumeName"))...)
+	errs := requiredText(gateway, path.Child("gateway"))
+	errs = append(errs, requiredText(system, path.Child("system"))...)
+	return append(errs, requiredText(volume, path.Child("volumeName"))...)
 }
 
 func validateStorageOS(volume, namespace string, path *field.Path) field.ErrorList {
 	at := path.Child("volumeName")
-	errs := notEmpty(volume, at)
+	errs := requiredText(volume, at)
 	if volume != "" {
 		errs = append(errs, invalidEach(at, volume, validation.IsDNS1123Label(volume))...)
 	}

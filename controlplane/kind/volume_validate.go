@@ -101,7 +101,7 @@ func validateVolumeSource(v *corev1.Volume, scope *podScope, path *field.Path) f
 	sourceAs(o, "cephFS", "cephfs", s.CephFS, validateCephFS)
 	source(o, "quobyte", s.Quobyte, validateQuobyte)
 	sourceAs(o, "downwarAPI", "downwardAPI", s.DownwardAPI, validateDownwardVolume)
-	source(o, "fc", s.FC, validateFC)
+	source(o, "fc", s.FC, validateFibreChannel)
 	source(o, "flexVolume", s.FlexVolume, validateFlexVolume)
 	source(o, "configMap", s.ConfigMap, validateConfigMapVolume)
 	source(o, "azureFile", s.AzureFile, validateAzureFile)
@@ -109,13 +109,13 @@ func validateVolumeSource(v *corev1.Volume, scope *podScope, path *field.Path) f
 	source(o, "photonPersistentDisk", s.PhotonPersistentDisk, validatePhoton)
 	source(o, "portworxVolume", s.PortworxVolume, validatePortworx)
 	source(o, "azureDisk", s.AzureDisk, validateAzureDisk)
-	source(o, "storageos", s.StorageOS, validateStorageOS)
+	source(o, "storageos", s.StorageOS, validateStorageOSVolume)
 	if s.Projected != nil {
 		source(o, "projected", s.Projected, func(p *corev1.ProjectedVolumeSource, at *field.Path) field.ErrorList {
 			return validateProjected(p, scope, at)
 		})
 	}
-	source(o, "scaleIO", s.ScaleIO, validateScaleIO)
+	source(o, "scaleIO", s.ScaleIO, validateScaleIOVolume)
 	source(o, "csi", s.CSI, validateCSI)
 	source(o, "ephemeral", s.Ephemeral, validateEphemeralVolume)
 	if s.Ephemeral != nil && o.n == 1 && scope.meta != nil && scope.meta.Name != "" && v.Name != "" {
