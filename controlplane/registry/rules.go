@@ -108,9 +108,17 @@ func goesNow(obj kind.Object) bool {
 func unconditional(k *kind.Kind) bool { return !k.Custom && !conditionalOnly[k.GroupResource()] }
 
 var conditionalOnly = map[schema.GroupResource]bool{
-	{Group: "coordination.k8s.io", Resource: "leases"}:                     true,
-	{Group: "policy", Resource: "poddisruptionbudgets"}:                    true,
-	{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}: true,
+	{Group: "coordination.k8s.io", Resource: "leases"}:                                     true,
+	{Group: "policy", Resource: "poddisruptionbudgets"}:                                    true,
+	{Group: "apiextensions.k8s.io", Resource: "customresourcedefinitions"}:                 true,
+	{Group: "admissionregistration.k8s.io", Resource: "mutatingwebhookconfigurations"}:     true,
+	{Group: "admissionregistration.k8s.io", Resource: "validatingwebhookconfigurations"}:   true,
+	{Group: "admissionregistration.k8s.io", Resource: "validatingadmissionpolicies"}:       true,
+	{Group: "admissionregistration.k8s.io", Resource: "validatingadmissionpolicybindings"}: true,
+	{Group: "node.k8s.io", Resource: "runtimeclasses"}:                                     true,
+	{Group: "storage.k8s.io", Resource: "csidrivers"}:                                      true,
+	{Group: "storage.k8s.io", Resource: "csinodes"}:                                        true,
+	{Group: "storage.k8s.io", Resource: "volumeattachments"}:                               true,
 }
 
 var mustHaveVersion = field.ErrorList{

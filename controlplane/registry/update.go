@@ -43,7 +43,8 @@ func (r *Registry) Update(ctx context.Context, k *kind.Kind, obj kind.Object, su
 			return nil, uidConflict(k, cur, string(uid))
 		}
 		if pre == "" && !w.Unconditional && !unconditional(k) && subresource == "" {
-			return nil, apierrors.NewInvalid(k.GroupKind(), cur.GetName(), mustHaveVersion)
+			// Kubernetes names the resource here, not the kind
+			return nil, apierrors.NewInvalid(schema.GroupKind{Group: k.Group, Kind: k.Plural}, cur.GetName(), mustHaveVersion)
 		}
 		return obj.DeepCopyObject().(kind.Object), nil
 	})

@@ -219,7 +219,7 @@ func (r *controller) collided(ctx context.Context, d *appsv1.Deployment, want *a
 	return fmt.Errorf("cannot create replica set %s/%s: its name is taken, %d so far", want.Namespace, want.Name, n)
 }
 
-// annotate gives d its revision.
+// annotate gives d its revision, as a part of its status: it is no new wish.
 func (r *controller) annotate(ctx context.Context, d *appsv1.Deployment, revision string) (*appsv1.Deployment, error) {
 	if revision == "" || d.Annotations[revisionAnnotation] == revision {
 		return d, nil
@@ -229,7 +229,7 @@ func (r *controller) annotate(ctx context.Context, d *appsv1.Deployment, revisio
 		d.Annotations = map[string]string{}
 	}
 	d.Annotations[revisionAnnotation] = revision
-	got, err := client.Update(ctx, r.client, d)
+	got, err := client.UpdateStatus(ctx, r.client, d)
 	if err != nil {
 		return nil, fmt.Errorf("cannot annotate deployment %s/%s: %w", d.Namespace, d.Name, err)
 	}
