@@ -125,22 +125,31 @@ func Compile(p *admissionregistrationv1.ValidatingAdmissionPolicy) (*Policy, err
 // Checker says what is wrong with the expressions of one policy that is written. Variables are checked in order,
 // before what uses them.
 type Checker struct {
-	compiler *plugincel.CompositedCompiler
+	composed *plugincel.CompositedCompiler // nil for a policy without variables
 	vars     plugincel.OptionalVariableDeclarations
 }
 
 // NewChecker returns the checker of a policy.
 func NewChecker(spec *admissionregistrationv1.ValidatingAdmissionPolicySpec) (*Checker, error) {
-	c, err := plugincel.NewCompositedCompiler(base())
-	return &Checker{compiler: c, vars: policyVariables(spec)}, err
+	c := &Checker{vars: policyVariables(spec)}
+	var err error
+	if len(spec.Variables) > 0 {
+		c.composed, err = plugincel.NewCompositedCompiler(base())
+	}
+	return c, err
 }
 
 // Variable checks a variable and makes it known to what follows.
 func (c *Checker) Variable(name, text string) error {
-	return problem(c.compiler.CompileAndStoreVariable(&variable{accessor{text, isAny}, name}, c.vars, environment.NewExpressions))
+	return problem(c.composed.CompileAndStoreVariable(&variable{accessor{text, isAny}, name}, c.vars, environment.NewExpressions))
 }
 
-// Bool checks a validation or a match condition.
+// Condition checks a match condition, which knows no variables.
+func (c *Checker) Condition(text string) error {
+	return problem(plain().CompileCELExpression(&accessor{text, isBool}, c.vars, environment.NewExpressions))
+}
+
+// Bool checks a validation.
 func (c *Checker) Bool(text string) error { return c.check(&accessor{text, isBool}, c.vars) }
 
 // Message checks a message expression, which knows no authorizer.
@@ -152,5 +161,8 @@ func (c *Checker) Message(text string) error {
 func (c *Checker) Annotation(text string) error { return c.check(&accessor{text, isNote}, c.vars) }
 
 func (c *Checker) check(a *accessor, vars plugincel.OptionalVariableDeclarations) error {
-	return problem(c.compiler.CompileCELExpression(a, vars, environment.NewExpressions))
+	if c.composed == nil {
+		return problem(plain().CompileCELExpression(a, vars, environment.NewExpressions))
+	}
+	return problem(c.composed.CompileCELExpression(a, vars, environment.NewExpressions))
 }

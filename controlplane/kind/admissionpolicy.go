@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 
 const (
 	maxAuditAnnotations = 20
+	maxAuditExpression  = 5 << 10 // bytes
 	noParams            = "<unset>"
 )
 
@@ -125,16 +127,16 @@ func validateAdmissionPolicy(p *admissionregistrationv1.ValidatingAdmissionPolic
 			errs = append(errs, field.Required(constraints.Child("resourceRules"), ""))
 		}
 	}
-	if len(spec.Validations) == 0 && len(spec.AuditAnnotations) == 0 {
-		const needed = "validations or auditAnnotations must contain at least one item"
-		errs = append(errs, field.Required(path.Child("validations"), needed), field.Required(path.Child("auditAnnotations"), needed))
-	}
 	check, err := expression.NewChecker(spec)
 	if err != nil {
 		return append(errs, field.InternalError(path, err))
 	}
+	errs = append(errs, validateMatchConditions(spec.MatchConditions, path.Child("matchConditions"), check.Condition)...)
 	errs = append(errs, validatePolicyVariables(spec.Variables, check, path.Child("variables"))...)
-	errs = append(errs, validateMatchConditions(spec.MatchConditions, path.Child("matchConditions"), check.Bool)...)
+	if len(spec.Validations) == 0 && len(spec.AuditAnnotations) == 0 {
+		const needed = "validations or auditAnnotations must contain at least one item"
+		return append(errs, field.Required(path.Child("validations"), needed), field.Required(path.Child("auditAnnotations"), needed))
+	}
 	for i := range spec.Validations {
 		errs = append(errs, validatePolicyValidation(&spec.Validations[i], check, path.Child("validations").Index(i))...)
 	}
@@ -148,10 +150,14 @@ func validateParamKind(k *admissionregistrationv1.ParamKind, path *field.Path) f
 	} else if gv, err := schema.ParseGroupVersion(k.APIVersion); err != nil {
 		errs = append(errs, field.Invalid(path.Child("apiVersion"), k.APIVersion, err.Error()))
 	} else {
-		if gv.Group != "" {
-			errs = append(errs, invalidEach(path.Child("apiVersion"), gv.Group, validation.IsDNS1123Subdomain(gv.Group))...)
+		if bad := validation.IsDNS1123Subdomain(gv.Group); gv.Group != "" && len(bad) > 0 {
+			errs = append(errs, field.Invalid(path.Child("apiVersion"), gv.Group, strings.Join(bad, ",")))
 		}
-		errs = append(errs, invalidEach(path.Child("apiVersion"), gv.Version, validation.IsDNS1035Label(gv.Version))...)
+		if gv.Version == "" {
+			errs = append(errs, field.Invalid(path.Child("apiVersion"), k.APIVersion, "version must be specified"))
+		} else if bad := validation.IsDNS1035Label(gv.Version); len(bad) > 0 {
+			errs = append(errs, field.Invalid(path.Child("apiVersion"), gv.Version, strings.Join(bad, ",")))
+		}
 	}
 	if k.Kind == "" {
 		errs = append(errs, field.Required(path.Child("kind"), ""))
@@ -162,21 +168,25 @@ func validateParamKind(k *admissionregistrationv1.ParamKind, path *field.Path) f
 }
 
 func validateMatchResources(m *admissionregistrationv1.MatchResources, path *field.Path) field.ErrorList {
-	errs := matchingOf(m).validate(path)
-	for part, rules := range map[string][]admissionregistrationv1.NamedRuleWithOperations{"resourceRules": m.ResourceRules, "excludeResourceRules": m.ExcludeResourceRules} {
-		for i := range rules {
-			at := path.Child(part).Index(i)
-			names := map[string]bool{}
-			for j, name := range rules[i].ResourceNames {
-				if name == "" {
-					errs = append(errs, field.Required(at.Child("resourceNames").Index(j), ""))
-				} else if names[name] {
-					errs = append(errs, field.Duplicate(at.Child("resourceNames").Index(j), name))
-				}
-				names[name] = true
+	errs := matchingOf(m).validatePolicy(path)
+	errs = append(errs, matchingOf(m).validateSelectors(path)...)
+	errs = append(errs, validateNamedRules(m.ResourceRules, path.Child("resourceRules"))...)
+	return append(errs, validateNamedRules(m.ExcludeResourceRules, path.Child("excludeResourceRules"))...)
+}
+
+func validateNamedRules(rules []admissionregistrationv1.NamedRuleWithOperations, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i := range rules {
+		at := path.Index(i)
+		names := map[string]bool{}
+		for j, name := range rules[i].ResourceNames {
+			errs = append(errs, invalidEach(at.Child("resourceNames").Index(j), name, pathSegmentName(name, false))...)
+			if names[name] {
+				errs = append(errs, field.Duplicate(at.Child("resourceNames").Index(j), name))
 			}
-			errs = append(errs, validateAdmissionRule(&rules[i].RuleWithOperations, at)...)
+			names[name] = true
 		}
+		errs = append(errs, validateAdmissionRule(&rules[i].RuleWithOperations, at)...)
 	}
 	return errs
 }
@@ -188,18 +198,14 @@ var (
 
 func validatePolicyVariables(list []admissionregistrationv1.Variable, check *expression.Checker, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	names := map[string]bool{}
 	for i, v := range list {
 		at := path.Index(i)
 		switch {
-		case v.Name == "":
+		case strings.TrimSpace(v.Name) == "":
 			errs = append(errs, field.Required(at.Child("name"), "name is not specified"))
 		case !celIdentifier.MatchString(v.Name) || slices.Contains(celReserved, v.Name):
-			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "name is not a valid CEL identifier"))
-		case names[v.Name]:
-			errs = append(errs, field.Duplicate(at.Child("name"), v.Name))
+			errs = append(errs, field.Invalid(at.Child("name"), v.Name, "must be a valid CEL identifier"))
 		}
-		names[v.Name] = true
 		if strings.TrimSpace(v.Expression) == "" {
 			errs = append(errs, field.Required(at.Child("expression"), "expression is not specified"))
 		} else if err := check.Variable(v.Name, v.Expression); err != nil {
@@ -210,7 +216,7 @@ func validatePolicyVariables(list []admissionregistrationv1.Variable, check *exp
 }
 
 var policyReasons = []metav1.StatusReason{
-	metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge, metav1.StatusReasonUnauthorized,
+	metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonRequestEntityTooLarge,
 }
 
 func validatePolicyValidation(v *admissionregistrationv1.Validation, check *expression.Checker, path *field.Path) field.ErrorList {
@@ -230,11 +236,9 @@ func validatePolicyValidation(v *admissionregistrationv1.Validation, check *expr
 	}
 	switch {
 	case v.Message != "" && message == "":
-		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must be non-empty if specified"))
+		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "must be non-empty if specified"))
 	case strings.ContainsAny(message, "\r\n"):
-		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "message must not contain line breaks"))
-	case strings.ContainsAny(trimmed, "\r\n") && v.Message == "":
-		errs = append(errs, field.Required(path.Child("message"), "message must be specified if expression contains line breaks"))
+		errs = append(errs, field.Invalid(path.Child("message"), v.Message, "must not contain line breaks"))
 	}
 	if v.Reason != nil && !slices.Contains(policyReasons, *v.Reason) {
 		errs = append(errs, field.NotSupported(path.Child("reason"), *v.Reason, policyReasons))
@@ -250,20 +254,22 @@ func validateAuditAnnotations(p *admissionregistrationv1.ValidatingAdmissionPoli
 	keys := map[string]bool{}
 	for i, a := range p.Spec.AuditAnnotations {
 		at := path.Index(i)
-		if a.Key == "" {
-			errs = append(errs, field.Required(at.Child("key"), ""))
-		} else {
-			errs = append(errs, invalidEach(at.Child("key"), a.Key, validation.IsQualifiedName(p.Name+"/"+a.Key))...)
-			if keys[a.Key] {
-				errs = append(errs, field.Duplicate(at.Child("key"), a.Key))
-			}
-			keys[a.Key] = true
-		}
-		if strings.TrimSpace(a.ValueExpression) == "" {
+		key := p.Name + "/" + a.Key
+		errs = append(errs, invalidEach(at.Child("key"), key, validation.IsQualifiedName(key))...)
+		switch text := strings.TrimSpace(a.ValueExpression); {
+		case text == "":
 			errs = append(errs, field.Required(at.Child("valueExpression"), "valueExpression is not specified"))
-		} else if err := check.Annotation(a.ValueExpression); err != nil {
-			errs = append(errs, field.Invalid(at.Child("valueExpression"), a.ValueExpression, err.Error()))
+		case len(text) > maxAuditExpression:
+			errs = append(errs, field.Required(at.Child("valueExpression"), fmt.Sprintf("must not exceed %d bytes in length", maxAuditExpression)))
+		default:
+			if err := check.Annotation(text); err != nil {
+				errs = append(errs, field.Invalid(at.Child("valueExpression"), a.ValueExpression, err.Error()))
+			}
 		}
+		if keys[a.Key] {
+			errs = append(errs, field.Duplicate(at.Child("key"), a.Key))
+		}
+		keys[a.Key] = true
 	}
 	return errs
 }
@@ -273,9 +279,7 @@ var validationActions = []admissionregistrationv1.ValidationAction{admissionregi
 func validateAdmissionPolicyBinding(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding) field.ErrorList {
 	spec, path := &b.Spec, field.NewPath("spec")
 	var errs field.ErrorList
-	if spec.PolicyName == "" {
-		errs = append(errs, field.Required(path.Child("policyName"), ""))
-	} else {
+	if spec.PolicyName != "" {
 		errs = append(errs, invalidEach(path.Child("policyName"), spec.PolicyName, validation.IsDNS1123Subdomain(spec.PolicyName))...)
 	}
 	if spec.ParamRef != nil {
@@ -285,9 +289,6 @@ func validateAdmissionPolicyBinding(b *admissionregistrationv1.ValidatingAdmissi
 		errs = append(errs, validateMatchResources(spec.MatchResources, path.Child("matchResources"))...)
 	}
 	actions := path.Child("validationActions")
-	if len(spec.ValidationActions) == 0 {
-		errs = append(errs, field.Required(actions, "at least one validation action is required"))
-	}
 	for i, a := range spec.ValidationActions {
 		if !slices.Contains(validationActions, a) {
 			errs = append(errs, field.NotSupported(actions.Index(i), a, validationActions))
@@ -299,30 +300,32 @@ func validateAdmissionPolicyBinding(b *admissionregistrationv1.ValidatingAdmissi
 	if slices.Contains(spec.ValidationActions, admissionregistrationv1.Deny) && slices.Contains(spec.ValidationActions, admissionregistrationv1.Warn) {
 		errs = append(errs, field.Invalid(actions, spec.ValidationActions, "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"))
 	}
+	if spec.PolicyName == "" {
+		errs = append(errs, field.Required(path.Child("policyName"), ""))
+	}
+	if len(spec.ValidationActions) == 0 {
+		errs = append(errs, field.Required(actions, ""))
+	}
 	return errs
 }
 
 func validateParamRef(r *admissionregistrationv1.ParamRef, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	const exclusive = "name and selector are mutually exclusive"
 	if r.Name != "" {
-		errs = append(errs, invalidEach(path.Child("name"), r.Name, validation.IsDNS1123Subdomain(r.Name))...)
+		errs = append(errs, invalidEach(path.Child("name"), r.Name, pathSegmentName(r.Name, false))...)
 		if r.Selector != nil {
-			errs = append(errs, field.Forbidden(path.Child("name"), "name and selector are mutually exclusive"))
+			errs = append(errs, field.Forbidden(path.Child("name"), exclusive))
 		}
-	} else if r.Selector == nil {
-		errs = append(errs, field.Required(path, "one of name or selector must be specified"))
 	}
 	if r.Selector != nil {
 		errs = append(errs, metavalidation.ValidateLabelSelector(r.Selector, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
+		if r.Name != "" {
+			errs = append(errs, field.Forbidden(path.Child("selector"), exclusive))
+		}
 	}
-	if r.Namespace != "" {
-		errs = append(errs, invalidEach(path.Child("namespace"), r.Namespace, validation.IsDNS1123Label(r.Namespace))...)
+	if r.Name == "" && r.Selector == nil {
+		errs = append(errs, field.Required(path, "one of name or selector must be specified"))
 	}
-	switch a := r.ParameterNotFoundAction; {
-	case a == nil:
-		errs = append(errs, field.Required(path.Child("parameterNotFoundAction"), ""))
-	case *a != admissionregistrationv1.AllowAction && *a != admissionregistrationv1.DenyAction:
-		errs = append(errs, field.NotSupported(path.Child("parameterNotFoundAction"), *a, []string{"Allow", "Deny"}))
-	}
-	return errs
+	return append(errs, oneOf(deref(r.ParameterNotFoundAction, ""), path.Child("parameterNotFoundAction"), admissionregistrationv1.DenyAction, admissionregistrationv1.AllowAction)...)
 }

@@ -74,11 +74,11 @@ func TestValidationOfAdmissionRegistration(t *testing.T) {
 		{binding, "empty", "{}", []string{"spec.policyName: " + required, "spec.validationActions: " + required}},
 		{binding, "odd", "spec: {policyName: A, validationActions: [Deny, Warn, Warn, Sing], paramRef: {name: a, selector: {}}}", []string{
 			"spec.policyName: " + invalid, "spec.validationActions[2]: " + duplicate, "spec.validationActions[3]: " + notSupported, "spec.validationActions: " + invalid,
-			"spec.paramRef.name: " + forbidden, "spec.paramRef.parameterNotFoundAction: " + required}},
+			"spec.paramRef.name: " + forbidden, "spec.paramRef.selector: " + forbidden, "spec.paramRef.parameterNotFoundAction: " + required}},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)
-			expect(t, short(k.Validate(created(t, k, c.yaml))), c.want)
+			expect(t, short(validated(k, created(t, k, c.yaml))), c.want)
 		})
 	}
 }

@@ -1,19 +1,15 @@
 package kind
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -28,13 +24,25 @@ func deploymentKind() *Kind {
 		template:      func(o *appsv1.Deployment) *corev1.PodTemplateSpec { return &o.Spec.Template },
 		defaults:      defaultDeployment,
 		prepareCreate: func(d *appsv1.Deployment) { d.Status = appsv1.DeploymentStatus{} },
-		prepareUpdate: func(d, old *appsv1.Deployment) { d.Status = old.Status },
-		validate:      validateDeployment,
+		prepareUpdate: func(d, old *appsv1.Deployment) {
+			d.Status = old.Status
+			// the controller copies annotations to ReplicaSets: a change of them is one of what is wanted
+			if !apiequality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
+				d.Generation = old.Generation + 1
+			}
+		},
+		validate: validateDeployment,
 		validateUpdate: func(d, old *appsv1.Deployment) field.ErrorList {
 			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
-		warnings: func(d, _ *appsv1.Deployment) []string {
-			return templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
+		warnings: func(d, old *appsv1.Deployment) []string {
+			switch {
+			case old == nil:
+				return append(nameWarnings(d.Name), templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))...)
+			case d.Generation != old.Generation:
+				return templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
+			}
+			return nil
 		},
 		status: &statusRules[*appsv1.Deployment]{
 			prepareUpdate: func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
@@ -79,23 +87,15 @@ func defaultDeployment(d *appsv1.Deployment) {
 	defaultTemplate(&s.Template)
 }
 
-func setDefault[T any](p **T, value T) {
-	if *p == nil {
-		*p = &value
-	}
-}
-
 func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 	path := field.NewPath("spec")
 	s := &d.Spec
 	errs := nonNegative(deref(s.Replicas, 0), path.Child("replicas"))
-	errs = append(errs, validateWorkloadSelector(s.Selector, path.Child("selector"))...)
-	errs = append(errs, validateWorkloadTemplate(&s.Template, s.Selector, path.Child("template"))...)
+	errs = append(errs, validateWorkloadSelector(s.Selector, path.Child("selector"), "deployment")...)
+	errs = append(errs, validateReplicated(&s.Template, s.Selector, path)...)
 	errs = append(errs, validateStrategy(&s.Strategy, path.Child("strategy"))...)
 	errs = append(errs, nonNegative(s.MinReadySeconds, path.Child("minReadySeconds"))...)
-	if s.RevisionHistoryLimit != nil {
-		errs = append(errs, nonNegative(*s.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
-	}
+	errs = append(errs, validateOptional(s.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
 	if s.ProgressDeadlineSeconds != nil {
 		errs = append(errs, nonNegative(*s.ProgressDeadlineSeconds, path.Child("progressDeadlineSeconds"))...)
 		if *s.ProgressDeadlineSeconds <= s.MinReadySeconds {
@@ -118,7 +118,11 @@ func validateStrategy(s *appsv1.DeploymentStrategy, path *field.Path) field.Erro
 		}
 		return validateRolling(deref(s.RollingUpdate.MaxUnavailable, intstr.IntOrString{}), deref(s.RollingUpdate.MaxSurge, intstr.IntOrString{}), path.Child("rollingUpdate"))
 	}
-	return oneOf(s.Type, path.Child("type"), appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType)
+	quoted := strategyForm{Type: string(s.Type)}
+	if r := s.RollingUpdate; r != nil {
+		quoted.RollingUpdate = &rollingForm{deref(r.MaxUnavailable, intstr.IntOrString{}), deref(r.MaxSurge, intstr.IntOrString{})}
+	}
+	return field.ErrorList{field.NotSupported(path, quoted, []appsv1.DeploymentStrategyType{appsv1.RecreateDeploymentStrategyType, appsv1.RollingUpdateDeploymentStrategyType})}
 }
 
 func validateRolling(unavailable, surge intstr.IntOrString, path *field.Path) field.ErrorList {
@@ -130,45 +134,6 @@ func validateRolling(unavailable, surge intstr.IntOrString, path *field.Path) fi
 	return append(errs, notOver100Percent(unavailable, path.Child("maxUnavailable"))...)
 }
 
-func isZero(v intstr.IntOrString) bool {
-	if v.Type == intstr.Int {
-		return v.IntVal == 0
-	}
-	n, ok := percentOf(v)
-	return ok && n == 0
-}
-
-func validateWorkloadSelector(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
-	if s == nil {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
-	if len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
-		errs = append(errs, field.Invalid(path, s, "empty selector is invalid for deployment"))
-	}
-	return errs
-}
-
-// validateWorkloadTemplate checks the template of a kind whose pods run until they are deleted.
-func validateWorkloadTemplate(t *corev1.PodTemplateSpec, s *metav1.LabelSelector, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if s != nil {
-		if selector, err := metav1.LabelSelectorAsSelector(s); err != nil {
-			errs = append(errs, field.Invalid(path.Root().Child("spec", "selector"), s, "invalid label selector"))
-		} else if !selector.Empty() && !selector.Matches(labels.Set(t.Labels)) {
-			errs = append(errs, field.Invalid(path.Child("metadata", "labels"), t.Labels, "`selector` does not match template `labels`"))
-		}
-	}
-	errs = append(errs, validateTemplate(t, path)...)
-	if t.Spec.RestartPolicy != corev1.RestartPolicyAlways && t.Spec.RestartPolicy != "" {
-		errs = append(errs, field.NotSupported(path.Child("spec", "restartPolicy"), t.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
-	}
-	if t.Spec.ActiveDeadlineSeconds != nil {
-		errs = append(errs, field.Forbidden(path.Child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported"))
-	}
-	return errs
-}
-
 func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
 	path := field.NewPath("status")
 	s := &d.Status
@@ -178,36 +143,13 @@ func validateDeploymentStatus(d, old *appsv1.Deployment) field.ErrorList {
 	errs = append(errs, nonNegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
 	errs = append(errs, nonNegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
 	errs = append(errs, nonNegative(s.UnavailableReplicas, path.Child("unavailableReplicas"))...)
+	errs = append(errs, validateOptional(s.TerminatingReplicas, path.Child("terminatingReplicas"))...)
+	errs = append(errs, validateOptional(s.CollisionCount, path.Child("collisionCount"))...)
 	errs = append(errs, notMore(s.UpdatedReplicas, s.Replicas, path.Child("updatedReplicas"), "cannot be greater than status.replicas")...)
 	errs = append(errs, notMore(s.ReadyReplicas, s.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
 	errs = append(errs, notMore(s.AvailableReplicas, s.Replicas, path.Child("availableReplicas"), "cannot be greater than status.replicas")...)
 	errs = append(errs, notMore(s.AvailableReplicas, s.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
-	if s.CollisionCount != nil {
-		errs = append(errs, nonNegative(*s.CollisionCount, path.Child("collisionCount"))...)
-	}
-	if before := old.Status.CollisionCount; before != nil {
-		if s.CollisionCount == nil {
-			errs = append(errs, field.Required(path.Child("collisionCount"), "cannot be removed once set"))
-		} else if *s.CollisionCount < *before {
-			errs = append(errs, field.Invalid(path.Child("collisionCount"), *s.CollisionCount, "cannot be decremented"))
-		}
-	}
-	return errs
-}
-
-func notMore(value, limit int32, path *field.Path, why string) field.ErrorList {
-	if value <= limit {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(path, value, why)}
-}
-
-func selectorText(s *metav1.LabelSelector) string {
-	selector, err := metav1.LabelSelectorAsSelector(s)
-	if err != nil {
-		return ""
-	}
-	return selector.String()
+	return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
 }
 
 func replicaSetKind() *Kind {
@@ -228,11 +170,20 @@ func replicaSetKind() *Kind {
 			path := field.NewPath("spec")
 			errs := nonNegative(deref(r.Spec.Replicas, 0), path.Child("replicas"))
 			errs = append(errs, nonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
-			errs = append(errs, validateWorkloadSelector(r.Spec.Selector, path.Child("selector"))...)
-			return append(errs, validateWorkloadTemplate(&r.Spec.Template, r.Spec.Selector, path.Child("template"))...)
+			errs = append(errs, validateWorkloadSelector(r.Spec.Selector, path.Child("selector"), "deployment")...)
+			return append(errs, validateReplicated(&r.Spec.Template, r.Spec.Selector, path)...)
 		},
 		validateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {
 			return immutable(r.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
+		},
+		warnings: func(r, old *appsv1.ReplicaSet) []string {
+			switch {
+			case old == nil:
+				return append(nameWarnings(r.Name), templateWarnings(&r.Spec.Template, field.NewPath("spec", "template"))...)
+			case r.Generation != old.Generation:
+				return templateWarnings(&r.Spec.Template, field.NewPath("spec", "template"))
+			}
+			return nil
 		},
 		status: &statusRules[*appsv1.ReplicaSet]{
 			prepareUpdate: func(r, old *appsv1.ReplicaSet) { r.Spec = old.Spec },
@@ -269,59 +220,9 @@ func validateReplicaSetStatus(r, _ *appsv1.ReplicaSet) field.ErrorList {
 	errs = append(errs, nonNegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
 	errs = append(errs, nonNegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
 	errs = append(errs, nonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
+	errs = append(errs, validateOptional(s.TerminatingReplicas, path.Child("terminatingReplicas"))...)
 	errs = append(errs, notMore(s.FullyLabeledReplicas, s.Replicas, path.Child("fullyLabeledReplicas"), "cannot be greater than status.replicas")...)
 	errs = append(errs, notMore(s.ReadyReplicas, s.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
 	errs = append(errs, notMore(s.AvailableReplicas, s.Replicas, path.Child("availableReplicas"), "cannot be greater than status.replicas")...)
 	return append(errs, notMore(s.AvailableReplicas, s.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
-}
-
-func controllerRevisionKind() *Kind {
-	return definition[*appsv1.ControllerRevision]{
-		gv: appsv1.SchemeGroupVersion, kind: "ControllerRevision", plural: "controllerrevisions", singular: "controllerrevision", namespaced: true,
-		new:  func() *appsv1.ControllerRevision { return &appsv1.ControllerRevision{} },
-		list: func() runtime.Object { return &appsv1.ControllerRevisionList{} },
-		validate: func(r *appsv1.ControllerRevision) field.ErrorList {
-			var errs field.ErrorList
-			if r.Data.Raw == nil && r.Data.Object == nil {
-				errs = append(errs, field.Required(field.NewPath("data"), "data is mandatory"))
-			}
-			errs = append(errs, jsonObject(r.Data.Raw, field.NewPath("data"))...)
-			return append(errs, nonNegative(r.Revision, field.NewPath("revision"))...)
-		},
-		validateUpdate: func(r, old *appsv1.ControllerRevision) field.ErrorList {
-			return immutable(r.Data, old.Data, field.NewPath("data"))
-		},
-		columns: []metav1.TableColumnDefinition{
-			nameColumn(), column("Controller", "string", "Controller of the object"),
-			column("Revision", "string", appsv1.ControllerRevision{}.SwaggerDoc()["revision"]), ageColumn(),
-		},
-		row: func(r *appsv1.ControllerRevision, now time.Time) []any {
-			controller := noneText
-			if ref := metav1.GetControllerOf(r); ref != nil {
-				controller = controllerText(ref)
-			}
-			return []any{r.Name, controller, r.Revision, age(r, now)}
-		},
-	}.build()
-}
-
-// jsonObject refuses raw bytes, which protobuf carries unread, that could not be sent on as JSON.
-func jsonObject(raw []byte, path *field.Path) field.ErrorList {
-	if raw == nil {
-		return nil
-	}
-	var obj map[string]any
-	if err := json.Unmarshal(raw, &obj); err != nil {
-		return field.ErrorList{field.Invalid(path, "<value omitted>", fmt.Sprintf("error decoding data as JSON: %v", err))}
-	}
-	if obj == nil {
-		return field.ErrorList{field.Required(path, "data is mandatory")}
-	}
-	return nil
-}
-
-// controllerText names an owner as kubectl does: kind.group/name.
-func controllerText(ref *metav1.OwnerReference) string {
-	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
-	return strings.ToLower(gvk.GroupKind().String()) + "/" + ref.Name
 }

@@ -2,7 +2,6 @@ package kind
 
 import (
 	"encoding/json"
-	"fmt"
 	"maps"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -18,6 +17,8 @@ const (
 	currentMetricsAnnotation = "autoscaling.alpha.kubernetes.io/current-metrics"
 	conditionsAnnotation     = "autoscaling.alpha.kubernetes.io/conditions"
 	behaviorAnnotation       = "autoscaling.alpha.kubernetes.io/behavior"
+	scaleDownAnnotation      = "autoscaling.alpha.kubernetes.io/scale-down-tolerance"
+	scaleUpAnnotation        = "autoscaling.alpha.kubernetes.io/scale-up-tolerance"
 )
 
 // autoscalerV1Kind is autoscaling/v1 HorizontalPodAutoscaler.
@@ -52,9 +53,8 @@ func autoscalerToV1(a *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv1.Hor
 	}
 	var metrics []autoscalingv1.MetricSpec
 	for i := range a.Spec.Metrics {
-		target := cpuTarget(&a.Spec.Metrics[i])
-		if target != nil && out.Spec.TargetCPUUtilizationPercentage == nil {
-			out.Spec.TargetCPUUtilizationPercentage = target
+		if target := cpuTarget(&a.Spec.Metrics[i]); target != nil {
+			setDefault(&out.Spec.TargetCPUUtilizationPercentage, *target)
 			continue
 		}
 		metrics = append(metrics, metricToV1(&a.Spec.Metrics[i]))
@@ -77,8 +77,8 @@ func autoscalerToV1(a *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv1.Hor
 	if len(a.Status.Conditions) > 0 {
 		extra[conditionsAnnotation] = a.Status.Conditions
 	}
-	if a.Spec.Behavior != nil {
-		extra[behaviorAnnotation] = a.Spec.Behavior
+	if b := a.Spec.Behavior; b != nil {
+		extra[behaviorAnnotation] = behaviorForm{(*rulesForm)(b.ScaleUp), (*rulesForm)(b.ScaleDown)}
 	}
 	if len(extra) > 0 {
 		out.Annotations = maps.Clone(out.Annotations)
@@ -106,29 +106,18 @@ func autoscalerFromV1(a *autoscalingv1.HorizontalPodAutoscaler) (*autoscalingv2.
 			CurrentReplicas: a.Status.CurrentReplicas, DesiredReplicas: a.Status.DesiredReplicas,
 		},
 	}
-	if target := a.Spec.TargetCPUUtilizationPercentage; target != nil {
-		out.Spec.Metrics = []autoscalingv2.MetricSpec{{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
-			Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: target},
-		}}}
-	}
-	var metrics []autoscalingv1.MetricSpec
-	var current []autoscalingv1.MetricStatus
-	into := map[string]any{
-		metricsAnnotation: &metrics, currentMetricsAnnotation: &current, conditionsAnnotation: &out.Status.Conditions, behaviorAnnotation: &out.Spec.Behavior,
-	}
-	found := false
-	for name, v := range into {
-		text, ok := a.Annotations[name]
-		if !ok {
-			continue
-		}
-		found = true
-		if err := json.Unmarshal([]byte(text), v); err != nil {
-			return nil, fmt.Errorf("cannot decode annotation %s: %w", name, err)
-		}
+	metrics, current := annotated[[]autoscalingv1.MetricSpec](a, metricsAnnotation), annotated[[]autoscalingv1.MetricStatus](a, currentMetricsAnnotation)
+	out.Status.Conditions = annotated[[]autoscalingv2.HorizontalPodAutoscalerCondition](a, conditionsAnnotation)
+	if b := annotated[autoscalingv2.HorizontalPodAutoscalerBehavior](a, behaviorAnnotation); b != (autoscalingv2.HorizontalPodAutoscalerBehavior{}) {
+		out.Spec.Behavior = &b
 	}
 	for i := range metrics {
 		out.Spec.Metrics = append(out.Spec.Metrics, metricFromV1(&metrics[i]))
+	}
+	if target := a.Spec.TargetCPUUtilizationPercentage; target != nil {
+		out.Spec.Metrics = append(out.Spec.Metrics, autoscalingv2.MetricSpec{Type: autoscalingv2.ResourceMetricSourceType, Resource: &autoscalingv2.ResourceMetricSource{
+			Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: target},
+		}})
 	}
 	for i := range current {
 		out.Status.CurrentMetrics = append(out.Status.CurrentMetrics, statusFromV1(&current[i]))
@@ -138,16 +127,59 @@ func autoscalerFromV1(a *autoscalingv1.HorizontalPodAutoscaler) (*autoscalingv2.
 			Name: corev1.ResourceCPU, Current: autoscalingv2.MetricValueStatus{AverageUtilization: u},
 		}}}
 	}
-	if found {
-		out.Annotations = maps.Clone(out.Annotations)
-		for name := range into {
-			delete(out.Annotations, name)
+	dropFurtherAnnotations(out)
+	return out, nil
+}
+
+// annotated returns what an annotation carries. What can not be read counts as not there.
+func annotated[T any](a *autoscalingv1.HorizontalPodAutoscaler, name string) T {
+	var out, none T
+	if text, ok := a.Annotations[name]; !ok || json.Unmarshal([]byte(text), &out) != nil {
+		return none
+	}
+	return out
+}
+
+// dropFurtherAnnotations drops the annotations that are there for version 1 alone.
+func dropFurtherAnnotations(a *autoscalingv2.HorizontalPodAutoscaler) {
+	drop := func(name string) bool {
+		switch name {
+		case metricsAnnotation, currentMetricsAnnotation, conditionsAnnotation, behaviorAnnotation, scaleDownAnnotation, scaleUpAnnotation:
+			return true
 		}
-		if len(out.Annotations) == 0 {
-			out.Annotations = nil
+		return false
+	}
+	for name := range a.Annotations {
+		if drop(name) {
+			a.Annotations = maps.Clone(a.Annotations)
+			maps.DeleteFunc(a.Annotations, func(name, _ string) bool { return drop(name) })
+			return
 		}
 	}
-	return out, nil
+}
+
+// behaviorForm is how version 1 carries scaling rules: in the form that has no version.
+type behaviorForm struct{ ScaleUp, ScaleDown *rulesForm }
+
+type rulesForm autoscalingv2.HPAScalingRules
+
+// MarshalJSON writes the names of the fields as they are in Go.
+func (r *rulesForm) MarshalJSON() ([]byte, error) {
+	type policy struct {
+		Type          autoscalingv2.HPAScalingPolicyType
+		Value         int32
+		PeriodSeconds int32
+	}
+	var policies []policy
+	for _, p := range r.Policies {
+		policies = append(policies, policy(p))
+	}
+	return json.Marshal(struct {
+		StabilizationWindowSeconds *int32
+		SelectPolicy               *autoscalingv2.ScalingPolicySelect
+		Policies                   []policy
+		Tolerance                  *resource.Quantity
+	}{r.StabilizationWindowSeconds, r.SelectPolicy, policies, r.Tolerance})
 }
 
 func quantity(q *resource.Quantity) resource.Quantity {
@@ -192,18 +224,28 @@ func metricToV1(m *autoscalingv2.MetricSpec) autoscalingv1.MetricSpec {
 	return out
 }
 
-// targetOf is a target whose type follows from what it has.
-func targetOf(utilization *int32, value, average *resource.Quantity) autoscalingv2.MetricTarget {
-	t := autoscalingv2.MetricTarget{AverageUtilization: utilization, Value: value, AverageValue: average}
-	switch {
-	case utilization != nil:
-		t.Type = autoscalingv2.UtilizationMetricType
-	case average != nil:
-		t.Type = autoscalingv2.AverageValueMetricType
-	default:
-		t.Type = autoscalingv2.ValueMetricType
+// valueTarget is a target that is a value if it has one, and else one for each pod.
+func valueTarget(value, average *resource.Quantity) autoscalingv2.MetricTarget {
+	if value == nil {
+		return autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, AverageValue: average}
 	}
-	return t
+	return autoscalingv2.MetricTarget{Type: autoscalingv2.ValueMetricType, Value: value, AverageValue: average}
+}
+
+// objectTarget is that of an object: version 1 writes a zero for a value that is not there.
+func objectTarget(o *autoscalingv1.ObjectMetricSource) autoscalingv2.MetricTarget {
+	if o.AverageValue == nil {
+		return valueTarget(&o.TargetValue, nil)
+	}
+	return autoscalingv2.MetricTarget{Type: autoscalingv2.AverageValueMetricType, Value: known(o.TargetValue), AverageValue: o.AverageValue}
+}
+
+// resourceTarget is that of a resource.
+func resourceTarget(utilization *int32, average *resource.Quantity) autoscalingv2.MetricTarget {
+	if utilization == nil {
+		return valueTarget(nil, average)
+	}
+	return autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: utilization, AverageValue: average}
 }
 
 func metricFromV1(m *autoscalingv1.MetricSpec) autoscalingv2.MetricSpec {
@@ -211,25 +253,25 @@ func metricFromV1(m *autoscalingv1.MetricSpec) autoscalingv2.MetricSpec {
 	if o := m.Object; o != nil {
 		out.Object = &autoscalingv2.ObjectMetricSource{
 			DescribedObject: autoscalingv2.CrossVersionObjectReference(o.Target), Metric: autoscalingv2.MetricIdentifier{Name: o.MetricName, Selector: o.Selector},
-			Target: targetOf(nil, known(o.TargetValue), o.AverageValue),
+			Target: objectTarget(o),
 		}
 	}
 	if p := m.Pods; p != nil {
 		out.Pods = &autoscalingv2.PodsMetricSource{
-			Metric: autoscalingv2.MetricIdentifier{Name: p.MetricName, Selector: p.Selector}, Target: targetOf(nil, nil, &p.TargetAverageValue),
+			Metric: autoscalingv2.MetricIdentifier{Name: p.MetricName, Selector: p.Selector}, Target: valueTarget(nil, &p.TargetAverageValue),
 		}
 	}
 	if r := m.Resource; r != nil {
-		out.Resource = &autoscalingv2.ResourceMetricSource{Name: r.Name, Target: targetOf(r.TargetAverageUtilization, nil, r.TargetAverageValue)}
+		out.Resource = &autoscalingv2.ResourceMetricSource{Name: r.Name, Target: resourceTarget(r.TargetAverageUtilization, r.TargetAverageValue)}
 	}
 	if r := m.ContainerResource; r != nil {
 		out.ContainerResource = &autoscalingv2.ContainerResourceMetricSource{
-			Name: r.Name, Container: r.Container, Target: targetOf(r.TargetAverageUtilization, nil, r.TargetAverageValue),
+			Name: r.Name, Container: r.Container, Target: resourceTarget(r.TargetAverageUtilization, r.TargetAverageValue),
 		}
 	}
 	if e := m.External; e != nil {
 		out.External = &autoscalingv2.ExternalMetricSource{
-			Metric: autoscalingv2.MetricIdentifier{Name: e.MetricName, Selector: e.MetricSelector}, Target: targetOf(nil, e.TargetValue, e.TargetAverageValue),
+			Metric: autoscalingv2.MetricIdentifier{Name: e.MetricName, Selector: e.MetricSelector}, Target: valueTarget(e.TargetValue, e.TargetAverageValue),
 		}
 	}
 	return out

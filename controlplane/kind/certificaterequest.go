@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
 // minCertificateSeconds is the shortest life that a certificate request may ask for.
@@ -25,7 +27,7 @@ const minCertificateSeconds = 600
 
 func certificateRequestKind() *Kind {
 	spec, status := certificatesv1.CertificateSigningRequestSpec{}.SwaggerDoc(), certificatesv1.CertificateSigningRequestStatus{}.SwaggerDoc()
-	return definition[*certificatesv1.CertificateSigningRequest]{
+	k := definition[*certificatesv1.CertificateSigningRequest]{
 		gv: certificatesv1.SchemeGroupVersion, kind: "CertificateSigningRequest", plural: "certificatesigningrequests",
 		singular: "certificatesigningrequest", short: []string{"csr"},
 		new:       func() *certificatesv1.CertificateSigningRequest { return &certificatesv1.CertificateSigningRequest{} },
@@ -42,6 +44,7 @@ func certificateRequestKind() *Kind {
 		status: &statusRules[*certificatesv1.CertificateSigningRequest]{
 			prepareUpdate: func(r, old *certificatesv1.CertificateSigningRequest) {
 				r.Spec = old.Spec
+				keepDecisions(r, old)
 				stampConditions(r, old)
 			},
 			validate: validateRequestStatus,
@@ -70,6 +73,8 @@ func certificateRequestKind() *Kind {
 			return []any{r.Name, age(r, now), r.Spec.SignerName, r.Spec.Username, life, requestCondition(&r.Status)}
 		},
 	}.build()
+	k.Unowned = fieldpath.NewSet(fieldpath.MakePathOrDie("spec")) // it never changes
+	return k
 }
 
 // setRequestor records who asks: approval and signing trust these fields.
@@ -84,6 +89,21 @@ func setRequestor(r *certificatesv1.CertificateSigningRequest, u *User) {
 			r.Spec.Extra = map[string]certificatesv1.ExtraValue{}
 		}
 		r.Spec.Extra[key] = values
+	}
+}
+
+// keepDecisions restores what was decided, but for what was added or removed, which is refused.
+func keepDecisions(r, old *certificatesv1.CertificateSigningRequest) {
+	for _, t := range []certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied} {
+		was := conditionsOf(old, t)
+		if len(was) != len(conditionsOf(r, t)) {
+			continue
+		}
+		for i := range r.Status.Conditions {
+			if r.Status.Conditions[i].Type == t {
+				r.Status.Conditions[i], was = was[0], was[1:]
+			}
+		}
 	}
 }
 
@@ -140,8 +160,8 @@ func ParseCertificateRequest(data []byte) (*x509.CertificateRequest, error) {
 
 // keyUsages are all that a request may ask for.
 var keyUsages = []certificatesv1.KeyUsage{
-	certificatesv1.UsageAny, certificatesv1.UsageCRLSign, certificatesv1.UsageCertSign, certificatesv1.UsageClientAuth,
-	certificatesv1.UsageCodeSigning, certificatesv1.UsageContentCommitment, certificatesv1.UsageDataEncipherment,
+	certificatesv1.UsageAny, certificatesv1.UsageCertSign, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning,
+	certificatesv1.UsageContentCommitment, certificatesv1.UsageCRLSign, certificatesv1.UsageDataEncipherment,
 	certificatesv1.UsageDecipherOnly, certificatesv1.UsageDigitalSignature, certificatesv1.UsageEmailProtection,
 	certificatesv1.UsageEncipherOnly, certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel,
 	certificatesv1.UsageIPsecUser, certificatesv1.UsageKeyAgreement, certificatesv1.UsageKeyEncipherment,
@@ -162,14 +182,17 @@ func validateCertificateRequest(r *certificatesv1.CertificateSigningRequest) fie
 	if len(r.Spec.Usages) == 0 {
 		errs = append(errs, field.Required(path.Child("usages"), ""))
 	}
+	for i, u := range r.Spec.Usages {
+		if !slices.Contains(keyUsages, u) {
+			errs = append(errs, field.NotSupported(path.Child("usages").Index(i), u, keyUsages))
+		}
+	}
 	seen := map[certificatesv1.KeyUsage]bool{}
 	for i, u := range r.Spec.Usages {
 		if seen[u] {
 			errs = append(errs, field.Duplicate(path.Child("usages").Index(i), u))
-			continue
 		}
 		seen[u] = true
-		errs = append(errs, oneOf(u, path.Child("usages").Index(i), keyUsages...)...)
 	}
 	errs = append(errs, validateSignerName(r.Spec.SignerName, path.Child("signerName"))...)
 	if s := r.Spec.ExpirationSeconds; s != nil && *s < minCertificateSeconds {
@@ -295,11 +318,13 @@ func validateRequestStatus(r, old *certificatesv1.CertificateSigningRequest) fie
 	if bytes.Equal(r.Status.Certificate, old.Status.Certificate) {
 		return errs
 	}
-	if len(old.Status.Certificate) > 0 {
-		return append(errs, field.Forbidden(path.Child("certificate"), "updates may not modify existing certificate content"))
+	if now := r.Status.Certificate; len(now) > 0 && (len(old.Status.Certificate) == 0 || checkCertificates(old.Status.Certificate) == nil) {
+		if err := checkCertificates(now); err != nil {
+			errs = append(errs, field.Invalid(path.Child("certificate"), "<certificate data>", err.Error()))
+		}
 	}
-	if err := checkCertificates(r.Status.Certificate); err != nil {
-		errs = append(errs, field.Invalid(path.Child("certificate"), r.Status.Certificate, err.Error()))
+	if len(old.Status.Certificate) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("certificate"), "updates may not modify existing certificate content"))
 	}
 	return errs
 }

@@ -124,7 +124,7 @@ func trimmedImage(image string, path *field.Path) field.ErrorList {
 // Bounds of the rules by which a container restarts.
 const (
 	maxRestartRules = 20
-	maxExitCodes    = 255
+	maxExitCodes    = 255 // also of the rules for pods that fail
 )
 
 func validateRestart(c *corev1.Container, path *field.Path) field.ErrorList {

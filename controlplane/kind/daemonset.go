@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -24,26 +25,29 @@ func daemonSetKind() *Kind {
 		defaults: defaultDaemonSet,
 		prepareCreate: func(d *appsv1.DaemonSet) {
 			d.Status = appsv1.DaemonSetStatus{}
-			setTemplateGeneration(d, 1)
+			setTemplateGeneration(d, max(templateGeneration(d), 1))
 		},
 		prepareUpdate: func(d, old *appsv1.DaemonSet) {
 			d.Status = old.Status
-			generation, _ := strconv.ParseInt(old.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+			generation := templateGeneration(old)
 			if !apiequality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
 				generation++
 			}
-			setTemplateGeneration(d, max(generation, 1))
+			setTemplateGeneration(d, generation)
 		},
 		validate: validateDaemonSet,
 		validateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
 			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
-		warnings: func(d, _ *appsv1.DaemonSet) []string {
+		warnings: func(d, old *appsv1.DaemonSet) []string {
+			if old != nil && templateGeneration(d) == templateGeneration(old) {
+				return nil
+			}
 			return templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
 		},
 		status: &statusRules[*appsv1.DaemonSet]{
 			prepareUpdate: func(d, old *appsv1.DaemonSet) { d.Spec = old.Spec },
-			validate: func(d, _ *appsv1.DaemonSet) field.ErrorList {
+			validate: func(d, old *appsv1.DaemonSet) field.ErrorList {
 				s, path := &d.Status, field.NewPath("status")
 				errs := nonNegative(s.CurrentNumberScheduled, path.Child("currentNumberScheduled"))
 				errs = append(errs, nonNegative(s.NumberMisscheduled, path.Child("numberMisscheduled"))...)
@@ -52,7 +56,9 @@ func daemonSetKind() *Kind {
 				errs = append(errs, nonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
 				errs = append(errs, nonNegative(s.UpdatedNumberScheduled, path.Child("updatedNumberScheduled"))...)
 				errs = append(errs, nonNegative(s.NumberAvailable, path.Child("numberAvailable"))...)
-				return append(errs, nonNegative(s.NumberUnavailable, path.Child("numberUnavailable"))...)
+				errs = append(errs, nonNegative(s.NumberUnavailable, path.Child("numberUnavailable"))...)
+				errs = append(errs, validateOptional(s.CollisionCount, path.Child("collisionCount"))...)
+				return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
 			},
 		},
 		columns: append([]metav1.TableColumnDefinition{
@@ -87,6 +93,12 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	defaultTemplate(&d.Spec.Template)
 }
 
+// templateGeneration returns what setTemplateGeneration has written, or 0.
+func templateGeneration(d *appsv1.DaemonSet) int64 {
+	n, _ := strconv.ParseInt(d.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+	return n
+}
+
 // setTemplateGeneration keeps the annotation by which old clients follow a rollout.
 func setTemplateGeneration(d *appsv1.DaemonSet, generation int64) {
 	if d.Annotations == nil {
@@ -96,30 +108,47 @@ func setTemplateGeneration(d *appsv1.DaemonSet, generation int64) {
 }
 
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
-	path := field.NewPath("spec")
-	errs := validateWorkloadSelector(d.Spec.Selector, path.Child("selector"))
-	errs = append(errs, validateWorkloadTemplate(&d.Spec.Template, d.Spec.Selector, path.Child("template"))...)
+	path, s := field.NewPath("spec"), d.Spec.Selector
+	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))
+	template := path.Child("template")
+	if selector, err := metav1.LabelSelectorAsSelector(s); err == nil {
+		errs = append(errs, validateSelected(selector, &d.Spec.Template, template)...)
+	}
+	if s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
+		errs = append(errs, field.Invalid(path.Child("selector"), s, "empty selector is invalid for daemonset"))
+	}
+	errs = append(errs, validateTemplate(&d.Spec.Template, template)...)
+	errs = append(errs, validateEndless(&d.Spec.Template, template, "DaemonSet")...)
 	errs = append(errs, nonNegative(d.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
-	errs = append(errs, nonNegative(deref(d.Spec.RevisionHistoryLimit, 0), path.Child("revisionHistoryLimit"))...)
-	u, at := d.Spec.UpdateStrategy, path.Child("updateStrategy")
-	errs = append(errs, oneOf(u.Type, at.Child("type"), appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType)...)
-	if u.Type != appsv1.RollingUpdateDaemonSetStrategyType {
-		return errs
+	errs = append(errs, validateDaemonSetStrategy(&d.Spec.UpdateStrategy, path.Child("updateStrategy"))...)
+	return append(errs, validateOptional(d.Spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
+}
+
+func validateDaemonSetStrategy(s *appsv1.DaemonSetUpdateStrategy, path *field.Path) field.ErrorList {
+	var rolling *rollingForm
+	if r := s.RollingUpdate; r != nil {
+		rolling = &rollingForm{deref(r.MaxUnavailable, intstr.IntOrString{}), deref(r.MaxSurge, intstr.IntOrString{})}
 	}
-	if u.RollingUpdate == nil {
-		return append(errs, field.Required(at.Child("rollingUpdate"), ""))
+	switch {
+	case s.Type == appsv1.OnDeleteDaemonSetStrategyType:
+		return nil
+	case s.Type != appsv1.RollingUpdateDaemonSetStrategyType:
+		return field.ErrorList{field.NotSupported(path, strategyForm{string(s.Type), rolling},
+			[]appsv1.DaemonSetUpdateStrategyType{appsv1.RollingUpdateDaemonSetStrategyType, appsv1.OnDeleteDaemonSetStrategyType})}
+	case rolling == nil:
+		return field.ErrorList{field.Required(path.Child("rollingUpdate"), "")}
 	}
-	at = at.Child("rollingUpdate")
-	unavailable, surge := deref(u.RollingUpdate.MaxUnavailable, intstr.IntOrString{}), deref(u.RollingUpdate.MaxSurge, intstr.IntOrString{})
-	errs = append(errs, validateIntOrPercent(unavailable, at.Child("maxUnavailable"))...)
-	errs = append(errs, notOver100Percent(unavailable, at.Child("maxUnavailable"))...)
-	errs = append(errs, validateIntOrPercent(surge, at.Child("maxSurge"))...)
-	errs = append(errs, notOver100Percent(surge, at.Child("maxSurge"))...)
+	path = path.Child("rollingUpdate")
+	unavailable, surge := rolling.MaxUnavailable, rolling.MaxSurge
+	errs := validateIntOrPercent(unavailable, path.Child("maxUnavailable"))
+	errs = append(errs, validateIntOrPercent(surge, path.Child("maxSurge"))...)
+	errs = append(errs, notOver100Percent(unavailable, path.Child("maxUnavailable"))...)
+	errs = append(errs, notOver100Percent(surge, path.Child("maxSurge"))...)
 	switch {
 	case isZero(unavailable) && isZero(surge):
-		errs = append(errs, field.Required(at.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
+		errs = append(errs, field.Required(path.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
 	case !isZero(unavailable) && !isZero(surge):
-		errs = append(errs, field.Invalid(at.Child("maxSurge"), surge, "may not be set when maxUnavailable is non-zero"))
+		errs = append(errs, field.Invalid(path.Child("maxSurge"), surge, "may not be set when maxUnavailable is non-zero"))
 	}
 	return errs
 }

@@ -35,7 +35,7 @@ spec:
   revisionHistoryLimit: 10
   podManagementPolicy: OrderedReady
   persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
-  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0}}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0, maxUnavailable: 1}}
   selector: {matchLabels: {a: b}}
   template: ` + storedTemplate + `
   volumeClaimTemplates: [{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], volumeMode: Filesystem, resources: {requests: {storage: 1Gi}}}, status: {phase: Pending}}]

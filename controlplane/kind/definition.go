@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -11,10 +12,13 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/validation"
+	apiservervalidation "k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"k8s.io/apiextensions-apiserver/pkg/client/applyconfiguration"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/cel/environment"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
@@ -164,29 +168,36 @@ func notOfMeta(errs field.ErrorList) field.ErrorList {
 	})
 }
 
+// definitionWarnings tells of what is new in a definition and will not work as it looks.
 func definitionWarnings(d, old *apiextensionsv1.CustomResourceDefinition) []string {
 	had := map[string]bool{}
 	if old != nil {
-		for _, w := range listSetWarnings(old) {
+		for _, w := range schemaWarnings(old) {
 			had[w] = true
 		}
 	}
-	return slices.DeleteFunc(listSetWarnings(d), func(w string) bool { return had[w] })
+	return slices.DeleteFunc(schemaWarnings(d), func(w string) bool { return had[w] })
 }
 
-// listSetWarnings tells of sets whose items are not scalars, which nothing merges.
-func listSetWarnings(d *apiextensionsv1.CustomResourceDefinition) []string {
+// schemaWarnings tells of formats that nothing checks, and of sets whose items are not scalars, which nothing merges.
+func schemaWarnings(d *apiextensionsv1.CustomResourceDefinition) []string {
 	in, errs := internalDefinition(d)
 	if errs != nil {
 		return nil
 	}
-	var found []string
+	var formats, sets []string
 	check := func(s *apiextensions.JSONSchemaProps) bool {
+		if s.Format != "" {
+			of := &spec.Schema{SchemaProps: spec.SchemaProps{Format: s.Format, Type: []string{s.Type}}}
+			for _, f := range apiservervalidation.GetUnrecognizedFormats(of, environment.DefaultCompatibilityVersion()) {
+				formats = append(formats, fmt.Sprintf("unrecognized format %q", f))
+			}
+		}
 		if s.XListType == nil || *s.XListType != "set" || s.Items == nil || s.Items.Schema == nil {
 			return false
 		}
 		if t := s.Items.Schema.Type; t == "object" || t == "array" {
-			found = append(found, `x-kubernetes-list-type: set for items of type "`+t+`" is not supported by server-side apply or CEL validation rules`)
+			sets = append(sets, `x-kubernetes-list-type: set for items of type "`+t+`" is not supported by server-side apply or CEL validation rules`)
 		}
 		return false
 	}
@@ -198,8 +209,8 @@ func listSetWarnings(d *apiextensionsv1.CustomResourceDefinition) []string {
 			validation.SchemaHas(v.Schema.OpenAPIV3Schema, check)
 		}
 	}
-	slices.Sort(found)
-	return slices.Compact(found)
+	slices.Sort(sets)
+	return append(formats, slices.Compact(sets)...)
 }
 
 // Established says whether what a definition defines is served.

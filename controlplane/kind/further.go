@@ -57,6 +57,7 @@ func (f further[T, S]) build() *Kind {
 		PrepareCreate:  f.one(s.PrepareCreate),
 		PrepareUpdate:  f.two(s.PrepareUpdate),
 		Validate:       f.check(s.Validate),
+		ValidateCreate: f.check(s.ValidateCreate),
 		ValidateUpdate: f.compare(s.ValidateUpdate),
 		Fields:         s.Fields,
 		Row: func(obj Object, now time.Time) []any {

@@ -2,7 +2,6 @@ package kind
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -35,22 +33,27 @@ func jobKind() *Kind {
 		prepareCreate: func(j *batchv1.Job) {
 			j.Status = batchv1.JobStatus{}
 			generateJobSelector(j)
+			dropScheduling(&j.Spec, nil)
 		},
-		prepareUpdate:  func(j, old *batchv1.Job) { j.Status = old.Status },
+		prepareUpdate: func(j, old *batchv1.Job) {
+			j.Status = old.Status
+			dropScheduling(&j.Spec, &old.Spec)
+		},
 		validate:       validateJob,
+		validateCreate: validateNewJob,
 		validateUpdate: validateJobUpdate,
-		warnings: func(j, _ *batchv1.Job) []string {
-			return templateWarnings(&j.Spec.Template, field.NewPath("spec", "template"))
+		warnings: func(j, old *batchv1.Job) []string {
+			switch {
+			case old == nil:
+				return append(nameWarnings(j.Name), jobSpecWarnings(&j.Spec, field.NewPath("spec"))...)
+			case j.Generation != old.Generation:
+				return jobSpecWarnings(&j.Spec, field.NewPath("spec"))
+			}
+			return nil
 		},
 		status: &statusRules[*batchv1.Job]{
 			prepareUpdate: func(j, old *batchv1.Job) { j.Spec = old.Spec },
-			validate: func(j, _ *batchv1.Job) field.ErrorList {
-				path := field.NewPath("status")
-				errs := nonNegative(j.Status.Active, path.Child("active"))
-				errs = append(errs, nonNegative(j.Status.Succeeded, path.Child("succeeded"))...)
-				errs = append(errs, nonNegative(j.Status.Failed, path.Child("failed"))...)
-				return append(errs, nonNegative(deref(j.Status.Ready, 0), path.Child("ready"))...)
-			},
+			validate:      validateJobStatus,
 		},
 		fields: func(j *batchv1.Job) fields.Set {
 			return fields.Set{"status.successful": fmt.Sprint(j.Status.Succeeded)}
@@ -76,8 +79,9 @@ func defaultJob(j *batchv1.Job) {
 		}
 		s.BackoffLimit = &limit
 	}
-	if len(j.Labels) == 0 && len(s.Template.Labels) > 0 {
-		j.Labels = maps.Clone(s.Template.Labels)
+	// one map for both, as in Kubernetes: the labels that are generated for the template then become the job's too
+	if len(j.Labels) == 0 && s.Template.Labels != nil {
+		j.Labels = s.Template.Labels
 	}
 	setDefault(&s.CompletionMode, batchv1.NonIndexedCompletion)
 	setDefault(&s.Suspend, false)
@@ -89,7 +93,16 @@ func defaultJob(j *batchv1.Job) {
 		s.PodReplacementPolicy = &policy
 	}
 	setDefault(&s.ManualSelector, false)
+	defaultJobSpec(s)
+}
+
+// defaultJobSpec sets what a job has in common with what a cron job makes jobs from: the latter takes the rest of its
+// defaults when it becomes a job.
+func defaultJobSpec(s *batchv1.JobSpec) {
 	if s.PodFailurePolicy != nil {
+		if len(s.PodFailurePolicy.Rules) == 0 {
+			s.PodFailurePolicy.Rules = nil // printed as null, as Kubernetes does
+		}
 		for i := range s.PodFailurePolicy.Rules {
 			for c := range s.PodFailurePolicy.Rules[i].OnPodConditions {
 				if p := &s.PodFailurePolicy.Rules[i].OnPodConditions[c]; p.Status == "" {
@@ -101,6 +114,21 @@ func defaultJob(j *batchv1.Job) {
 	defaultTemplate(&s.Template)
 }
 
+// dropScheduling drops a field that Kubernetes only knows behind a gate that is shut, unless it is there already.
+func dropScheduling(s, old *batchv1.JobSpec) {
+	if old == nil || old.Scheduling == nil {
+		s.Scheduling = nil
+	}
+}
+
+// jobLabels are the labels that the server gives to the pods of a job.
+func jobLabels(j *batchv1.Job) [4]struct{ key, value string } {
+	return [...]struct{ key, value string }{
+		{legacyControllerUID, string(j.UID)}, {legacyJobName, j.Name},
+		{batchv1.ControllerUidLabel, string(j.UID)}, {batchv1.JobNameLabel, j.Name},
+	}
+}
+
 // generateJobSelector makes a job select by its own uid, so that no two jobs share pods.
 func generateJobSelector(j *batchv1.Job) {
 	if deref(j.Spec.ManualSelector, false) {
@@ -109,15 +137,11 @@ func generateJobSelector(j *batchv1.Job) {
 	if j.Spec.Template.Labels == nil {
 		j.Spec.Template.Labels = map[string]string{}
 	}
-	set := func(key, value string) {
-		if _, ok := j.Spec.Template.Labels[key]; !ok {
-			j.Spec.Template.Labels[key] = value
+	for _, l := range jobLabels(j) {
+		if _, ok := j.Spec.Template.Labels[l.key]; !ok {
+			j.Spec.Template.Labels[l.key] = l.value
 		}
 	}
-	set(legacyJobName, j.Name)
-	set(batchv1.JobNameLabel, j.Name)
-	set(legacyControllerUID, string(j.UID))
-	set(batchv1.ControllerUidLabel, string(j.UID))
 	if j.Spec.Selector == nil {
 		j.Spec.Selector = &metav1.LabelSelector{}
 	}
@@ -127,76 +151,6 @@ func generateJobSelector(j *batchv1.Job) {
 	if _, ok := j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel]; !ok {
 		j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] = string(j.UID)
 	}
-}
-
-func validateJob(j *batchv1.Job) field.ErrorList {
-	path := field.NewPath("spec")
-	errs := validateJobSpec(&j.Spec, path)
-	if j.Spec.Selector == nil {
-		return append(errs, field.Required(path.Child("selector"), ""))
-	}
-	selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector)
-	if err != nil {
-		return append(errs, field.Invalid(path.Child("selector"), j.Spec.Selector, err.Error()))
-	}
-	if !selector.Matches(labels.Set(j.Spec.Template.Labels)) {
-		errs = append(errs, field.Invalid(path.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`"))
-	}
-	return errs
-}
-
-// validateJobSpec checks a job or what a cron job makes jobs from.
-func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for name, n := range map[string]*int32{
-		"parallelism": s.Parallelism, "completions": s.Completions, "backoffLimit": s.BackoffLimit, "ttlSecondsAfterFinished": s.TTLSecondsAfterFinished,
-		"backoffLimitPerIndex": s.BackoffLimitPerIndex, "maxFailedIndexes": s.MaxFailedIndexes,
-	} {
-		errs = append(errs, nonNegative(deref(n, 0), path.Child(name))...)
-	}
-	if d := s.ActiveDeadlineSeconds; d != nil {
-		errs = append(errs, nonNegative(*d, path.Child("activeDeadlineSeconds"))...)
-	}
-	if m := s.CompletionMode; m != nil {
-		errs = append(errs, oneOf(*m, path.Child("completionMode"), batchv1.IndexedCompletion, batchv1.NonIndexedCompletion)...)
-		if *m == batchv1.IndexedCompletion && s.Completions == nil {
-			errs = append(errs, field.Required(path.Child("completions"), "when completion mode is Indexed"))
-		}
-		if *m != batchv1.IndexedCompletion && s.BackoffLimitPerIndex != nil {
-			errs = append(errs, field.Invalid(path.Child("backoffLimitPerIndex"), *s.BackoffLimitPerIndex, "requires indexed completion mode"))
-		}
-	}
-	if p := s.PodReplacementPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("podReplacementPolicy"), batchv1.Failed, batchv1.TerminatingOrFailed)...)
-	}
-	errs = append(errs, validateTemplate(&s.Template, path.Child("template"))...)
-	policies := []corev1.RestartPolicy{corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}
-	if p := s.Template.Spec.RestartPolicy; p != policies[0] && p != policies[1] {
-		errs = append(errs, field.Required(path.Child("template", "spec", "restartPolicy"), "valid values: \"OnFailure\", \"Never\""))
-	} else if p != corev1.RestartPolicyNever && s.PodFailurePolicy != nil {
-		errs = append(errs, field.Invalid(path.Child("template", "spec", "restartPolicy"), p, "only \"Never\" is supported when podFailurePolicy is specified"))
-	}
-	return errs
-}
-
-func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
-	path := field.NewPath("spec")
-	errs := immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))
-	errs = append(errs, immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, path.Child("completionMode"))...)
-	errs = append(errs, immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, path.Child("podFailurePolicy"))...)
-	errs = append(errs, immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
-	elastic := deref(j.Spec.CompletionMode, "") == batchv1.IndexedCompletion && deref(j.Spec.Completions, 0) == deref(j.Spec.Parallelism, 0)
-	if !elastic {
-		errs = append(errs, immutable(j.Spec.Completions, old.Spec.Completions, path.Child("completions"))...)
-	}
-	template := j.Spec.Template.DeepCopy()
-	if deref(old.Spec.Suspend, false) && old.Status.StartTime == nil { // where it runs may still be decided
-		t := &old.Spec.Template
-		template.Labels, template.Annotations = t.Labels, t.Annotations
-		template.Spec.Affinity, template.Spec.NodeSelector = t.Spec.Affinity, t.Spec.NodeSelector
-		template.Spec.Tolerations, template.Spec.SchedulingGates = t.Spec.Tolerations, t.Spec.SchedulingGates
-	}
-	return append(errs, immutable(*template, old.Spec.Template, path.Child("template"))...)
 }
 
 func jobRow(j *batchv1.Job, now time.Time) []any {
@@ -219,104 +173,33 @@ func jobRow(j *batchv1.Job, now time.Time) []any {
 }
 
 func jobStatusText(j *batchv1.Job) string {
-	has := func(t batchv1.JobConditionType) bool {
-		for _, c := range j.Status.Conditions {
-			if c.Type == t {
-				return c.Status == corev1.ConditionTrue
-			}
-		}
-		return false
-	}
 	switch {
-	case has(batchv1.JobComplete):
+	case jobIs(j, batchv1.JobComplete):
 		return "Complete"
-	case has(batchv1.JobFailed):
+	case jobIs(j, batchv1.JobFailed):
 		return "Failed"
 	case j.DeletionTimestamp != nil:
 		return "Terminating"
-	case has(batchv1.JobSuspended):
+	case jobIs(j, batchv1.JobSuspended):
 		return "Suspended"
-	case has(batchv1.JobFailureTarget):
+	case jobIs(j, batchv1.JobFailureTarget):
 		return "FailureTarget"
-	case has(batchv1.JobSuccessCriteriaMet):
+	case jobIs(j, batchv1.JobSuccessCriteriaMet):
 		return "SuccessCriteriaMet"
 	}
 	return "Running"
 }
 
-func cronJobKind() *Kind {
-	spec, status := batchv1.CronJobSpec{}.SwaggerDoc(), batchv1.CronJobStatus{}.SwaggerDoc()
-	return definition[*batchv1.CronJob]{
-		gv: batchv1.SchemeGroupVersion, kind: "CronJob", plural: "cronjobs", singular: "cronjob",
-		short: []string{"cj"}, categories: []string{"all"}, namespaced: true, generation: true,
-		new:      func() *batchv1.CronJob { return &batchv1.CronJob{} },
-		list:     func() runtime.Object { return &batchv1.CronJobList{} },
-		template: func(o *batchv1.CronJob) *corev1.PodTemplateSpec { return &o.Spec.JobTemplate.Spec.Template },
-		defaults: func(c *batchv1.CronJob) {
-			if c.Spec.ConcurrencyPolicy == "" {
-				c.Spec.ConcurrencyPolicy = batchv1.AllowConcurrent
-			}
-			setDefault(&c.Spec.Suspend, false)
-			setDefault(&c.Spec.SuccessfulJobsHistoryLimit, 3)
-			setDefault(&c.Spec.FailedJobsHistoryLimit, 1)
-			defaultTemplate(&c.Spec.JobTemplate.Spec.Template)
-		},
-		prepareCreate: func(c *batchv1.CronJob) { c.Status = batchv1.CronJobStatus{} },
-		prepareUpdate: func(c, old *batchv1.CronJob) { c.Status = old.Status },
-		validate:      validateCronJob,
-		warnings: func(c, _ *batchv1.CronJob) []string {
-			return templateWarnings(&c.Spec.JobTemplate.Spec.Template, field.NewPath("spec", "jobTemplate", "spec", "template"))
-		},
-		status: &statusRules[*batchv1.CronJob]{prepareUpdate: func(c, old *batchv1.CronJob) { c.Spec = old.Spec }},
-		columns: append([]metav1.TableColumnDefinition{
-			nameColumn(), column("Schedule", "string", spec["schedule"]), column("Timezone", "string", spec["timeZone"]),
-			column("Suspend", "boolean", spec["suspend"]), column("Active", "integer", status["active"]),
-			column("Last Schedule", "string", status["lastScheduleTime"]), ageColumn(),
-		}, templateColumns(batchv1.JobSpec{}.SwaggerDoc()["selector"])...),
-		row: func(c *batchv1.CronJob, now time.Time) []any {
-			suspended, last := "False", noneText
-			if deref(c.Spec.Suspend, false) {
-				suspended = "True"
-			}
-			if t := c.Status.LastScheduleTime; t != nil {
-				last = since(*t, now)
-			}
-			names, images := containerCells(c.Spec.JobTemplate.Spec.Template.Spec.Containers)
-			return []any{
-				c.Name, c.Spec.Schedule, orNone(deref(c.Spec.TimeZone, "")), suspended, int64(len(c.Status.Active)), last,
-				age(c, now), names, images, formatSelector(c.Spec.JobTemplate.Spec.Selector),
-			}
-		},
-	}.build()
-}
+const (
+	warnCompletions = 100_000
+	warnParallelism = 10_000
+)
 
-// maxCronJobName leaves room for what the names of its jobs have after it.
-const maxCronJobName = 52
-
-func validateCronJob(c *batchv1.CronJob) field.ErrorList {
-	path := field.NewPath("spec")
-	var errs field.ErrorList
-	if len(c.Name) > maxCronJobName {
-		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), c.Name, "must be no more than 52 characters"))
+// jobSpecWarnings are those of a job or of what a cron job makes jobs from.
+func jobSpecWarnings(s *batchv1.JobSpec, path *field.Path) []string {
+	var out []string
+	if deref(s.CompletionMode, "") == batchv1.IndexedCompletion && deref(s.Completions, 0) > warnCompletions && deref(s.Parallelism, 0) > warnParallelism {
+		out = append(out, path.String()+": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail")
 	}
-	if c.Spec.Schedule == "" {
-		errs = append(errs, field.Required(path.Child("schedule"), ""))
-	} else if err := checkSchedule(c.Spec.Schedule); err != nil {
-		errs = append(errs, field.Invalid(path.Child("schedule"), c.Spec.Schedule, err.Error()))
-	}
-	if z := c.Spec.TimeZone; z != nil {
-		if _, err := time.LoadLocation(*z); err != nil || *z == "" || *z == "Local" {
-			errs = append(errs, field.Invalid(path.Child("timeZone"), *z, "unknown time zone"))
-		}
-	}
-	if s := c.Spec.StartingDeadlineSeconds; s != nil {
-		errs = append(errs, nonNegative(*s, path.Child("startingDeadlineSeconds"))...)
-	}
-	errs = append(errs, nonNegative(deref(c.Spec.SuccessfulJobsHistoryLimit, 0), path.Child("successfulJobsHistoryLimit"))...)
-	errs = append(errs, nonNegative(deref(c.Spec.FailedJobsHistoryLimit, 0), path.Child("failedJobsHistoryLimit"))...)
-	errs = append(errs, oneOf(c.Spec.ConcurrencyPolicy, path.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
-	if deref(c.Spec.JobTemplate.Spec.ManualSelector, false) {
-		errs = append(errs, field.NotSupported(path.Child("jobTemplate", "spec", "manualSelector"), true, []string{"nil", "false"}))
-	}
-	return append(errs, validateJobSpec(&c.Spec.JobTemplate.Spec, path.Child("jobTemplate", "spec"))...)
+	return append(out, templateWarnings(&s.Template, path.Child("template"))...)
 }

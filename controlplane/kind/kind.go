@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/kube-openapi/pkg/validation/spec"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
 
@@ -68,6 +69,8 @@ type Kind struct {
 	Prune func(obj Object) (unknown []string, err error)
 	// Merge is the type by which server-side apply merges objects; nil for kinds that client-go has one of.
 	Merge func() (typed.ParseableType, error)
+	// Unowned is what writers of the whole object do not come to own, beside the status; nil for nothing.
+	Unowned *fieldpath.Set
 	// Model returns the name and the schema of the kind in OpenAPI of version 3 or else 2. Nil for kinds with a Go
 	// type, which says it all.
 	Model func(version3 bool) (name string, schema *spec.Schema)

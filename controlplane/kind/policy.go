@@ -70,7 +70,13 @@ func validateBudget(b *policyv1.PodDisruptionBudget) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec")
 	if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
-		errs = append(errs, field.Invalid(path, b.Spec, "minAvailable and maxUnavailable cannot be both set"))
+		// quoted in the form that has no version
+		errs = append(errs, field.Invalid(path, struct {
+			MinAvailable               *intstr.IntOrString
+			Selector                   *metav1.LabelSelector
+			MaxUnavailable             *intstr.IntOrString
+			UnhealthyPodEvictionPolicy *policyv1.UnhealthyPodEvictionPolicyType
+		}(b.Spec), "minAvailable and maxUnavailable cannot be both set"))
 	}
 	if v := b.Spec.MinAvailable; v != nil {
 		errs = append(errs, validateIntOrPercent(*v, path.Child("minAvailable"))...)
@@ -81,8 +87,8 @@ func validateBudget(b *policyv1.PodDisruptionBudget) field.ErrorList {
 		errs = append(errs, notOver100Percent(*v, path.Child("maxUnavailable"))...)
 	}
 	errs = append(errs, metavalidation.ValidateLabelSelector(b.Spec.Selector, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
-	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
-		errs = append(errs, oneOf(*p, path.Child("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget)...)
+	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil && *p != policyv1.AlwaysAllow && *p != policyv1.IfHealthyBudget {
+		errs = append(errs, field.NotSupported(path.Child("unhealthyPodEvictionPolicy"), *p, []policyv1.UnhealthyPodEvictionPolicyType{policyv1.AlwaysAllow, policyv1.IfHealthyBudget}))
 	}
 	return errs
 }

@@ -17,21 +17,25 @@ import (
 func roleKind() *Kind {
 	return definition[*rbacv1.Role]{
 		gv: rbacv1.SchemeGroupVersion, kind: "Role", plural: "roles", singular: "role", namespaced: true,
-		new:       func() *rbacv1.Role { return &rbacv1.Role{} },
-		list:      func() runtime.Object { return &rbacv1.RoleList{} },
-		validName: pathSegmentName,
-		validate:  func(r *rbacv1.Role) field.ErrorList { return validateRules(r.Rules, true, field.NewPath("rules")) },
-		columns:   []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
-		row:       func(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} },
+		new:           func() *rbacv1.Role { return &rbacv1.Role{} },
+		list:          func() runtime.Object { return &rbacv1.RoleList{} },
+		validName:     pathSegmentName,
+		prepareCreate: func(r *rbacv1.Role) { r.Rules = someRules(r.Rules) },
+		prepareUpdate: func(r, _ *rbacv1.Role) { r.Rules = someRules(r.Rules) },
+		validate:      func(r *rbacv1.Role) field.ErrorList { return validateRules(r.Rules, true, field.NewPath("rules")) },
+		columns:       []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
+		row:           func(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} },
 	}.build()
 }
 
 func clusterRoleKind() *Kind {
 	return definition[*rbacv1.ClusterRole]{
 		gv: rbacv1.SchemeGroupVersion, kind: "ClusterRole", plural: "clusterroles", singular: "clusterrole",
-		new:       func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} },
-		list:      func() runtime.Object { return &rbacv1.ClusterRoleList{} },
-		validName: pathSegmentName,
+		new:           func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} },
+		list:          func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+		validName:     pathSegmentName,
+		prepareCreate: func(r *rbacv1.ClusterRole) { r.Rules = someRules(r.Rules) },
+		prepareUpdate: func(r, _ *rbacv1.ClusterRole) { r.Rules = someRules(r.Rules) },
 		validate: func(r *rbacv1.ClusterRole) field.ErrorList {
 			errs := validateRules(r.Rules, false, field.NewPath("rules"))
 			if r.AggregationRule == nil {
@@ -42,8 +46,11 @@ func clusterRoleKind() *Kind {
 				return append(errs, field.Required(path, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
 			}
 			for i := range r.AggregationRule.ClusterRoleSelectors {
-				errs = append(errs, metavalidation.ValidateLabelSelector(&r.AggregationRule.ClusterRoleSelectors[i],
-					metavalidation.LabelSelectorValidationOptions{}, path.Index(i))...)
+				s := &r.AggregationRule.ClusterRoleSelectors[i]
+				errs = append(errs, metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path.Index(i))...)
+				if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+					errs = append(errs, field.Invalid(path.Index(i), nil, "invalid label selector."))
+				}
 			}
 			return errs
 		},
@@ -63,8 +70,7 @@ func roleBindingKind() *Kind {
 			defaultSubjects(b.Subjects)
 		},
 		validate: func(b *rbacv1.RoleBinding) field.ErrorList {
-			errs := validateRoleRef(b.RoleRef, field.NewPath("roleRef"), "Role", "ClusterRole")
-			return append(errs, validateSubjects(b.Subjects, true, field.NewPath("subjects"))...)
+			return validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRoleRef(b.RoleRef, old.RoleRef) },
 		columns:        bindingColumns(rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
@@ -85,8 +91,7 @@ func clusterRoleBindingKind() *Kind {
 			defaultSubjects(b.Subjects)
 		},
 		validate: func(b *rbacv1.ClusterRoleBinding) field.ErrorList {
-			errs := validateRoleRef(b.RoleRef, field.NewPath("roleRef"), "ClusterRole")
-			return append(errs, validateSubjects(b.Subjects, false, field.NewPath("subjects"))...)
+			return validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRoleRef(b.RoleRef, old.RoleRef) },
 		columns:        bindingColumns(rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
@@ -94,6 +99,14 @@ func clusterRoleBindingKind() *Kind {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
 	}.build()
+}
+
+// someRules makes no rules null, as Kubernetes prints them.
+func someRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
+	if len(rules) == 0 {
+		return nil
+	}
+	return rules
 }
 
 // pathSegmentName is the rule for RBAC names: what can be one segment of a URL, such as "system:node".
@@ -123,9 +136,6 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool, path *field.Path)
 	var errs field.ErrorList
 	for i, r := range rules {
 		at := path.Index(i)
-		if len(r.Verbs) == 0 {
-			errs = append(errs, field.Required(at.Child("verbs"), "verbs must contain at least one value"))
-		}
 		if len(r.NonResourceURLs) > 0 {
 			if namespaced {
 				errs = append(errs, field.Invalid(at.Child("nonResourceURLs"), r.NonResourceURLs, "namespaced rules cannot apply to non-resource URLs"))
@@ -141,6 +151,20 @@ func validateRules(rules []rbacv1.PolicyRule, namespaced bool, path *field.Path)
 		if len(r.Resources) == 0 {
 			errs = append(errs, field.Required(at.Child("resources"), "resource rules must supply at least one resource"))
 		}
+	}
+	for i := range rules {
+		if len(rules[i].Verbs) == 0 {
+			errs = append(errs, field.Required(path.Index(i).Child("verbs"), ""))
+		}
+	}
+	return errs
+}
+
+func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds ...string) field.ErrorList {
+	errs := validateRoleRef(ref, field.NewPath("roleRef"), kinds...)
+	errs = append(errs, validateSubjects(subjects, namespaced, field.NewPath("subjects"))...)
+	if ref.Name == "" {
+		errs = append(errs, field.Required(field.NewPath("roleRef", "name"), ""))
 	}
 	return errs
 }
@@ -158,7 +182,7 @@ func validateRoleRef(ref rbacv1.RoleRef, path *field.Path, kinds ...string) fiel
 		errs = append(errs, field.NotSupported(path.Child("kind"), ref.Kind, kinds))
 	}
 	if ref.Name == "" {
-		return append(errs, field.Required(path.Child("name"), ""))
+		return errs // said at the end
 	}
 	return append(errs, invalidEach(path.Child("name"), ref.Name, pathSegmentName(ref.Name, false))...)
 }
@@ -167,18 +191,12 @@ func validateSubjects(subjects []rbacv1.Subject, namespaced bool, path *field.Pa
 	var errs field.ErrorList
 	for i, s := range subjects {
 		at := path.Index(i)
-		if s.Name == "" {
-			errs = append(errs, field.Required(at.Child("name"), ""))
-		}
 		group := rbacv1.GroupName
 		switch s.Kind {
 		case rbacv1.ServiceAccountKind:
 			group = ""
 			if s.Name != "" {
 				errs = append(errs, invalidEach(at.Child("name"), s.Name, validation.IsDNS1123Subdomain(s.Name))...)
-			}
-			if !namespaced && s.Namespace == "" {
-				errs = append(errs, field.Required(at.Child("namespace"), ""))
 			}
 		case rbacv1.UserKind, rbacv1.GroupKind:
 		default:
@@ -188,6 +206,14 @@ func validateSubjects(subjects []rbacv1.Subject, namespaced bool, path *field.Pa
 		if s.APIGroup != group {
 			errs = append(errs, field.NotSupported(at.Child("apiGroup"), s.APIGroup, []string{group}))
 		}
+		if s.Kind == rbacv1.ServiceAccountKind && !namespaced && s.Namespace == "" {
+			errs = append(errs, field.Required(at.Child("namespace"), ""))
+		}
+	}
+	for i := range subjects {
+		if subjects[i].Name == "" {
+			errs = append(errs, field.Required(path.Index(i).Child("name"), ""))
+		}
 	}
 	return errs
 }
@@ -196,7 +222,8 @@ func sameRoleRef(ref, old rbacv1.RoleRef) field.ErrorList {
 	if ref == old {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
+	// quoted in the form that has no version
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), struct{ APIGroup, Kind, Name string }(ref), "field is immutable")}
 }
 
 func bindingColumns(roleRef string) []metav1.TableColumnDefinition {

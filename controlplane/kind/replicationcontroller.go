@@ -83,7 +83,10 @@ func validateReplicationController(r *corev1.ReplicationController) field.ErrorL
 	if r.Spec.Template == nil {
 		return append(errs, field.Required(path.Child("template"), ""))
 	}
-	return append(errs, validateWorkloadTemplate(r.Spec.Template, &metav1.LabelSelector{MatchLabels: r.Spec.Selector}, path.Child("template"))...)
+	path = path.Child("template")
+	errs = append(errs, validateSelected(labels.SelectorFromSet(r.Spec.Selector), r.Spec.Template, path)...)
+	errs = append(errs, validateTemplate(r.Spec.Template, path)...)
+	return append(errs, validateEndless(r.Spec.Template, path, "ReplicationController")...)
 }
 
 func podTemplateKind() *Kind {

@@ -6,9 +6,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -23,24 +24,14 @@ func statefulSetKind() *Kind {
 		defaults:       defaultStatefulSet,
 		prepareCreate:  func(s *appsv1.StatefulSet) { s.Status = appsv1.StatefulSetStatus{} },
 		prepareUpdate:  func(s, old *appsv1.StatefulSet) { s.Status = old.Status },
+		validName:      apivalidation.NameIsDNSLabel,
 		validate:       validateStatefulSet,
+		validateCreate: validateNewStatefulSet,
 		validateUpdate: validateStatefulSetUpdate,
-		warnings: func(s, _ *appsv1.StatefulSet) []string {
-			return templateWarnings(&s.Spec.Template, field.NewPath("spec", "template"))
-		},
+		warnings:       statefulSetWarnings,
 		status: &statusRules[*appsv1.StatefulSet]{
 			prepareUpdate: func(s, old *appsv1.StatefulSet) { s.Spec = old.Spec },
-			validate: func(s, _ *appsv1.StatefulSet) field.ErrorList {
-				path := field.NewPath("status")
-				errs := nonNegative(s.Status.Replicas, path.Child("replicas"))
-				for name, n := range map[string]int32{
-					"readyReplicas": s.Status.ReadyReplicas, "currentReplicas": s.Status.CurrentReplicas, "updatedReplicas": s.Status.UpdatedReplicas,
-				} {
-					errs = append(errs, nonNegative(n, path.Child(name))...)
-					errs = append(errs, notMore(n, s.Status.Replicas, path.Child(name), "cannot be greater than status.replicas")...)
-				}
-				return errs
-			},
+			validate:      validateStatefulSetStatus,
 		},
 		scale: &scaleRules[*appsv1.StatefulSet]{
 			get: func(s *appsv1.StatefulSet) (int32, int32, string) {
@@ -64,14 +55,13 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 	if spec.PodManagementPolicy == "" {
 		spec.PodManagementPolicy = appsv1.OrderedReadyPodManagement
 	}
-	if spec.UpdateStrategy.Type == "" {
-		spec.UpdateStrategy.Type = appsv1.RollingUpdateStatefulSetStrategyType
+	if u := &spec.UpdateStrategy; u.Type == "" {
+		u.Type = appsv1.RollingUpdateStatefulSetStrategyType
+		setDefault(&u.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
 	}
-	if spec.UpdateStrategy.Type == appsv1.RollingUpdateStatefulSetStrategyType {
-		if spec.UpdateStrategy.RollingUpdate == nil {
-			spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{}
-		}
-		setDefault(&spec.UpdateStrategy.RollingUpdate.Partition, 0)
+	if u := spec.UpdateStrategy; u.Type == appsv1.RollingUpdateStatefulSetStrategyType && u.RollingUpdate != nil {
+		setDefault(&u.RollingUpdate.Partition, 0)
+		setDefault(&u.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 	}
 	if spec.PersistentVolumeClaimRetentionPolicy == nil {
 		spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
@@ -95,14 +85,54 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 
 func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 	path, spec := field.NewPath("spec"), &s.Spec
-	errs := oneOf(spec.PodManagementPolicy, path.Child("podManagementPolicy"), appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement)
-	u, at := spec.UpdateStrategy, path.Child("updateStrategy")
-	errs = append(errs, oneOf(u.Type, at.Child("type"), appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType)...)
-	if u.RollingUpdate != nil {
-		if u.Type == appsv1.OnDeleteStatefulSetStrategyType {
-			errs = append(errs, field.Invalid(at.Child("rollingUpdate"), u.RollingUpdate, "only allowed for updateStrategy 'RollingUpdate'"))
-		}
-		errs = append(errs, nonNegative(deref(u.RollingUpdate.Partition, 0), at.Child("rollingUpdate", "partition"))...)
+	errs := validateStatefulSetPolicies(spec, path)
+	errs = append(errs, nonNegative(deref(spec.Replicas, 0), path.Child("replicas"))...)
+	errs = append(errs, nonNegative(spec.MinReadySeconds, path.Child("minReadySeconds"))...)
+	if spec.Ordinals != nil {
+		errs = append(errs, nonNegative(spec.Ordinals.Start, path.Child("ordinals.start"))...)
+	}
+	errs = append(errs, validateWorkloadSelector(spec.Selector, path.Child("selector"), "statefulset")...)
+	at := path.Child("template")
+	if selector, err := metav1.LabelSelectorAsSelector(spec.Selector); err != nil {
+		errs = append(errs, field.Invalid(path.Child("selector"), spec.Selector, ""))
+	} else {
+		errs = append(errs, validateSelected(selector, &spec.Template, at)...)
+		errs = append(errs, validateTemplate(statefulTemplate(spec), at)...)
+	}
+	return append(errs, validateEndless(&spec.Template, at, "StatefulSet")...)
+}
+
+// validateNewStatefulSet is about fields that never change: what was stored before a rule came is left alone.
+func validateNewStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
+	var errs field.ErrorList
+	path := field.NewPath("spec")
+	for i := range s.Spec.VolumeClaimTemplates {
+		errs = append(errs, validateClaimSpec(&s.Spec.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+	}
+	if name := s.Spec.ServiceName; name != "" {
+		errs = append(errs, invalidEach(path.Child("serviceName"), name, validation.IsDNS1123Label(name))...)
+	}
+	return errs
+}
+
+func validateStatefulSetPolicies(spec *appsv1.StatefulSetSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	ordered, parallel := appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement
+	if p := spec.PodManagementPolicy; p != ordered && p != parallel {
+		errs = append(errs, field.Invalid(path.Child("podManagementPolicy"), p, fmt.Sprintf("must be '%s' or '%s'", ordered, parallel)))
+	}
+	u, at := &spec.UpdateStrategy, path.Child("updateStrategy")
+	rolling, onDelete := appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType
+	switch {
+	case u.Type == onDelete && u.RollingUpdate != nil:
+		errs = append(errs, field.Invalid(at.Child("rollingUpdate"), partitionFormOf(u.RollingUpdate), fmt.Sprintf("only allowed for updateStrategy '%s'", rolling)))
+	case u.Type == rolling && u.RollingUpdate != nil:
+		errs = append(errs, validatePartition(u.RollingUpdate, at.Child("rollingUpdate"))...)
+	case u.Type != onDelete && u.Type != rolling:
+		errs = append(errs, field.Invalid(at, struct {
+			Type          appsv1.StatefulSetUpdateStrategyType
+			RollingUpdate *partitionForm
+		}{u.Type, partitionFormOf(u.RollingUpdate)}, fmt.Sprintf("must be '%s' or '%s'", rolling, onDelete)))
 	}
 	if p := spec.PersistentVolumeClaimRetentionPolicy; p != nil {
 		at := path.Child("persistentVolumeClaimRetentionPolicy")
@@ -110,41 +140,101 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		errs = append(errs, oneOf(p.WhenDeleted, at.Child("whenDeleted"), retain, remove)...)
 		errs = append(errs, oneOf(p.WhenScaled, at.Child("whenScaled"), retain, remove)...)
 	}
-	errs = append(errs, nonNegative(deref(spec.Replicas, 0), path.Child("replicas"))...)
-	errs = append(errs, nonNegative(spec.MinReadySeconds, path.Child("minReadySeconds"))...)
-	errs = append(errs, nonNegative(deref(spec.RevisionHistoryLimit, 0), path.Child("revisionHistoryLimit"))...)
-	if spec.Ordinals != nil {
-		errs = append(errs, nonNegative(spec.Ordinals.Start, path.Child("ordinals", "start"))...)
+	return errs
+}
+
+func validatePartition(r *appsv1.RollingUpdateStatefulSetStrategy, path *field.Path) field.ErrorList {
+	errs := nonNegative(deref(r.Partition, 0), path.Child("partition"))
+	if r.MaxUnavailable == nil {
+		return errs
 	}
-	if spec.ServiceName != "" {
-		errs = append(errs, invalidEach(path.Child("serviceName"), spec.ServiceName, validation.IsDNS1123Subdomain(spec.ServiceName))...)
+	n, at := *r.MaxUnavailable, path.Child("maxUnavailable")
+	errs = append(errs, validateIntOrPercent(n, at)...)
+	if isZero(n) {
+		errs = append(errs, field.Invalid(at, n, "cannot be 0"))
 	}
-	errs = append(errs, validateWorkloadSelector(spec.Selector, path.Child("selector"))...)
-	// the claims become volumes of the same names
-	template := spec.Template.DeepCopy()
+	return append(errs, notOver100Percent(n, at)...)
+}
+
+// partitionForm is how errors quote the parameters of an update: in the form that has no version.
+type partitionForm struct {
+	Partition      int32
+	MaxUnavailable *intstr.IntOrString
+}
+
+func partitionFormOf(r *appsv1.RollingUpdateStatefulSetStrategy) *partitionForm {
+	if r == nil {
+		return nil
+	}
+	return &partitionForm{deref(r.Partition, 0), r.MaxUnavailable}
+}
+
+// statefulTemplate returns the template with what the controller puts into its pods: the claims become volumes of the same
+// names, and the names of host and subdomain are its own.
+func statefulTemplate(spec *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
+	if spec.Template.Spec.Subdomain == "" && spec.Template.Spec.Hostname == "" && len(spec.VolumeClaimTemplates) == 0 {
+		return &spec.Template
+	}
+	t := spec.Template // a shallow copy: nothing below it is changed
+	t.Spec.Subdomain, t.Spec.Hostname = "", ""
+	claims := make(map[string]bool, len(spec.VolumeClaimTemplates))
+	volumes := make([]corev1.Volume, 0, len(spec.VolumeClaimTemplates)+len(t.Spec.Volumes))
 	for i := range spec.VolumeClaimTemplates {
-		c := &spec.VolumeClaimTemplates[i]
-		v := corev1.Volume{Name: c.Name}
-		v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: c.Name}
-		kept := template.Spec.Volumes[:0]
-		for _, own := range template.Spec.Volumes {
-			if own.Name != c.Name {
-				kept = append(kept, own)
-			}
+		name := spec.VolumeClaimTemplates[i].Name
+		if claims[name] {
+			continue
 		}
-		template.Spec.Volumes = append(kept, v)
-		errs = append(errs, validateClaimSpec(&c.Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+		claims[name] = true
+		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
+		}})
 	}
-	return append(errs, validateWorkloadTemplate(template, spec.Selector, path.Child("template"))...)
+	for _, v := range t.Spec.Volumes {
+		if !claims[v.Name] {
+			volumes = append(volumes, v)
+		}
+	}
+	t.Spec.Volumes = volumes
+	return &t
 }
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
-	rest := s.Spec.DeepCopy()
-	rest.Replicas, rest.Ordinals, rest.Template = old.Spec.Replicas, old.Spec.Ordinals, old.Spec.Template
-	rest.UpdateStrategy, rest.MinReadySeconds = old.Spec.UpdateStrategy, old.Spec.MinReadySeconds
-	rest.PersistentVolumeClaimRetentionPolicy, rest.RevisionHistoryLimit = old.Spec.PersistentVolumeClaimRetentionPolicy, old.Spec.RevisionHistoryLimit
-	if apiequality.Semantic.DeepEqual(rest, &old.Spec) {
-		return nil
+	path := field.NewPath("spec")
+	errs := immutable(s.Spec.Selector, old.Spec.Selector, path.Child("selector"))
+	errs = append(errs, immutable(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, path.Child("volumeClaimTemplates"))...)
+	errs = append(errs, immutable(s.Spec.ServiceName, old.Spec.ServiceName, path.Child("serviceName"))...)
+	return append(errs, immutable(s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, path.Child("podManagementPolicy"))...)
+}
+
+func validateStatefulSetStatus(s, old *appsv1.StatefulSet) field.ErrorList {
+	path, status := field.NewPath("status"), &s.Status
+	errs := nonNegative(status.Replicas, path.Child("replicas"))
+	parts := []struct {
+		name string
+		n    int32
+	}{
+		{"readyReplicas", status.ReadyReplicas}, {"currentReplicas", status.CurrentReplicas},
+		{"updatedReplicas", status.UpdatedReplicas}, {"availableReplicas", status.AvailableReplicas},
 	}
-	return field.ErrorList{field.Forbidden(field.NewPath("spec"), "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")}
+	for _, p := range parts {
+		errs = append(errs, nonNegative(p.n, path.Child(p.name))...)
+	}
+	errs = append(errs, nonNegative(status.ObservedGeneration, path.Child("observedGeneration"))...)
+	errs = append(errs, validateOptional(status.CollisionCount, path.Child("collisionCount"))...)
+	for _, p := range parts {
+		errs = append(errs, notMore(p.n, status.Replicas, path.Child(p.name), "cannot be greater than status.replicas")...)
+	}
+	errs = append(errs, notMore(status.AvailableReplicas, status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than status.readyReplicas")...)
+	return append(errs, validateCollisions(status.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
+}
+
+func statefulSetWarnings(s, old *appsv1.StatefulSet) []string {
+	var out []string
+	if old == nil || s.Generation != old.Generation {
+		out = templateWarnings(&s.Spec.Template, field.NewPath("spec", "template"))
+	}
+	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
+		out = append(out, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")
+	}
+	return out
 }

@@ -23,7 +23,7 @@ func TestValidationOfFurtherKinds(t *testing.T) {
 		{"DaemonSet", "both", "spec: {updateStrategy: {rollingUpdate: {maxSurge: 1}}, " + selected + "}", []string{"spec.updateStrategy.rollingUpdate.maxSurge: " + invalid}},
 		{"StatefulSet", "claims are volumes", "spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}]}]}}, volumeClaimTemplates: [{metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]}", nil},
 		{"StatefulSet", "policies", "spec: {podManagementPolicy: Wild, updateStrategy: {type: OnDelete, rollingUpdate: {partition: -1}}, " + selected + "}", []string{
-			"spec.podManagementPolicy: " + notSupported, "spec.updateStrategy.rollingUpdate: " + invalid, "spec.updateStrategy.rollingUpdate.partition: " + invalid}},
+			"spec.podManagementPolicy: " + invalid, "spec.updateStrategy.rollingUpdate: " + invalid}},
 		{"Job", "good", job(""), nil},
 		{"Job", "restarts always", "{metadata: {name: j, uid: u}, spec: {template: {spec: {containers: [{name: c, image: x}]}}}}", []string{"spec.template.spec.restartPolicy: " + required}},
 		{"Job", "negative", job("parallelism: -1, completions: -1,"), []string{"spec.parallelism: " + invalid, "spec.completions: " + invalid}},
@@ -69,8 +69,8 @@ func TestValidationOfFurtherKinds(t *testing.T) {
 		{"RuntimeClass", "handler", "handler: A", []string{"handler: " + invalid}},
 		{"RuntimeClass", "scheduling", "{handler: a, overhead: {podFixed: {a: 1}}, scheduling: {nodeSelector: {'a b': c}, tolerations: [{key: a}, {key: a}]}}", []string{
 			"overhead.limits[a]: " + invalid, "scheduling.nodeSelector: " + invalid, "scheduling.tolerations[1]: " + duplicate}},
-		{"HorizontalPodAutoscaler", "bounds", "spec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {kind: Deployment}}", []string{"spec.maxReplicas: " + invalid, "spec.scaleTargetRef.name: " + required}},
-		{"HorizontalPodAutoscaler", "metric", "spec: {maxReplicas: 2, scaleTargetRef: {kind: D, name: d}, metrics: [{type: Pods}, {type: Odd}]}", []string{"spec.metrics[0].pods: " + required, "spec.metrics[1].type: " + notSupported}},
+		{"HorizontalPodAutoscaler", "bounds", "spec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {kind: Deployment}}", []string{"spec.maxReplicas: " + invalid, "spec.scaleTargetRef.name: " + required, "spec.scaleTargetRef.apiVersion: " + invalid}},
+		{"HorizontalPodAutoscaler", "metric", "spec: {maxReplicas: 2, scaleTargetRef: {apiVersion: a/b, kind: D, name: d}, metrics: [{type: Pods}, {type: Odd}]}", []string{"spec.metrics[0].pods: " + required, "spec.metrics[1].type: " + notSupported}},
 		{"CertificateSigningRequest", "empty", "{}", []string{"spec.request: " + invalid, "spec.usages: " + required, "spec.signerName: " + required}},
 		{"CertificateSigningRequest", "usages", "spec: {request: eA==, usages: [client auth, client auth, sail], signerName: a.b/c, expirationSeconds: 599}", []string{
 			"spec.request: " + invalid, "spec.usages[1]: " + duplicate, "spec.usages[2]: " + notSupported, "spec.expirationSeconds: " + invalid}},
@@ -101,7 +101,7 @@ func TestUpdatesOfFurtherKinds(t *testing.T) {
 		want                 []string
 	}{
 		{"StatefulSet", "replicas", stateful("replicas: 1,"), stateful("replicas: 2,"), nil},
-		{"StatefulSet", "service", stateful("serviceName: a,"), stateful("serviceName: b,"), []string{"spec: " + forbidden}},
+		{"StatefulSet", "service", stateful("serviceName: a,"), stateful("serviceName: b,"), []string{"spec.serviceName: " + invalid}},
 		{"IngressClass", "controller", "spec: {controller: a.b/c}", "spec: {controller: a.b/d}", []string{"spec.controller: " + invalid}},
 		{"StorageClass", "parameters", "{provisioner: a/b, parameters: {a: b}}", "{provisioner: a/b, parameters: {a: c}}", []string{"parameters: " + invalid}},
 		{"PersistentVolume", "source", volume("nfs: {server: a, path: /x}"), volume("nfs: {server: b, path: /x}"), []string{"spec.persistentvolumesource: " + forbidden}},

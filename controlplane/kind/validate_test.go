@@ -197,7 +197,7 @@ func TestValidation(t *testing.T) {
 		{"Service", "class without balancer", "spec: {loadBalancerClass: a/b, ports: [{port: 80}]}", []string{"spec.loadBalancerClass: " + forbidden}},
 
 		{"Deployment", "selector misses", "spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: c}}, spec: {containers: [{name: c, image: x}]}}}", []string{"spec.template.metadata.labels: " + invalid}},
-		{"Deployment", "no selector", "spec: {template: {metadata: {labels: {a: c}}, spec: {containers: [{name: c, image: x}]}}}", []string{"spec.selector: " + required}},
+		{"Deployment", "no selector", "spec: {template: {metadata: {labels: {a: c}}, spec: {containers: [{name: c, image: x}]}}}", []string{"spec.selector: " + required, "spec.template.metadata.labels: " + invalid}},
 		{"Deployment", "all at once", "spec: {replicas: -1, minReadySeconds: -1, progressDeadlineSeconds: -5, strategy: {rollingUpdate: {maxSurge: 0, maxUnavailable: 0}}, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}", []string{
 			"spec.replicas: " + invalid, "spec.minReadySeconds: " + invalid, "spec.progressDeadlineSeconds: " + invalid,
 			"spec.strategy.rollingUpdate.maxUnavailable: " + invalid, "spec.template.spec.restartPolicy: " + notSupported}},

@@ -11,15 +11,15 @@ import (
 // The volumes of this file are of storage systems. Nodes mount few of them, but an object that names one is checked all the same.
 
 func validateGCEDisk(d *corev1.GCEPersistentDiskVolumeSource, path *field.Path) field.ErrorList {
-	return append(requiredText(d.PDName, path.Child("pdName")), validatePartition(d.Partition, path.Child("partition"))...)
+	return append(requiredText(d.PDName, path.Child("pdName")), validateDiskPart(d.Partition, path.Child("partition"))...)
 }
 
 func validateEBS(d *corev1.AWSElasticBlockStoreVolumeSource, path *field.Path) field.ErrorList {
-	return append(requiredText(d.VolumeID, path.Child("volumeID")), validatePartition(d.Partition, path.Child("partition"))...)
+	return append(requiredText(d.VolumeID, path.Child("volumeID")), validateDiskPart(d.Partition, path.Child("partition"))...)
 }
 
-// validatePartition accepts 0 too, which is the whole disk, though the message does not say so.
-func validatePartition(n int32, path *field.Path) field.ErrorList {
+// validateDiskPart accepts 0 too, which is the whole disk, though the message does not say so.
+func validateDiskPart(n int32, path *field.Path) field.ErrorList {
 	if n < 0 || n > 255 {
 		return field.ErrorList{field.Invalid(path, n, validation.InclusiveRangeError(1, 255))}
 	}

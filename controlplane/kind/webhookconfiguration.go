@@ -22,6 +22,12 @@ const (
 	maxWebhookTimeout  = 30
 )
 
+// Names with this end are for what Kubernetes reads from files.
+const (
+	staticSuffix   = ".static.k8s.io"
+	staticReserved = "names ending with \"" + staticSuffix + "\" are reserved for static manifest-based configurations and cannot be managed via the API"
+)
+
 var apiExtensions = []string{"api-extensions"}
 
 // admissionDefinition is what all kinds of the group have in common.
@@ -29,6 +35,18 @@ func admissionDefinition[T Object](kind, plural string, new func() T, list func(
 	return definition[T]{
 		gv: admissionregistrationv1.SchemeGroupVersion, kind: kind, plural: plural, singular: strings.ToLower(kind),
 		categories: apiExtensions, generation: true, new: new, list: list,
+		validateCreate: func(obj T) field.ErrorList {
+			if !strings.HasSuffix(obj.GetName(), staticSuffix) {
+				return nil
+			}
+			return field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), obj.GetName(), staticReserved)}
+		},
+		warnings: func(obj, old T) []string {
+			if !strings.HasSuffix(obj.GetName(), staticSuffix) {
+				return nil
+			}
+			return []string{"metadata.name: " + staticReserved}
+		},
 	}
 }
 
@@ -110,12 +128,15 @@ func (m matching) setDefaults() {
 	setDefault(m.objects, metav1.LabelSelector{})
 }
 
-func (m matching) validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
+func (m matching) validatePolicy(path *field.Path) field.ErrorList {
 	if p := *m.policy; p != nil && *p != admissionregistrationv1.Exact && *p != admissionregistrationv1.Equivalent {
-		errs = append(errs, field.NotSupported(path.Child("matchPolicy"), *p, []string{"Equivalent", "Exact"}))
+		return field.ErrorList{field.NotSupported(path.Child("matchPolicy"), *p, []string{"Equivalent", "Exact"})}
 	}
-	errs = append(errs, metavalidation.ValidateLabelSelector(*m.namespaces, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))...)
+	return nil
+}
+
+func (m matching) validateSelectors(path *field.Path) field.ErrorList {
+	errs := metavalidation.ValidateLabelSelector(*m.namespaces, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))
 	return append(errs, metavalidation.ValidateLabelSelector(*m.objects, metavalidation.LabelSelectorValidationOptions{}, path.Child("objectSelector"))...)
 }
 
@@ -140,7 +161,8 @@ func validateWebhooks(hooks []webhook) field.ErrorList {
 	for i, h := range hooks {
 		at := webhooksPath.Index(i)
 		errs = append(errs, validateWebhook(h, at)...)
-		if names[h.name] {
+		errs = append(errs, validateReviewVersions(h.reviewVersions, at.Child("admissionReviewVersions"))...)
+		if names[h.name] && h.name != "" {
 			errs = append(errs, field.Duplicate(at.Child("name"), h.name))
 		}
 		names[h.name] = true
@@ -150,11 +172,11 @@ func validateWebhooks(hooks []webhook) field.ErrorList {
 
 func validateWebhook(h webhook, path *field.Path) field.ErrorList {
 	errs := validation.IsFullyQualifiedName(path.Child("name"), h.name)
-	errs = append(errs, validateReviewVersions(h.reviewVersions, path.Child("admissionReviewVersions"))...)
 	for i := range h.rules {
 		errs = append(errs, validateAdmissionRule(&h.rules[i], path.Child("rules").Index(i))...)
 	}
 	errs = append(errs, validateFailurePolicy(*h.failurePolicy, path)...)
+	errs = append(errs, h.matching.validatePolicy(path)...)
 	switch {
 	case h.sideEffects == nil:
 		errs = append(errs, field.Required(path.Child("sideEffects"), "must specify one of None, NoneOnDryRun"))
@@ -164,7 +186,7 @@ func validateWebhook(h webhook, path *field.Path) field.ErrorList {
 	if t := *h.timeout; t != nil && (*t < 1 || *t > maxWebhookTimeout) {
 		errs = append(errs, field.Invalid(path.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds"))
 	}
-	errs = append(errs, h.matching.validate(path)...)
+	errs = append(errs, h.matching.validateSelectors(path)...)
 	if h.reinvocation != nil {
 		if p := *h.reinvocation; p != nil && *p != admissionregistrationv1.NeverReinvocationPolicy && *p != admissionregistrationv1.IfNeededReinvocationPolicy {
 			errs = append(errs, field.NotSupported(path.Child("reinvocationPolicy"), *p, []string{"IfNeeded", "Never"}))
@@ -196,7 +218,7 @@ func validateReviewVersions(versions []string, path *field.Path) field.ErrorList
 		errs = append(errs, invalidEach(path.Index(i), v, validation.IsDNS1035Label(v))...)
 		known = known || v == "v1" || v == "v1beta1"
 	}
-	if len(errs) == 0 && !known {
+	if !known {
 		errs = append(errs, field.Invalid(path, versions, "must include at least one of v1, v1beta1"))
 	}
 	return errs
@@ -279,8 +301,9 @@ func validateMatchConditions(list []admissionregistrationv1.MatchCondition, path
 		case strings.TrimSpace(c.Expression) == "":
 			errs = append(errs, field.Required(at.Child("expression"), ""))
 		default:
-			if err := check(c.Expression); err != nil {
-				errs = append(errs, field.Invalid(at.Child("expression"), c.Expression, err.Error()))
+			trimmed := strings.TrimSpace(c.Expression)
+			if err := check(trimmed); err != nil {
+				errs = append(errs, field.Invalid(at.Child("expression"), trimmed, err.Error()))
 			}
 		}
 		if c.Name == "" {
@@ -354,7 +377,7 @@ func validateRuleResources(list []string, path *field.Path) field.ErrorList {
 		}
 		res, sub, ok := strings.Cut(r, "/")
 		if !ok {
-			plain = plain || r != "*"
+			plain = r != "*"
 			continue
 		}
 		if allOf[res] {

@@ -108,12 +108,13 @@ func (r *Registry) prepareCreate(ctx context.Context, k *kind.Kind, obj kind.Obj
 	if k.Default != nil {
 		k.Default(obj)
 	}
-	own(ctx, k, obj)
+	// what the server adds below is nobody's
 	if !w.applied {
 		if err := r.managed.create(k, obj, w.FieldManager, r.now()); err != nil {
 			return nil, err
 		}
 	}
+	own(ctx, k, obj)
 	if err := w.check(obj, nil); err != nil {
 		return nil, err
 	}

@@ -160,9 +160,7 @@ func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, no
 		return apierrors.NewInternalError(fmt.Errorf("cannot list fields of object: %w", err))
 	}
 	set = set.Difference(strippedPaths)
-	if k.Status != nil {
-		set = set.RecursiveDifference(statusPath)
-	}
+	set = set.RecursiveDifference(unowned(k))
 	if set.Empty() {
 		return nil
 	}
@@ -176,6 +174,18 @@ func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, no
 		Time: &at, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
 	}})
 	return nil
+}
+
+// unowned is what a write of a whole object does not own.
+func unowned(k *kind.Kind) *fieldpath.Set {
+	set := fieldpath.NewSet()
+	if k.Status != nil {
+		set = statusPath
+	}
+	if k.Unowned != nil {
+		set = set.Union(k.Unowned)
+	}
+	return set
 }
 
 // added returns all fields that obj has beyond an empty object of its kind.
@@ -296,10 +306,8 @@ func (m *fieldManagers) manager(k *kind.Kind, subresource string) (*managedfield
 	switch {
 	case subresource == "status", subresource == "approval":
 		ignored = notStatusPaths
-	case k.Status != nil:
-		ignored = statusPath
 	default:
-		ignored = fieldpath.NewSet()
+		ignored = unowned(k)
 	}
 	c := converter{k, map[schema.GroupVersion]*kind.Kind{k.GroupVersion(): k}}
 	for _, other := range m.kinds.Served() {
