@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
@@ -195,13 +196,11 @@ func (r *request) decodeObject() (kind.Object, error) {
 // checkRaw looks early at what protobuf carries as bytes that JSON would have parsed: the steps before validation
 // take it for JSON.
 func checkRaw(k *kind.Kind, obj kind.Object) error {
-	if _, raw := obj.(*appsv1.ControllerRevision); !raw {
+	r, ok := obj.(*appsv1.ControllerRevision)
+	if !ok || r.Data.Raw == nil || json.Valid(r.Data.Raw) {
 		return nil
 	}
-	if errs := k.Validate(obj); len(errs) > 0 {
-		return apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
-	}
-	return nil
+	return apierrors.NewInvalid(k.GroupKind(), obj.GetName(), field.ErrorList{field.Invalid(field.NewPath("data"), "<value omitted>", "error parsing data: it is not JSON")})
 }
 
 func (s *Server) create(w http.ResponseWriter, r *request) error {

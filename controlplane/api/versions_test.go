@@ -52,7 +52,7 @@ func TestAutoscalerInTwoVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	back, err := v1.Get(ctx, "a", metav1.GetOptions{})
-	if err != nil || !strings.Contains(back.Annotations["autoscaling.alpha.kubernetes.io/behavior"], "stabilizationWindowSeconds") ||
+	if err != nil || !strings.Contains(back.Annotations["autoscaling.alpha.kubernetes.io/behavior"], "StabilizationWindowSeconds") ||
 		back.Annotations["autoscaling.alpha.kubernetes.io/metrics"] != `[{"type":"Resource","resource":{"name":"memory","targetAverageUtilization":50}}]` {
 		t.Fatalf("in v1 it is %+v, %v", back.Annotations, err)
 	}

@@ -91,6 +91,7 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	}
 	setDefault(&d.Spec.RevisionHistoryLimit, 10)
 	defaultTemplate(&d.Spec.Template)
+	setTemplateGeneration(d, templateGeneration(d)) // so that its manager is who made the DaemonSet
 }
 
 // templateGeneration returns what setTemplateGeneration has written, or 0.

@@ -12,6 +12,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -86,6 +87,7 @@ func record(ctx context.Context, kubeconfig, against, to string, only *regexp.Re
 		}
 	}
 	slices.Sort(names)
+	var errs []error
 	for _, name := range names {
 		r, err := resource(ctx, client, server, name, bases[name])
 		if err != nil {
@@ -96,10 +98,10 @@ func record(ctx context.Context, kubeconfig, against, to string, only *regexp.Re
 			rec.against = &recorded.Session{Client: other, Server: otherServer, Resource: r}
 		}
 		if err := rec.record(ctx, filepath.Join(to, strings.ReplaceAll(name, "/", "_")+".jsonl")); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func get(ctx context.Context, c *http.Client, url string, into any) error {
@@ -135,9 +137,10 @@ func resource(ctx context.Context, c *http.Client, server, name string, bases []
 	if r.Kind == "" {
 		return nil, fmt.Errorf("the server has no %s", name)
 	}
-	for _, b := range bases {
+	for i, b := range bases {
 		b["apiVersion"], b["kind"] = r.APIVersion, r.Kind
-		recorded.Put(b, []string{"metadata", "name"}, "sample", false)
+		// one that is still being deleted is not in the way of the next
+		recorded.Put(b, []string{"metadata", "name"}, fmt.Sprintf("sample-%d", i), false)
 		if r.Kind == "CustomResourceDefinition" {
 			recorded.Put(b, []string{"metadata", "name"}, "samples.example.com", false)
 		}
