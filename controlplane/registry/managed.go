@@ -153,11 +153,8 @@ func managerName(name string) string {
 func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, now time.Time) error {
 	obj.SetManagedFields(nil)
 	set, err := m.added(k, obj)
-	if err != nil && k.Custom {
-		return nil // the object is not of its schema's form, which validation will say better
-	}
 	if err != nil {
-		return apierrors.NewInternalError(fmt.Errorf("cannot list fields of object: %w", err))
+		return nil //nolint:nilerr // it is not of its schema's form: nobody owns its fields, and validation says what is wrong with it, if anything is
 	}
 	set = set.Difference(strippedPaths)
 	set = set.RecursiveDifference(unowned(k))

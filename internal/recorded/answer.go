@@ -144,7 +144,26 @@ func (a Answer) Differences(other Answer, base json.RawMessage) []string {
 	if err := errors.Join(json.Unmarshal(want, &w), json.Unmarshal(other.Stored, &g)); err != nil {
 		return append(out, err.Error())
 	}
-	return append(out, unequal("", w, g)...)
+	return append(out, unequal("", withoutNull(w), withoutNull(g))...)
+}
+
+// withoutNull drops fields that are null, which a merge patch can not set and to a client is the same as absent.
+func withoutNull(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if e == nil {
+				delete(v, k)
+			} else {
+				v[k] = withoutNull(e)
+			}
+		}
+	case []any:
+		for i, e := range v {
+			v[i] = withoutNull(e)
+		}
+	}
+	return v
 }
 
 func sorted(list []string) []string {

@@ -1,11 +1,12 @@
 // Package recorded compares a server's answers to writes with those that kube-apiserver gave to the same ones.
 //
-// A recording has a file for each resource, of lines of JSON: first its Resource, with a few valid objects, then Cases, each
+// A recording has a compressed file for each resource, of lines of JSON: first its Resource, with a few valid objects, then Cases, each
 // of which changes one field of one of them. The command internal/tools/record makes them; tests replay them.
 package recorded
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -112,7 +113,11 @@ func clone(v any) any {
 
 // Read reads a file of a recording.
 func Read(from io.Reader) (*Resource, []Case, error) {
-	lines := bufio.NewScanner(from)
+	plain, err := gzip.NewReader(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	lines := bufio.NewScanner(plain)
 	lines.Buffer(nil, 16<<20)
 	r := &Resource{}
 	var cases []Case
@@ -134,7 +139,8 @@ func Read(from io.Reader) (*Resource, []Case, error) {
 
 // Write writes a file of a recording.
 func Write(to io.Writer, r *Resource, cases []Case) error {
-	e := json.NewEncoder(to)
+	packed := gzip.NewWriter(to)
+	e := json.NewEncoder(packed)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(r); err != nil {
 		return err
@@ -144,5 +150,5 @@ func Write(to io.Writer, r *Resource, cases []Case) error {
 			return err
 		}
 	}
-	return nil
+	return packed.Close()
 }

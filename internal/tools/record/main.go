@@ -97,7 +97,7 @@ func record(ctx context.Context, kubeconfig, against, to string, only *regexp.Re
 		if other != nil {
 			rec.against = &recorded.Session{Client: other, Server: otherServer, Resource: r}
 		}
-		if err := rec.record(ctx, filepath.Join(to, strings.ReplaceAll(name, "/", "_")+".jsonl")); err != nil {
+		if err := rec.record(ctx, filepath.Join(to, strings.ReplaceAll(name, "/", "_")+".jsonl.gz")); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}

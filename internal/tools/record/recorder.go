@@ -73,6 +73,10 @@ func (r *recorder) group(ctx context.Context, definition string, base int, updat
 		return err
 	}
 	if whole.Code >= http.StatusMultipleChoices {
+		// what the server adds to some kinds may not be taken away again
+		if update {
+			return nil
+		}
 		return fmt.Errorf("base %d is refused: %s %q", base, whole.Message, whole.Causes)
 	}
 	if !like {
