@@ -1312,46 +1312,4 @@ var sourceDocs = map[string]map[string]string{
 		"":       "Event represents a single event to a watched resource.",
 		"object": "Object is: * If Type is Added or Modified: the new state of the object. * If Type is Deleted: the state of the object immediately before deletion. * If Type is Error: *Status is recommended; other types may make sense depending on context.",
 	},
-	"k8s.io/apimachinery/pkg/runtime.Allocator": {
-		"": "Allocator knows how to allocate memory It exists to make the cost of object serialization cheaper. In some cases, it allows for allocating memory only once and then reusing it. This approach puts less load on GC and leads to less fragmented memory in general.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.NegotiateError": {
-		"": "NegotiateError is returned when a ClientNegotiator is unable to locate a serializer for the requested operation.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.NoopDecoder": {
-		"": "NoopDecoder converts an Encoder to a Serializer or Codec for code that expects them but only uses encoding.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.NoopEncoder": {
-		"": "NoopEncoder converts an Decoder to a Serializer or Codec for code that expects them but only uses decoding.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.Pair": {
-		"": "Pair of strings. We keed the name of fields and the doc",
-	},
-	"k8s.io/apimachinery/pkg/runtime.RawExtension": {
-		"": "RawExtension is used to hold extensions in external versions.\n\nTo use this, make a field which has RawExtension as its type in your external, versioned struct, and Object in your internal struct. You also need to register your various plugin types.\n\n// Internal package:\n\ntype MyAPIObject struct { runtime.TypeMeta `json:\"\"` MyPlugin runtime.Object `json:\"myPlugin\"` }\n\ntype PluginA struct { AOption string `json:\"aOption\"` }\n\n// External package:\n\ntype MyAPIObject struct { runtime.TypeMeta `json:\"\"` MyPlugin runtime.RawExtension `json:\"myPlugin\"` }\n\ntype PluginA struct { AOption string `json:\"aOption\"` }\n\n// On the wire, the JSON will look something like this:\n\n{ \"kind\":\"MyAPIObject\", \"apiVersion\":\"v1\", \"myPlugin\": { \"kind\":\"PluginA\", \"aOption\":\"foo\", }, }\n\nSo what happens? Decode first uses json or yaml to unmarshal the serialized data into your external MyAPIObject. That causes the raw JSON to be stored, but not unpacked. The next step is to copy (using pkg/conversion) into the internal struct. The runtime package's DefaultScheme has conversion functions installed which will unpack the JSON stored in RawExtension, turning it into the correct object type, and storing it in the Object. (TODO: In the case where the object is of an unknown type, a runtime.Unknown object will be created and stored.)",
-	},
-	"k8s.io/apimachinery/pkg/runtime.Scheme": {
-		"": "Scheme defines methods for serializing and deserializing API objects, a type registry for converting group, version, and kind information to and from Go schemas, and mappings between Go schemas of different versions. A scheme is the foundation for a versioned API and versioned configuration over time.\n\nIn a Scheme, a Type is a particular Go struct, a Version is a point-in-time identifier for a particular representation of that Type (typically backwards compatible), a Kind is the unique name for that Type within the Version, and a Group identifies a set of Versions, Kinds, and Types that evolve over time. An Unversioned Type is one that is not yet formally bound to a type and is promised to be backwards compatible (effectively a \"v1\" of a Type that does not expect to break in the future).\n\nSchemes are not expected to change at runtime and are only threadsafe after registration is complete.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.SerializerInfo": {
-		"": "SerializerInfo contains information about a specific serialization format",
-	},
-	"k8s.io/apimachinery/pkg/runtime.SimpleAllocator": {
-		"": "SimpleAllocator a wrapper around make([]byte) conforms to the MemoryAllocator interface",
-	},
-	"k8s.io/apimachinery/pkg/runtime.StreamSerializerInfo": {
-		"": "StreamSerializerInfo contains information about a specific stream serialization format",
-	},
-	"k8s.io/apimachinery/pkg/runtime.TypeMeta": {
-		"": "TypeMeta is shared by all top level objects. The proper way to use it is to inline it in your type, like this:\n\ntype MyAwesomeAPIObject struct { runtime.TypeMeta    `json:\"\"` ... // other fields }\n\nfunc (obj *MyAwesomeAPIObject) SetGroupVersionKind(gvk *metav1.GroupVersionKind) { metav1.UpdateTypeMeta(obj,gvk) }; GroupVersionKind() *GroupVersionKind\n\nTypeMeta is provided here for convenience. You may use it directly from this package or define your own with the same fields.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.Unknown": {
-		"": "Unknown allows api objects with unknown types to be passed-through. This can be used to deal with the API objects from a plug-in. Unknown objects still have functioning TypeMeta features-- kind, version, etc. metadata and field mutatation.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.WithVersionEncoder": {
-		"": "WithVersionEncoder serializes an object and ensures the GVK is set.",
-	},
-	"k8s.io/apimachinery/pkg/runtime.WithoutVersionDecoder": {
-		"": "WithoutVersionDecoder clears the group version kind of a deserialized object.",
-	},
 }

@@ -26,7 +26,7 @@ import (
 // patterns are the packages that have API types.
 var patterns = []string{
 	"k8s.io/api/...", "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1",
-	"k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/api/resource", "k8s.io/apimachinery/pkg/runtime",
+	"k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/api/resource",
 }
 
 // documented is the beginning of the packages whose types all carry their documentation.
