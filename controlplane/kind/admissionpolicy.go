@@ -9,7 +9,6 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -319,7 +318,7 @@ func validateParamRef(r *admissionregistrationv1.ParamRef, path *field.Path) fie
 		}
 	}
 	if r.Selector != nil {
-		errs = append(errs, metavalidation.ValidateLabelSelector(r.Selector, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
+		errs = append(errs, strictly(r.Selector, path.Child("selector"))...)
 		if r.Name != "" {
 			errs = append(errs, field.Forbidden(path.Child("selector"), exclusive))
 		}

@@ -72,9 +72,7 @@ func deploymentKind() *Kind {
 func defaultDeployment(d *appsv1.Deployment) {
 	s := &d.Spec
 	setDefault(&s.Replicas, 1)
-	if s.Strategy.Type == "" {
-		s.Strategy.Type = appsv1.RollingUpdateDeploymentStrategyType
-	}
+	emptyTo(&s.Strategy.Type, appsv1.RollingUpdateDeploymentStrategyType)
 	if s.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
 		if s.Strategy.RollingUpdate == nil {
 			s.Strategy.RollingUpdate = &appsv1.RollingUpdateDeployment{}

@@ -288,12 +288,8 @@ func validateScalingPolicy(p *autoscalingv2.HPAScalingPolicy, path *field.Path) 
 	if p.Type != autoscalingv2.PercentScalingPolicy && p.Type != autoscalingv2.PodsScalingPolicy {
 		errs = append(errs, field.NotSupported(path.Child("type"), p.Type, []autoscalingv2.HPAScalingPolicyType{autoscalingv2.PercentScalingPolicy, autoscalingv2.PodsScalingPolicy}))
 	}
-	if p.Value <= 0 {
-		errs = append(errs, greaterThanZero(path.Child("value"), p.Value))
-	}
-	if p.PeriodSeconds <= 0 {
-		errs = append(errs, greaterThanZero(path.Child("periodSeconds"), p.PeriodSeconds))
-	}
+	errs = append(errs, positive(p.Value, path.Child("value"))...)
+	errs = append(errs, positive(p.PeriodSeconds, path.Child("periodSeconds"))...)
 	return append(errs, notMore(p.PeriodSeconds, maxScalePeriod, path.Child("periodSeconds"), fmt.Sprintf("must be less than or equal to %d", maxScalePeriod))...)
 }
 

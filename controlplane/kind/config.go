@@ -103,9 +103,7 @@ func defaultSecret(s *corev1.Secret) {
 		s.Data[key] = []byte(value)
 	}
 	s.StringData = nil
-	if s.Type == "" {
-		s.Type = corev1.SecretTypeOpaque
-	}
+	emptyTo(&s.Type, corev1.SecretTypeOpaque)
 }
 
 func prepareSecretUpdate(s, old *corev1.Secret) {
@@ -274,6 +272,10 @@ func oneOf[S ~string](value S, path *field.Path, values ...S) field.ErrorList {
 	return field.ErrorList{field.NotSupported(path, value, values)}
 }
 
-func greaterThanZero(path *field.Path, value any) *field.Error {
-	return field.Invalid(path, value, "must be greater than zero")
+// positive refuses zero and less.
+func positive[N int32 | int64](value N, path *field.Path) field.ErrorList {
+	if value > 0 {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, value, "must be greater than zero")}
 }

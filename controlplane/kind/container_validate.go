@@ -33,7 +33,17 @@ func hasContainer(s *corev1.PodSpec, name string) bool {
 	return found
 }
 
-func validateContainers(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+// containerScope is what a pod's containers are checked against.
+type containerScope struct {
+	exempt      containerExempt
+	volumes     map[string]*corev1.VolumeSource // those without fault
+	claims      map[string]bool                 // resource claims
+	gracePeriod *int64
+	hostUsers   bool
+	restart     corev1.RestartPolicy
+}
+
+func validateContainers(s *corev1.PodSpec, scope *containerScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	at := path.Child("containers")
 	if len(s.Containers) == 0 {
@@ -86,7 +96,7 @@ func validateContainers(s *corev1.PodSpec, scope *podScope, path *field.Path) fi
 }
 
 // validateContainer checks what containers of every sort have.
-func validateContainer(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
+func validateContainer(c *corev1.Container, scope *containerScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if c.Name == "" {
 		errs = append(errs, field.Required(path.Child("name"), ""))
@@ -160,7 +170,7 @@ func rulesNeedPolicy(path *field.Path) *field.Error {
 }
 
 // validateRunning checks what only containers have that run as long as the pod does.
-func validateRunning(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
+func validateRunning(c *corev1.Container, scope *containerScope, path *field.Path) field.ErrorList {
 	errs := validateLifecycle(c.Lifecycle, scope, path.Child("lifecycle"))
 	errs = append(errs, validateProbe(c.LivenessProbe, livenessProbe, path.Child("livenessProbe"))...)
 	errs = append(errs, validateProbe(c.ReadinessProbe, readinessProbe, path.Child("readinessProbe"))...)
@@ -168,7 +178,7 @@ func validateRunning(c *corev1.Container, scope *podScope, path *field.Path) fie
 }
 
 // forbidRunning refuses on init containers what only makes sense for containers that run on.
-func forbidRunning(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
+func forbidRunning(c *corev1.Container, scope *containerScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	forbid := func(name string, set bool) {
 		if set {
@@ -180,7 +190,7 @@ func forbidRunning(c *corev1.Container, scope *podScope, path *field.Path) field
 	forbid("readinessProbe", c.ReadinessProbe != nil)
 	forbid("startupProbe", c.StartupProbe != nil)
 	for i, p := range c.ResizePolicy {
-		if p.RestartPolicy == corev1.RestartContainer && !scope.initResize {
+		if p.RestartPolicy == corev1.RestartContainer && !scope.exempt.initResize {
 			errs = append(errs, field.Invalid(path.Child("resizePolicy").Index(i).Child("restartPolicy"), p.RestartPolicy,
 				"must not be set to 'RestartContainer' for non-sidecar initContainers"))
 		}
@@ -266,7 +276,7 @@ func hostPortConflicts(containers []corev1.Container, path *field.Path) field.Er
 	return errs
 }
 
-func validateResizePolicy(policies []corev1.ContainerResizePolicy, scope *podScope, path *field.Path) field.ErrorList {
+func validateResizePolicy(policies []corev1.ContainerResizePolicy, scope *containerScope, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[corev1.ResourceName]bool{}
 	for i, p := range policies {

@@ -23,9 +23,7 @@ func cronJobKind() *Kind {
 		list:     func() runtime.Object { return &batchv1.CronJobList{} },
 		template: func(o *batchv1.CronJob) *corev1.PodTemplateSpec { return &o.Spec.JobTemplate.Spec.Template },
 		defaults: func(c *batchv1.CronJob) {
-			if c.Spec.ConcurrencyPolicy == "" {
-				c.Spec.ConcurrencyPolicy = batchv1.AllowConcurrent
-			}
+			emptyTo(&c.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
 			setDefault(&c.Spec.Suspend, false)
 			setDefault(&c.Spec.SuccessfulJobsHistoryLimit, 3)
 			setDefault(&c.Spec.FailedJobsHistoryLimit, 1)

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -79,9 +78,7 @@ func daemonSetKind() *Kind {
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {
 	u := &d.Spec.UpdateStrategy
-	if u.Type == "" {
-		u.Type = appsv1.RollingUpdateDaemonSetStrategyType
-	}
+	emptyTo(&u.Type, appsv1.RollingUpdateDaemonSetStrategyType)
 	if u.Type == appsv1.RollingUpdateDaemonSetStrategyType {
 		if u.RollingUpdate == nil {
 			u.RollingUpdate = &appsv1.RollingUpdateDaemonSet{}
@@ -110,7 +107,7 @@ func setTemplateGeneration(d *appsv1.DaemonSet, generation int64) {
 
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
 	path, s := field.NewPath("spec"), d.Spec.Selector
-	errs := metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))
+	errs := strictly(s, path.Child("selector"))
 	template := path.Child("template")
 	if selector, err := metav1.LabelSelectorAsSelector(s); err == nil {
 		errs = append(errs, validateSelected(selector, &d.Spec.Template, template)...)

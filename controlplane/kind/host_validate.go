@@ -26,13 +26,13 @@ func validateHostPorts(s *corev1.PodSpec, pod bool, path *field.Path) field.Erro
 }
 
 // validateHostUsers refuses what a pod with a user namespace of its own can not share with the host.
-func validateHostUsers(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
-	if scope.hostUsers {
+func validateHostUsers(s *corev1.PodSpec, e exempt, path *field.Path) field.ErrorList {
+	if deref(s.HostUsers, true) {
 		return nil
 	}
 	const why = "when `hostUsers` is false"
 	var errs field.ErrorList
-	if s.HostNetwork && !scope.hostNetworkUsers {
+	if s.HostNetwork && !e.hostNetworkUsers {
 		errs = append(errs, field.Forbidden(path.Child("hostNetwork"), why))
 	}
 	if s.HostPID {
@@ -41,7 +41,7 @@ func validateHostUsers(s *corev1.PodSpec, scope *podScope, path *field.Path) fie
 	if s.HostIPC {
 		errs = append(errs, field.Forbidden(path.Child("HostIPC"), why))
 	}
-	if !scope.deviceUsers {
+	if !e.deviceUsers {
 		eachContainer(s, path, func(c *corev1.Container, at *field.Path) {
 			if len(c.VolumeDevices) > 0 {
 				errs = append(errs, field.Forbidden(at.Child("volumeDevices"), why))

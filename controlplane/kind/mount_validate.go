@@ -5,7 +5,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-func validateMounts(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
+func validateMounts(c *corev1.Container, scope *containerScope, path *field.Path) field.ErrorList {
 	if len(c.VolumeMounts) == 0 {
 		return nil
 	}
@@ -79,7 +79,7 @@ func validatePropagation(m *corev1.VolumeMount, c *corev1.Container, path *field
 	return errs
 }
 
-func validateDevices(c *corev1.Container, scope *podScope, path *field.Path) field.ErrorList {
+func validateDevices(c *corev1.Container, scope *containerScope, path *field.Path) field.ErrorList {
 	if len(c.VolumeDevices) == 0 {
 		return nil
 	}

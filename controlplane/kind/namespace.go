@@ -25,9 +25,7 @@ func namespaceKind() *Kind {
 				}
 				ns.Labels[corev1.LabelMetadataName] = ns.Name
 			}
-			if ns.Status.Phase == "" {
-				ns.Status.Phase = corev1.NamespaceActive
-			}
+			emptyTo(&ns.Status.Phase, corev1.NamespaceActive)
 		},
 		prepareCreate: func(ns *corev1.Namespace) {
 			ns.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}

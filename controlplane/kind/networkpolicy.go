@@ -62,7 +62,7 @@ type policyLeniency struct {
 
 func policyLeniencyOf(old *networkingv1.NetworkPolicy) policyLeniency {
 	var l policyLeniency
-	l.selectors.AllowInvalidLabelValueInSelector = len(metavalidation.ValidateLabelSelector(&old.Spec.PodSelector, strictSelector, nil)) > 0
+	l.selectors.AllowInvalidLabelValueInSelector = len(strictly(&old.Spec.PodSelector, nil)) > 0
 	eachIPBlock(old, func(b *networkingv1.IPBlock, _ *field.Path) {
 		l.cidrs = append(append(l.cidrs, b.CIDR), b.Except...)
 	})

@@ -93,29 +93,10 @@ func accessModesText(modes []corev1.PersistentVolumeAccessMode) string {
 }
 
 func defaultPersistentVolume(v *corev1.PersistentVolume) {
-	if v.Status.Phase == "" {
-		v.Status.Phase = corev1.VolumePending
-	}
-	if v.Spec.PersistentVolumeReclaimPolicy == "" {
-		v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
-	}
+	emptyTo(&v.Status.Phase, corev1.VolumePending)
+	emptyTo(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
 	setDefault(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-	if v.Spec.HostPath != nil {
-		setDefault(&v.Spec.HostPath.Type, corev1.HostPathUnset)
-	}
-	if i := v.Spec.ISCSI; i != nil {
-		emptyTo(&i.ISCSIInterface, "default")
-	}
-	if r := v.Spec.RBD; r != nil {
-		emptyTo(&r.RBDPool, "rbd")
-		emptyTo(&r.RadosUser, "admin")
-		emptyTo(&r.Keyring, "/etc/ceph/keyring")
-	}
-	if i := v.Spec.ScaleIO; i != nil {
-		emptyTo(&i.StorageMode, "ThinProvisioned")
-		emptyTo(&i.FSType, "xfs")
-	}
-	defaultNetworkVolume(&corev1.VolumeSource{AzureDisk: v.Spec.AzureDisk})
+	defaultPersistentSource(&v.Spec.PersistentVolumeSource)
 	defaultResources(v.Spec.Capacity)
 }
 
@@ -123,10 +104,10 @@ func defaultPersistentVolume(v *corev1.PersistentVolume) {
 func preparePersistentVolumeStatus(v, old *corev1.PersistentVolume) {
 	v.Spec = old.Spec
 	at := &v.Status.LastPhaseTransitionTime
-	switch same := v.Status.Phase == old.Status.Phase; {
-	case same && *at == nil:
+	switch stays := v.Status.Phase == old.Status.Phase; {
+	case stays && *at == nil:
 		*at = old.Status.LastPhaseTransitionTime
-	case !same && (*at == nil || (*at).Equal(old.Status.LastPhaseTransitionTime)):
+	case !stays && (*at == nil || (*at).Equal(old.Status.LastPhaseTransitionTime)):
 		now := metav1.Now().Rfc3339Copy()
 		*at = &now
 	}
@@ -288,7 +269,7 @@ func persistentVolumeWarnings(v *corev1.PersistentVolume) []string {
 	if a := v.Spec.NodeAffinity; a != nil && a.Required != nil {
 		for i, term := range a.Required.NodeSelectorTerms {
 			for j, e := range term.MatchExpressions {
-				if text, ok := deprecatedNodeLabels[e.Key]; ok {
+				if text, ok := oldNodeLabels[e.Key]; ok {
 					at := field.NewPath("spec", "nodeAffinity", "required", "nodeSelectorTerms").Index(i).Child("matchExpressions").Index(j).Child("key")
 					out = append(out, fmt.Sprintf("%s: %s is %s", at, e.Key, text))
 				}
@@ -311,16 +292,4 @@ func persistentVolumeWarnings(v *corev1.PersistentVolume) []string {
 		}
 	}
 	return out
-}
-
-// deprecatedNodeLabels are labels of nodes that went out of use, with what to write of them.
-var deprecatedNodeLabels = map[string]string{
-	"beta.kubernetes.io/arch":                       `deprecated since v1.14; use "kubernetes.io/arch" instead`,
-	"beta.kubernetes.io/os":                         `deprecated since v1.14; use "kubernetes.io/os" instead`,
-	corev1.LabelFailureDomainBetaRegion:             `deprecated since v1.17; use "topology.kubernetes.io/region" instead`,
-	corev1.LabelFailureDomainBetaZone:               `deprecated since v1.17; use "topology.kubernetes.io/zone" instead`,
-	corev1.LabelInstanceType:                        `deprecated since v1.17; use "node.kubernetes.io/instance-type" instead`,
-	"app.kubernetes.io/created-by":                  `deprecated since v1.9`,
-	"scheduler.alpha.kubernetes.io/preferAvoidPods": `deprecated since v1.22; use Taints and Tolerations instead`,
-	"node-role.kubernetes.io/master":                `use "node-role.kubernetes.io/control-plane" instead`,
 }

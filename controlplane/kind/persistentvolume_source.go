@@ -12,6 +12,8 @@ import (
 // maxPortalName bounds the name of a volume and its portal together, of which iSCSI makes the name of an interface.
 const maxPortalName = 64
 
+const portalTooLong = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
+
 // volumeSource is one of the sources that a persistent volume may have.
 type volumeSource struct {
 	name  string
@@ -24,12 +26,10 @@ func sourcesOf(s *corev1.PersistentVolumeSource, name string, at *field.Path) []
 	return []volumeSource{
 		{"hostPath", s.HostPath != nil, func() field.ErrorList { return validateHostPath(s.HostPath, at.Child("hostPath")) }},
 		{"gcePersistentDisk", s.GCEPersistentDisk != nil, func() field.ErrorList {
-			at := at.Child("persistentDisk") // not the field's name, but what Kubernetes says
-			return validateDiskPartition(s.GCEPersistentDisk.PDName, s.GCEPersistentDisk.Partition, at.Child("pdName"), at.Child("partition"))
+			return validateGCEDisk(s.GCEPersistentDisk, at.Child("persistentDisk")) // not the field's name, but what Kubernetes says
 		}},
 		{"awsElasticBlockStore", s.AWSElasticBlockStore != nil, func() field.ErrorList {
-			at := at.Child("awsElasticBlockStore")
-			return validateDiskPartition(s.AWSElasticBlockStore.VolumeID, s.AWSElasticBlockStore.Partition, at.Child("volumeID"), at.Child("partition"))
+			return validateEBS(s.AWSElasticBlockStore, at.Child("awsElasticBlockStore"))
 		}},
 		{"glusterfs", s.Glusterfs != nil, func() field.ErrorList { return validateGlusterfsVolume(s.Glusterfs, at.Child("glusterfs")) }},
 		{"flocker", s.Flocker != nil, func() field.ErrorList { return validateFlocker(s.Flocker, at.Child("flocker")) }},
@@ -133,8 +133,7 @@ func validateISCSIVolume(s *corev1.ISCSIPersistentVolumeSource, name string, at 
 	const form = "must be valid format"
 	errs := requiredText(s.TargetPortal, at.Child("targetPortal"))
 	if s.InitiatorName != nil && len(name+":"+s.TargetPortal) > maxPortalName {
-		errs = append(errs, field.Invalid(at.Child("targetportal"), s.TargetPortal,
-			"Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."))
+		errs = append(errs, field.Invalid(at.Child("targetportal"), s.TargetPortal, portalTooLong))
 	}
 	if s.IQN == "" {
 		errs = append(errs, field.Required(at.Child("iqn"), ""))

@@ -75,9 +75,7 @@ func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
 }
 
 func defaultClaim(c *corev1.PersistentVolumeClaim) {
-	if c.Status.Phase == "" {
-		c.Status.Phase = corev1.ClaimPending
-	}
+	emptyTo(&c.Status.Phase, corev1.ClaimPending)
 	defaultClaimSpec(&c.Spec)
 	defaultResources(c.Status.Capacity)
 	defaultResources(c.Status.AllocatedResources)
@@ -287,7 +285,7 @@ func claimSpecWarnings(s *corev1.PersistentVolumeClaimSpec, path *field.Path) []
 		name string
 		list corev1.ResourceList
 	}{{"requests", s.Resources.Requests}, {"limits", s.Resources.Limits}} {
-		if q := part.list[corev1.ResourceStorage]; q.MilliValue()%1000 != 0 {
+		if q := part.list[corev1.ResourceStorage]; isFractional(q) {
 			at := path.Child("resources", part.name).Key(string(corev1.ResourceStorage))
 			out = append(out, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", at, q.String()))
 		}

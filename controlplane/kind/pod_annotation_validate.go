@@ -157,31 +157,3 @@ func appArmorMatches(name string, p *corev1.AppArmorProfile, path *field.Path) f
 	}
 	return nil
 }
-
-// validateAnnotationChange refuses to add, change or remove what decides how a pod that exists is run.
-func validateAnnotationChange(p, old *corev1.Pod) field.ErrorList {
-	var errs field.ErrorList
-	for key, was := range old.Annotations {
-		if now, ok := p.Annotations[key]; ok && now == was {
-			continue
-		}
-		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) {
-			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not remove or update AppArmor annotations"))
-		}
-		if key == corev1.MirrorPodAnnotationKey {
-			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not remove or update mirror pod annotation"))
-		}
-	}
-	for key := range p.Annotations {
-		if _, ok := old.Annotations[key]; ok {
-			continue
-		}
-		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) {
-			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not add AppArmor annotations"))
-		}
-		if key == corev1.MirrorPodAnnotationKey {
-			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not add mirror pod annotation"))
-		}
-	}
-	return errs
-}

@@ -124,19 +124,13 @@ func fillResources(to *corev1.ResourceList, from corev1.ResourceList, want func(
 
 func defaultPodSpec(s *corev1.PodSpec) {
 	// Only what changes is written: the update of a status shares its spec, which has its defaults, with the stored object.
-	if s.DNSPolicy == "" {
-		s.DNSPolicy = corev1.DNSClusterFirst
-	}
-	if s.RestartPolicy == "" {
-		s.RestartPolicy = corev1.RestartPolicyAlways
-	}
+	emptyTo(&s.DNSPolicy, corev1.DNSClusterFirst)
+	emptyTo(&s.RestartPolicy, corev1.RestartPolicyAlways)
 	if s.SecurityContext == nil {
 		s.SecurityContext = &corev1.PodSecurityContext{}
 	}
 	setDefault(&s.TerminationGracePeriodSeconds, corev1.DefaultTerminationGracePeriodSeconds)
-	if s.SchedulerName == "" {
-		s.SchedulerName = corev1.DefaultSchedulerName
-	}
+	emptyTo(&s.SchedulerName, corev1.DefaultSchedulerName)
 	// one value under its old and its new name
 	if s.ServiceAccountName == "" && s.DeprecatedServiceAccount != "" {
 		s.ServiceAccountName = s.DeprecatedServiceAccount
@@ -156,8 +150,7 @@ func defaultPodSpec(s *corev1.PodSpec) {
 		defaultContainer(c)
 	}
 	for i := range s.EphemeralContainers {
-		// the two types have the same fields in the same order
-		defaultContainer((*corev1.Container)(&s.EphemeralContainers[i].EphemeralContainerCommon))
+		defaultContainer(ephemeral(&s.EphemeralContainers[i]))
 	}
 }
 
@@ -175,16 +168,10 @@ func defaultContainer(c *corev1.Container) {
 	if c.ImagePullPolicy == "" {
 		c.ImagePullPolicy = pullPolicyOf(c.Image)
 	}
-	if c.TerminationMessagePath == "" {
-		c.TerminationMessagePath = corev1.TerminationMessagePathDefault
-	}
-	if c.TerminationMessagePolicy == "" {
-		c.TerminationMessagePolicy = corev1.TerminationMessageReadFile
-	}
+	emptyTo(&c.TerminationMessagePath, corev1.TerminationMessagePathDefault)
+	emptyTo(&c.TerminationMessagePolicy, corev1.TerminationMessageReadFile)
 	for i := range c.Ports {
-		if c.Ports[i].Protocol == "" {
-			c.Ports[i].Protocol = corev1.ProtocolTCP
-		}
+		emptyTo(&c.Ports[i].Protocol, corev1.ProtocolTCP)
 	}
 	for i := range c.Env {
 		if from := c.Env[i].ValueFrom; from != nil {
@@ -230,19 +217,13 @@ func defaultProbe(p *corev1.Probe) {
 	if p == nil {
 		return
 	}
-	zeroTo(&p.TimeoutSeconds, 1)
-	zeroTo(&p.PeriodSeconds, 10)
-	zeroTo(&p.SuccessThreshold, 1)
-	zeroTo(&p.FailureThreshold, 3)
+	emptyTo(&p.TimeoutSeconds, 1)
+	emptyTo(&p.PeriodSeconds, 10)
+	emptyTo(&p.SuccessThreshold, 1)
+	emptyTo(&p.FailureThreshold, 3)
 	defaultHTTPGet(p.HTTPGet)
 	if p.GRPC != nil {
 		setDefault(&p.GRPC.Service, "")
-	}
-}
-
-func zeroTo(p *int32, value int32) {
-	if *p == 0 {
-		*p = value
 	}
 }
 
@@ -250,12 +231,8 @@ func defaultHTTPGet(h *corev1.HTTPGetAction) {
 	if h == nil {
 		return
 	}
-	if h.Path == "" {
-		h.Path = "/"
-	}
-	if h.Scheme == "" {
-		h.Scheme = corev1.URISchemeHTTP
-	}
+	emptyTo(&h.Path, "/")
+	emptyTo(&h.Scheme, corev1.URISchemeHTTP)
 }
 
 func defaultVolume(v *corev1.Volume) {
@@ -276,16 +253,13 @@ func defaultVolume(v *corev1.Volume) {
 	if s.Projected != nil {
 		defaultProjected(s.Projected)
 	}
-	if s.HostPath != nil {
-		setDefault(&s.HostPath.Type, corev1.HostPathUnset)
-	}
 	if s.Image != nil && s.Image.PullPolicy == "" {
 		s.Image.PullPolicy = pullPolicyOf(s.Image.Reference)
 	}
 	if s.Ephemeral != nil && s.Ephemeral.VolumeClaimTemplate != nil {
 		setDefault(&s.Ephemeral.VolumeClaimTemplate.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
 	}
-	defaultNetworkVolume(s)
+	defaultStorageSource(s)
 }
 
 func defaultDownwardFiles(items []corev1.DownwardAPIVolumeFile) {
@@ -307,30 +281,66 @@ func defaultProjected(p *corev1.ProjectedVolumeSource) {
 	}
 }
 
-// defaultNetworkVolume sets the defaults of the volume sources that name a storage system.
-func defaultNetworkVolume(s *corev1.VolumeSource) {
-	if s.ISCSI != nil && s.ISCSI.ISCSIInterface == "" {
-		s.ISCSI.ISCSIInterface = "default"
+// defaultStorageSource sets the defaults of the volume sources that name a storage system.
+func defaultStorageSource(s *corev1.VolumeSource) {
+	if s.HostPath != nil {
+		setDefault(&s.HostPath.Type, corev1.HostPathUnset)
+	}
+	if s.ISCSI != nil {
+		emptyTo(&s.ISCSI.ISCSIInterface, "default")
 	}
 	if r := s.RBD; r != nil {
-		emptyTo(&r.RBDPool, "rbd")
-		emptyTo(&r.RadosUser, "admin")
-		emptyTo(&r.Keyring, "/etc/ceph/keyring")
+		defaultRBD(&r.RBDPool, &r.RadosUser, &r.Keyring)
 	}
-	if a := s.AzureDisk; a != nil {
-		setDefault(&a.CachingMode, corev1.AzureDataDiskCachingReadWrite)
-		setDefault(&a.Kind, corev1.AzureSharedBlobDisk)
-		setDefault(&a.FSType, "ext4")
-		setDefault(&a.ReadOnly, false)
+	if s.AzureDisk != nil {
+		defaultAzureDisk(s.AzureDisk)
 	}
 	if i := s.ScaleIO; i != nil {
-		emptyTo(&i.StorageMode, "ThinProvisioned")
-		emptyTo(&i.FSType, "xfs")
+		defaultScaleIO(&i.StorageMode, &i.FSType)
 	}
 }
 
-func emptyTo(p *string, value string) {
-	if *p == "" {
+// defaultPersistentSource sets the defaults of a persistent volume's source.
+func defaultPersistentSource(s *corev1.PersistentVolumeSource) {
+	if s.HostPath != nil {
+		setDefault(&s.HostPath.Type, corev1.HostPathUnset)
+	}
+	if s.ISCSI != nil {
+		emptyTo(&s.ISCSI.ISCSIInterface, "default")
+	}
+	if r := s.RBD; r != nil {
+		defaultRBD(&r.RBDPool, &r.RadosUser, &r.Keyring)
+	}
+	if s.AzureDisk != nil {
+		defaultAzureDisk(s.AzureDisk)
+	}
+	if i := s.ScaleIO; i != nil {
+		defaultScaleIO(&i.StorageMode, &i.FSType)
+	}
+}
+
+func defaultRBD(pool, user, keyring *string) {
+	emptyTo(pool, "rbd")
+	emptyTo(user, "admin")
+	emptyTo(keyring, "/etc/ceph/keyring")
+}
+
+func defaultScaleIO(mode, fsType *string) {
+	emptyTo(mode, "ThinProvisioned")
+	emptyTo(fsType, "xfs")
+}
+
+func defaultAzureDisk(d *corev1.AzureDiskVolumeSource) {
+	setDefault(&d.CachingMode, corev1.AzureDataDiskCachingReadWrite)
+	setDefault(&d.Kind, corev1.AzureSharedBlobDisk)
+	setDefault(&d.FSType, "ext4")
+	setDefault(&d.ReadOnly, false)
+}
+
+// emptyTo writes a value where there is the zero.
+func emptyTo[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
 		*p = value
 	}
 }

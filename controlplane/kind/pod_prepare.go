@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // completePod writes into a new pod what follows from what admission left of it.
@@ -33,12 +34,10 @@ func mergeLabelKeys(p *corev1.Pod) {
 			}
 		}
 	}
-	if p.Spec.Affinity != nil {
-		eachAffinityTerm(p.Spec.Affinity, func(t *corev1.PodAffinityTerm) {
-			merge(t.LabelSelector, t.MatchLabelKeys, metav1.LabelSelectorOpIn)
-			merge(t.LabelSelector, t.MismatchLabelKeys, metav1.LabelSelectorOpNotIn)
-		})
-	}
+	eachAffinityTerm(p.Spec.Affinity, func(t *corev1.PodAffinityTerm) {
+		merge(t.LabelSelector, t.MatchLabelKeys, metav1.LabelSelectorOpIn)
+		merge(t.LabelSelector, t.MismatchLabelKeys, metav1.LabelSelectorOpNotIn)
+	})
 	for i := range p.Spec.TopologySpreadConstraints {
 		c := &p.Spec.TopologySpreadConstraints[i]
 		merge(c.LabelSelector, c.MatchLabelKeys, metav1.LabelSelectorOpIn)
@@ -50,22 +49,18 @@ func appArmorFields(p *corev1.Pod) (warnings []string) {
 	if len(p.Annotations) == 0 || p.Spec.OS != nil && p.Spec.OS.Name == corev1.Windows {
 		return nil
 	}
-	containers := allContainers(&p.Spec)
-	for i := range p.Spec.EphemeralContainers {
-		containers = append(containers, ephemeral(&p.Spec.EphemeralContainers[i]))
-	}
-	for _, c := range containers {
+	eachContainer(&p.Spec, nil, func(c *corev1.Container, _ *field.Path) {
 		key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + c.Name
 		annotation, ok := p.Annotations[key]
 		if !ok || c.SecurityContext != nil && c.SecurityContext.AppArmorProfile != nil {
-			continue
+			return
 		}
 		profile := appArmorProfile(annotation)
 		if len(validateAppArmor(profile, annotationsPath)) > 0 {
 			profile = nil
 		}
 		if profile != nil && p.Spec.SecurityContext != nil && apiequality.Semantic.DeepEqual(profile, p.Spec.SecurityContext.AppArmorProfile) {
-			continue
+			return
 		}
 		if profile != nil {
 			if c.SecurityContext == nil {
@@ -74,7 +69,7 @@ func appArmorFields(p *corev1.Pod) (warnings []string) {
 			c.SecurityContext.AppArmorProfile = profile
 		}
 		warnings = append(warnings, annotationsPath.Key(key).String()+`: deprecated since v1.30; use the "appArmorProfile" field instead`)
-	}
+	})
 	return warnings
 }
 
@@ -188,15 +183,7 @@ func eachGated(s *corev1.PodSpec, f func(g gate, empty func())) {
 	for i := range s.Volumes {
 		gatedInVolume(&s.Volumes[i].VolumeSource, f)
 	}
-	for i := range s.InitContainers {
-		gatedInContainer(&s.InitContainers[i], f)
-	}
-	for i := range s.Containers {
-		gatedInContainer(&s.Containers[i], f)
-	}
-	for i := range s.EphemeralContainers {
-		gatedInContainer(ephemeral(&s.EphemeralContainers[i]), f)
-	}
+	eachContainer(s, nil, func(c *corev1.Container, _ *field.Path) { gatedInContainer(c, f) })
 }
 
 func gatedInContainer(c *corev1.Container, f func(g gate, empty func())) {

@@ -12,7 +12,10 @@ import (
 	netutils "k8s.io/utils/net"
 )
 
-var podStatusPath = field.NewPath("status")
+var (
+	podStatusPath  = field.NewPath("status")
+	podAnnotations = field.NewPath("metadata", "annotations")
+)
 
 // preparePodStatus restores what the status of a pod does not cover, and what old clients drop since they do not know of it.
 func preparePodStatus(p, old *corev1.Pod) {
@@ -72,7 +75,7 @@ func eachContainerStatus(s *corev1.PodStatus, f func(list []corev1.ContainerStat
 func validatePodStatusUpdate(p, old *corev1.Pod) field.ErrorList {
 	s, path := &p.Status, podStatusPath
 	errs := validateAnnotationChange(p, old)
-	errs = append(errs, validatePodAnnotations(p.Annotations, &p.Spec, exemptions(&old.Spec, &old.ObjectMeta), annotationsPath)...)
+	errs = append(errs, validatePodAnnotations(p.Annotations, &p.Spec, exemptions(&old.Spec, &old.ObjectMeta), podAnnotations)...)
 	errs = append(errs, validatePodConditions(s.Conditions, path.Child("conditions"))...)
 	if name := s.NominatedNodeName; name != "" && name != old.Status.NominatedNodeName {
 		errs = append(errs, subdomain(name, path.Child("nominatedNodeName"))...)

@@ -3,6 +3,7 @@ package kind
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -22,17 +23,17 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 		name     string
 		now, old []corev1.Container
 	}{{"containers", p.Spec.Containers, old.Spec.Containers}, {"initContainers", p.Spec.InitContainers, old.Spec.InitContainers}} {
-		path := specPath.Child(part.name)
+		path := servicePath.Child(part.name)
 		if len(part.now) != len(part.old) {
 			return append(errs, field.Forbidden(path, "pod updates may not add or remove containers"))
 		}
 	}
-	faults, known := validateDeadlineUpdate(p, old, specPath.Child("activeDeadlineSeconds"))
+	faults, known := validateDeadlineUpdate(p, old, servicePath.Child("activeDeadlineSeconds"))
 	if errs = append(errs, faults...); !known {
 		return errs
 	}
-	errs = append(errs, validateTolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, specPath.Child("tolerations"))...)
-	errs = append(errs, noNewGates(p.Spec.SchedulingGates, old.Spec.SchedulingGates, specPath.Child("schedulingGates"))...)
+	errs = append(errs, validateTolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, servicePath.Child("tolerations"))...)
+	errs = append(errs, noNewGates(p.Spec.SchedulingGates, old.Spec.SchedulingGates, servicePath.Child("schedulingGates"))...)
 	if apiequality.Semantic.DeepEqual(p.Spec, old.Spec) {
 		return errs
 	}
@@ -51,10 +52,10 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 		rest.TerminationGracePeriodSeconds = g
 	}
 	if len(old.Spec.SchedulingGates) > 0 {
-		errs = append(errs, narrowed(rest, &old.Spec, specPath)...)
+		errs = append(errs, narrowed(rest, &old.Spec, servicePath)...)
 	}
 	if !apiequality.Semantic.DeepEqual(rest, &old.Spec) {
-		errs = append(errs, field.Forbidden(specPath, podUpdateAllowed+"\n"+diff.Diff(&old.Spec, rest)))
+		errs = append(errs, field.Forbidden(servicePath, podUpdateAllowed+"\n"+diff.Diff(&old.Spec, rest)))
 	}
 	return errs
 }
@@ -179,7 +180,7 @@ func ValidateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
 	}
 	errs := validatePod(p, exemptions(&old.Spec, &old.ObjectMeta))
 	errs = append(errs, validateAnnotationChange(p, old)...)
-	path := specPath.Child("ephemeralContainers")
+	path := servicePath.Child("ephemeralContainers")
 	now := make(map[string]*corev1.EphemeralContainer, len(p.Spec.EphemeralContainers))
 	for i := range p.Spec.EphemeralContainers {
 		now[p.Spec.EphemeralContainers[i].Name] = &p.Spec.EphemeralContainers[i]
@@ -191,6 +192,34 @@ func ValidateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", was.Name)))
 		} else if !apiequality.Semantic.DeepEqual(was, c) {
 			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", was.Name, diff.Diff(*was, *c))))
+		}
+	}
+	return errs
+}
+
+// validateAnnotationChange refuses to add, change or remove what decides how a pod that exists is run.
+func validateAnnotationChange(p, old *corev1.Pod) field.ErrorList {
+	var errs field.ErrorList
+	for key, was := range old.Annotations {
+		if now, ok := p.Annotations[key]; ok && now == was {
+			continue
+		}
+		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) {
+			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not remove or update AppArmor annotations"))
+		}
+		if key == corev1.MirrorPodAnnotationKey {
+			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not remove or update mirror pod annotation"))
+		}
+	}
+	for key := range p.Annotations {
+		if _, ok := old.Annotations[key]; ok {
+			continue
+		}
+		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) {
+			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not add AppArmor annotations"))
+		}
+		if key == corev1.MirrorPodAnnotationKey {
+			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not add mirror pod annotation"))
 		}
 	}
 	return errs

@@ -32,7 +32,7 @@ func validatePodCreate(p *corev1.Pod) field.ErrorList {
 // validatePod checks what holds for a pod at any time.
 func validatePod(p *corev1.Pod, e exempt) field.ErrorList {
 	errs := validatePodAnnotations(p.Annotations, &p.Spec, e, annotationsPath)
-	errs = append(errs, validatePodSpec(&p.Spec, newPodScope(&p.Spec, &p.ObjectMeta, e), specPath)...)
+	errs = append(errs, validatePodSpec(&p.Spec, &p.ObjectMeta, e, specPath)...)
 	if p.Spec.ServiceAccountName == "" {
 		errs = append(errs, forbidTokens(p.Spec.Volumes, specPath.Child("volumes"))...)
 	}
@@ -53,7 +53,7 @@ func validateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorLi
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
 	errs = append(errs, validatePodAnnotations(t.Annotations, &t.Spec, exempt{}, path.Child("annotations"))...)
-	errs = append(errs, validatePodSpec(&t.Spec, newPodScope(&t.Spec, nil, exempt{}), path.Child("spec"))...)
+	errs = append(errs, validatePodSpec(&t.Spec, nil, exempt{}, path.Child("spec"))...)
 	errs = append(errs, validateProfilesMatch(t.Annotations, &t.Spec, path.Child("spec"))...)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))
@@ -61,21 +61,10 @@ func validateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorLi
 	return errs
 }
 
-// podScope is what the parts of a pod are checked against.
-type podScope struct {
-	exempt
-	meta        *metav1.ObjectMeta // nil for a template
-	volumes     map[string]*corev1.VolumeSource
-	claims      map[string]bool // resource claims
-	gracePeriod *int64
-	hostUsers   bool
-	os          *corev1.PodOS
-	restart     corev1.RestartPolicy
-}
-
-func newPodScope(s *corev1.PodSpec, meta *metav1.ObjectMeta, e exempt) *podScope {
-	scope := &podScope{
-		exempt: e, meta: meta, gracePeriod: s.TerminationGracePeriodSeconds, hostUsers: deref(s.HostUsers, true), os: s.OS, restart: s.RestartPolicy,
+// scopeOf returns what a pod's containers are checked against, but for its volumes.
+func scopeOf(s *corev1.PodSpec, e containerExempt) *containerScope {
+	scope := &containerScope{
+		exempt: e, gracePeriod: s.TerminationGracePeriodSeconds, hostUsers: deref(s.HostUsers, true), restart: s.RestartPolicy,
 	}
 	if len(s.ResourceClaims) > 0 {
 		scope.claims = make(map[string]bool, len(s.ResourceClaims))
@@ -89,29 +78,32 @@ func newPodScope(s *corev1.PodSpec, meta *metav1.ObjectMeta, e exempt) *podScope
 }
 
 // validatePodSpec reports in the order of kube-apiserver, which the message of the whole shows.
-func validatePodSpec(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+// meta is nil for a template.
+func validatePodSpec(s *corev1.PodSpec, meta *metav1.ObjectMeta, e exempt, path *field.Path) field.ErrorList {
+	scope := scopeOf(s, e.containers)
 	var errs field.ErrorList
 	if s.TerminationGracePeriodSeconds == nil {
 		errs = append(errs, field.Required(path.Child("terminationGracePeriodSeconds"), ""))
 	}
-	errs = append(errs, validateVolumes(s.Volumes, scope, path.Child("volumes"))...)
-	errs = append(errs, validateResourceClaims(s.ResourceClaims, scope.meta, path.Child("resourceClaims"))...)
+	known, faults := validateVolumes(s.Volumes, meta, e.volumes, path.Child("volumes"))
+	errs, scope.volumes = append(errs, faults...), known
+	errs = append(errs, validateResourceClaims(s.ResourceClaims, meta, path.Child("resourceClaims"))...)
 	errs = append(errs, validateContainers(s, scope, path)...)
 	errs = append(errs, validatePodResources(s, scope, path.Child("resources"))...)
-	errs = append(errs, validateHostPorts(s, scope.meta != nil, path.Child("containers"))...)
+	errs = append(errs, validateHostPorts(s, meta != nil, path.Child("containers"))...)
 	errs = append(errs, oneOf(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, oneOf(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
 	errs = append(errs, metavalidation.ValidateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
-	errs = append(errs, validatePodSecurity(s, scope, path.Child("securityContext"))...)
+	errs = append(errs, validatePodSecurity(s, e, path.Child("securityContext"))...)
 	if s.HostPID && deref(s.ShareProcessNamespace, false) {
 		errs = append(errs, field.Invalid(path.Child("shareProcessNamespace"), *s.ShareProcessNamespace, "ShareProcessNamespace and HostPID cannot both be enabled"))
 	}
-	errs = append(errs, validateAffinity(s.Affinity, scope, path.Child("affinity"))...)
+	errs = append(errs, validateAffinity(s.Affinity, e.scheduling, path.Child("affinity"))...)
 	errs = append(errs, validateDNS(s, path.Child("dnsConfig"))...)
 	errs = append(errs, validateGates(s, path)...)
-	errs = append(errs, validateSpread(s.TopologySpreadConstraints, scope, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validateSpread(s.TopologySpreadConstraints, e.scheduling, path.Child("topologySpreadConstraints"))...)
 	errs = append(errs, validateHostProcess(s, path)...)
-	errs = append(errs, validateHostUsers(s, scope, path)...)
+	errs = append(errs, validateHostUsers(s, e, path)...)
 	errs = append(errs, validateHostnameOverride(s, path.Child("hostnameOverride"))...)
 	errs = append(errs, validatePodReferences(s, path)...)
 	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)

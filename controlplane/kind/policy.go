@@ -86,7 +86,7 @@ func validateBudget(b *policyv1.PodDisruptionBudget) field.ErrorList {
 		errs = append(errs, validateIntOrPercent(*v, path.Child("maxUnavailable"))...)
 		errs = append(errs, notOver100Percent(*v, path.Child("maxUnavailable"))...)
 	}
-	errs = append(errs, metavalidation.ValidateLabelSelector(b.Spec.Selector, metavalidation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
+	errs = append(errs, strictly(b.Spec.Selector, path.Child("selector"))...)
 	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil && *p != policyv1.AlwaysAllow && *p != policyv1.IfHealthyBudget {
 		errs = append(errs, field.NotSupported(path.Child("unhealthyPodEvictionPolicy"), *p, []policyv1.UnhealthyPodEvictionPolicyType{policyv1.AlwaysAllow, policyv1.IfHealthyBudget}))
 	}

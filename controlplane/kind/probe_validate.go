@@ -107,7 +107,7 @@ func validatePortRef(p intstr.IntOrString, path *field.Path) field.ErrorList {
 	return invalidEach(path, p.StrVal, validation.IsValidPortName(p.StrVal))
 }
 
-func validateLifecycle(l *corev1.Lifecycle, scope *podScope, path *field.Path) field.ErrorList {
+func validateLifecycle(l *corev1.Lifecycle, scope *containerScope, path *field.Path) field.ErrorList {
 	if l == nil {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -101,7 +100,7 @@ func (p *projection) file(file, name string) {
 
 func (p *projection) add(errs field.ErrorList) { p.errs = append(p.errs, errs...) }
 
-func validateProjected(v *corev1.ProjectedVolumeSource, scope *podScope, path *field.Path) field.ErrorList {
+func validateProjected(v *corev1.ProjectedVolumeSource, e volumeExempt, path *field.Path) field.ErrorList {
 	p := &projection{path: path, files: map[string]bool{}, errs: validateMode(v.DefaultMode, path.Child("defaultMode"))}
 	for i := range v.Sources {
 		s, at := &v.Sources[i], path.Child("sources").Index(i)
@@ -126,7 +125,7 @@ func validateProjected(v *corev1.ProjectedVolumeSource, scope *podScope, path *f
 		}
 		if s.ServiceAccountToken != nil {
 			n++
-			p.token(s.ServiceAccountToken, scope, at.Child("serviceAccountToken"))
+			p.token(s.ServiceAccountToken, e, at.Child("serviceAccountToken"))
 		}
 		if s.ClusterTrustBundle != nil {
 			n++
@@ -159,7 +158,7 @@ const (
 	maxTokenSeconds = 1 << 32
 )
 
-func (p *projection) token(t *corev1.ServiceAccountTokenProjection, scope *podScope, path *field.Path) {
+func (p *projection) token(t *corev1.ServiceAccountTokenProjection, e volumeExempt, path *field.Path) {
 	at := path.Child("expirationSeconds")
 	seconds := deref(t.ExpirationSeconds, serviceAccountTokenSeconds)
 	if seconds < minTokenSeconds {
@@ -170,7 +169,7 @@ func (p *projection) token(t *corev1.ServiceAccountTokenProjection, scope *podSc
 	}
 	if t.Path == "" {
 		p.errs = append(p.errs, field.Required(p.path.Child("path"), ""))
-	} else if !scope.tokenPath {
+	} else if !e.tokenPath {
 		p.add(localFile(t.Path, p.path.Child("path")))
 	}
 }
@@ -195,7 +194,7 @@ func (p *projection) trust(t *corev1.ClusterTrustBundleProjection, path *field.P
 			p.errs = append(p.errs, field.Required(at, "must be a valid signer name"))
 		}
 		p.add(validateSigner(*t.SignerName, at))
-		p.add(metavalidation.ValidateLabelSelector(t.LabelSelector, strictSelector, path.Child("labelSelector")))
+		p.add(strictly(t.LabelSelector, path.Child("labelSelector")))
 	default:
 		p.errs = append(p.errs, field.Required(path, "either name or signerName must be specified"))
 	}

@@ -159,24 +159,24 @@ func validateScopeSelector(q *corev1.ResourceQuota, path *field.Path) field.Erro
 	return errs
 }
 
-// The resources without a domain that a quota can limit.
-var (
-	quotaCompute = []corev1.ResourceName{
-		corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
-		corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
-	}
-	quotaStorage = []corev1.ResourceName{
-		corev1.ResourceEphemeralStorage, corev1.ResourceRequestsEphemeralStorage, corev1.ResourceLimitsEphemeralStorage, corev1.ResourceRequestsStorage,
-	}
-	quotaObjects = []corev1.ResourceName{
-		corev1.ResourcePods, corev1.ResourceQuotas, corev1.ResourceServices, corev1.ResourceReplicationControllers, corev1.ResourceSecrets,
-		corev1.ResourcePersistentVolumeClaims, corev1.ResourceConfigMaps, corev1.ResourceServicesNodePorts, corev1.ResourceServicesLoadBalancers,
-	}
-)
+// quotaCompute are the resources that pods have while they run.
+var quotaCompute = []corev1.ResourceName{
+	corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
+	corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
+}
 
+// isQuotaResource says whether a name without a domain is of what a quota can limit. Storage is so by its requests alone.
 func isQuotaResource(name corev1.ResourceName) bool {
-	return slices.Contains(quotaCompute, name) || slices.Contains(quotaStorage, name) || slices.Contains(quotaObjects, name) ||
-		isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+	return isStandard(name) && name != corev1.ResourceStorage
+}
+
+// validateQuotaResource takes what a quota can count, and resources with a domain.
+func validateQuotaResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
+	errs := validateResourceName(name, path)
+	if !strings.Contains(string(name), "/") && !isQuotaResource(name) {
+		errs = append(errs, field.Invalid(path, name, "must be a standard resource for quota"))
+	}
+	return errs
 }
 
 // misfits counts the limited resources for which a scope means nothing.

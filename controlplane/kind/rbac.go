@@ -6,7 +6,6 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -20,8 +19,8 @@ func roleKind() *Kind {
 		new:           func() *rbacv1.Role { return &rbacv1.Role{} },
 		list:          func() runtime.Object { return &rbacv1.RoleList{} },
 		validName:     pathSegmentName,
-		prepareCreate: func(r *rbacv1.Role) { r.Rules = someRules(r.Rules) },
-		prepareUpdate: func(r, _ *rbacv1.Role) { r.Rules = someRules(r.Rules) },
+		prepareCreate: func(r *rbacv1.Role) { r.Rules = noneIfEmpty(r.Rules) },
+		prepareUpdate: func(r, _ *rbacv1.Role) { r.Rules = noneIfEmpty(r.Rules) },
 		validate:      func(r *rbacv1.Role) field.ErrorList { return validateRules(r.Rules, true, field.NewPath("rules")) },
 		columns:       []metav1.TableColumnDefinition{nameColumn(), createdColumn()},
 		row:           func(r *rbacv1.Role, _ time.Time) []any { return []any{r.Name, createdAt(r)} },
@@ -34,8 +33,8 @@ func clusterRoleKind() *Kind {
 		new:           func() *rbacv1.ClusterRole { return &rbacv1.ClusterRole{} },
 		list:          func() runtime.Object { return &rbacv1.ClusterRoleList{} },
 		validName:     pathSegmentName,
-		prepareCreate: func(r *rbacv1.ClusterRole) { r.Rules = someRules(r.Rules) },
-		prepareUpdate: func(r, _ *rbacv1.ClusterRole) { r.Rules = someRules(r.Rules) },
+		prepareCreate: func(r *rbacv1.ClusterRole) { r.Rules = noneIfEmpty(r.Rules) },
+		prepareUpdate: func(r, _ *rbacv1.ClusterRole) { r.Rules = noneIfEmpty(r.Rules) },
 		validate: func(r *rbacv1.ClusterRole) field.ErrorList {
 			errs := validateRules(r.Rules, false, field.NewPath("rules"))
 			if r.AggregationRule == nil {
@@ -47,7 +46,7 @@ func clusterRoleKind() *Kind {
 			}
 			for i := range r.AggregationRule.ClusterRoleSelectors {
 				s := &r.AggregationRule.ClusterRoleSelectors[i]
-				errs = append(errs, metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path.Index(i))...)
+				errs = append(errs, strictly(s, path.Index(i))...)
 				if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
 					errs = append(errs, field.Invalid(path.Index(i), nil, "invalid label selector."))
 				}
@@ -101,14 +100,6 @@ func clusterRoleBindingKind() *Kind {
 	}.build()
 }
 
-// someRules makes no rules null, as Kubernetes prints them.
-func someRules(rules []rbacv1.PolicyRule) []rbacv1.PolicyRule {
-	if len(rules) == 0 {
-		return nil
-	}
-	return rules
-}
-
 // pathSegmentName is the rule for RBAC names: what can be one segment of a URL, such as "system:node".
 func pathSegmentName(name string, prefix bool) []string {
 	if prefix {
@@ -118,9 +109,7 @@ func pathSegmentName(name string, prefix bool) []string {
 }
 
 func defaultRoleRef(ref *rbacv1.RoleRef) {
-	if ref.APIGroup == "" {
-		ref.APIGroup = rbacv1.GroupName
-	}
+	emptyTo(&ref.APIGroup, rbacv1.GroupName)
 }
 
 func defaultSubjects(subjects []rbacv1.Subject) {

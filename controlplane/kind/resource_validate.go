@@ -50,11 +50,15 @@ var measuredResources = map[corev1.ResourceName]bool{
 	corev1.ResourceLimitsCPU: true, corev1.ResourceLimitsMemory: true, corev1.ResourceLimitsEphemeralStorage: true,
 }
 
+// isStandard says whether a name without a domain is one that Kubernetes knows.
+func isStandard(name corev1.ResourceName) bool {
+	return countedResources[name] || measuredResources[name] || isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix)
+}
+
 // validateResourceName checks the name of a resource of any use.
 func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	errs := invalidEach(path, name, validation.IsQualifiedName(string(name)))
-	if len(errs) > 0 || strings.Contains(string(name), "/") || countedResources[name] || measuredResources[name] ||
-		isHugePages(name) || strings.HasPrefix(string(name), corev1.ResourceRequestsHugePagesPrefix) {
+	if len(errs) > 0 || strings.Contains(string(name), "/") || isStandard(name) {
 		return errs
 	}
 	return field.ErrorList{field.Invalid(path, name, "must be a standard resource type or fully qualified")}
@@ -72,17 +76,6 @@ func validateQuantity(name corev1.ResourceName, q resource.Quantity, path *field
 }
 
 func isFractional(q resource.Quantity) bool { return q.MilliValue()%1000 != 0 }
-
-// validateResourceList checks names and quantities of capacity, bounds and quotas.
-func validateResourceList(list corev1.ResourceList, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for name, q := range list {
-		at := path.Key(string(name))
-		errs = append(errs, invalidEach(at, name, validation.IsQualifiedName(string(name)))...)
-		errs = append(errs, validateQuantity(name, q, at)...)
-	}
-	return errs
-}
 
 // validateContainerResource checks the name of what a container can ask for.
 func validateContainerResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
@@ -108,7 +101,7 @@ func validatePodResource(name corev1.ResourceName, path *field.Path) field.Error
 }
 
 // validateResources checks what a container or a pod asks for.
-func validateResources(r *corev1.ResourceRequirements, scope *podScope, validName func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) field.ErrorList {
+func validateResources(r *corev1.ResourceRequirements, scope *containerScope, validName func(corev1.ResourceName, *field.Path) field.ErrorList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	huge, base := false, false
 	check := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
@@ -118,7 +111,7 @@ func validateResources(r *corev1.ResourceRequirements, scope *podScope, validNam
 		base = base || name == corev1.ResourceCPU || name == corev1.ResourceMemory
 	}
 	pages := func(name corev1.ResourceName, q resource.Quantity, at *field.Path) {
-		if isHugePages(name) && !scope.partPages && !wholePages(name, q) {
+		if isHugePages(name) && !scope.exempt.partPages && !wholePages(name, q) {
 			errs = append(errs, field.Invalid(at, q.String(), fmt.Sprintf("%s is not positive integer multiple of %s", q.String(), name)))
 		}
 	}
@@ -197,7 +190,7 @@ func noSuchClaim(name string, known map[string]bool, path *field.Path) *field.Er
 }
 
 // validatePodResources checks what a pod asks for as a whole, and that its containers ask for no more.
-func validatePodResources(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+func validatePodResources(s *corev1.PodSpec, scope *containerScope, path *field.Path) field.ErrorList {
 	r := s.Resources
 	if r == nil {
 		return nil

@@ -32,7 +32,7 @@ func runtimeClassKind() *Kind {
 func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
 	var errs field.ErrorList
 	if r.Overhead != nil {
-		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, &podScope{}, validateContainerResource, field.NewPath("overhead"))...)
+		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, &containerScope{}, validateContainerResource, field.NewPath("overhead"))...)
 	}
 	if s := r.Scheduling; s != nil {
 		at := field.NewPath("scheduling")
@@ -75,7 +75,7 @@ func runtimeClassWarnings(r *nodev1.RuntimeClass) []string {
 	}
 	var out []string
 	for label := range r.Scheduling.NodeSelector {
-		if text, ok := deprecatedNodeLabels[label]; ok {
+		if text, ok := oldNodeLabels[label]; ok {
 			out = append(out, fmt.Sprintf("%s: %s", field.NewPath("scheduling", "nodeSelector"), text))
 		}
 	}

@@ -11,7 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-var strictSelector = metavalidation.LabelSelectorValidationOptions{}
+// strictly holds a selector to all rules.
+func strictly(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
+	return metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
+}
 
 func validateTolerations(tolerations []corev1.Toleration, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
@@ -53,7 +56,7 @@ func validateTolerationValue(t *corev1.Toleration, path *field.Path) field.Error
 	return nil
 }
 
-func validateAffinity(a *corev1.Affinity, scope *podScope, path *field.Path) field.ErrorList {
+func validateAffinity(a *corev1.Affinity, e schedulingExempt, path *field.Path) field.ErrorList {
 	if a == nil {
 		return nil
 	}
@@ -61,7 +64,7 @@ func validateAffinity(a *corev1.Affinity, scope *podScope, path *field.Path) fie
 	if n := a.NodeAffinity; n != nil {
 		at := path.Child("nodeAffinity")
 		if r := n.RequiredDuringSchedulingIgnoredDuringExecution; r != nil {
-			errs = append(errs, validateNodeSelectorValues(r, !scope.nodeValues, at.Child("requiredDuringSchedulingIgnoredDuringExecution"))...)
+			errs = append(errs, validateNodeSelectorValues(r, !e.nodeValues, at.Child("requiredDuringSchedulingIgnoredDuringExecution"))...)
 		}
 		for i := range n.PreferredDuringSchedulingIgnoredDuringExecution {
 			p, at := &n.PreferredDuringSchedulingIgnoredDuringExecution[i], at.Child("preferredDuringSchedulingIgnoredDuringExecution").Index(i)
@@ -70,7 +73,7 @@ func validateAffinity(a *corev1.Affinity, scope *podScope, path *field.Path) fie
 			errs = append(errs, validateNodeSelectorTerm(&p.Preference, false, at.Child("preference"))...)
 		}
 	}
-	selectors := metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: scope.selectorValues}
+	selectors := metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: e.selectorValues}
 	if p := a.PodAffinity; p != nil {
 		errs = append(errs, validatePodAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, selectors, path.Child("podAffinity"))...)
 	}
@@ -234,7 +237,7 @@ func validateLabelKeys(keys []string, selector *metav1.LabelSelector, path *fiel
 	return errs
 }
 
-func validateSpread(constraints []corev1.TopologySpreadConstraint, scope *podScope, path *field.Path) field.ErrorList {
+func validateSpread(constraints []corev1.TopologySpreadConstraint, e schedulingExempt, path *field.Path) field.ErrorList {
 	if len(constraints) == 0 {
 		return nil
 	}
@@ -249,9 +252,7 @@ func validateSpread(constraints []corev1.TopologySpreadConstraint, scope *podSco
 	}
 	for i := range constraints {
 		c, at := &constraints[i], path.Index(i)
-		if c.MaxSkew <= 0 {
-			errs = append(errs, greaterThanZero(at.Child("maxSkew"), c.MaxSkew))
-		}
+		errs = append(errs, positive(c.MaxSkew, at.Child("maxSkew"))...)
 		if c.TopologyKey == "" {
 			errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
 		}
@@ -264,13 +265,13 @@ func validateSpread(constraints []corev1.TopologySpreadConstraint, scope *podSco
 		errs = append(errs, validateMinDomains(c, at.Child("minDomains"))...)
 		errs = append(errs, validateInclusion(c.NodeAffinityPolicy, at.Child("nodeAffinityPolicy"))...)
 		errs = append(errs, validateInclusion(c.NodeTaintsPolicy, at.Child("nodeTaintsPolicy"))...)
-		if scope.spreadKeys {
+		if e.spreadKeys {
 			errs = append(errs, validateUnmergedKeys(c, at.Child("matchLabelKeys"))...)
 		} else {
 			errs = append(errs, validateMatchLabels(c.MatchLabelKeys, nil, c.LabelSelector, at)...)
 		}
-		if !scope.spreadSelector {
-			errs = append(errs, metavalidation.ValidateLabelSelector(c.LabelSelector, strictSelector, at.Child("labelSelector"))...)
+		if !e.spreadSelector {
+			errs = append(errs, strictly(c.LabelSelector, at.Child("labelSelector"))...)
 		}
 	}
 	return errs
@@ -280,10 +281,7 @@ func validateMinDomains(c *corev1.TopologySpreadConstraint, path *field.Path) fi
 	if c.MinDomains == nil {
 		return nil
 	}
-	var errs field.ErrorList
-	if *c.MinDomains <= 0 {
-		errs = append(errs, greaterThanZero(path, *c.MinDomains))
-	}
+	errs := positive(*c.MinDomains, path)
 	if c.WhenUnsatisfiable != corev1.DoNotSchedule {
 		errs = append(errs, field.Invalid(path, *c.MinDomains, fmt.Sprintf("can only use minDomains if whenUnsatisfiable=%s, not %s", corev1.DoNotSchedule, c.WhenUnsatisfiable)))
 	}

@@ -11,7 +11,7 @@ import (
 	"k8s.io/component-helpers/node/util/sysctl"
 )
 
-func validateSecurityContext(sc *corev1.SecurityContext, scope *podScope, path *field.Path) field.ErrorList {
+func validateSecurityContext(sc *corev1.SecurityContext, scope *containerScope, path *field.Path) field.ErrorList {
 	if sc == nil {
 		return nil
 	}
@@ -28,7 +28,7 @@ func validateSecurityContext(sc *corev1.SecurityContext, scope *podScope, path *
 			errs = append(errs, field.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
 		}
 		for range adminCapabilities(sc) {
-			if !scope.sysAdmin {
+			if !scope.exempt.sysAdmin {
 				errs = append(errs, field.Invalid(path, sc, "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"))
 			}
 		}
@@ -128,7 +128,7 @@ var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z
 
 const maxSysctlName = 253
 
-func validatePodSecurity(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+func validatePodSecurity(s *corev1.PodSpec, e exempt, path *field.Path) field.ErrorList {
 	sc := s.SecurityContext
 	if sc == nil {
 		return nil
@@ -141,7 +141,7 @@ func validatePodSecurity(s *corev1.PodSpec, scope *podScope, path *field.Path) f
 	for i, g := range sc.SupplementalGroups {
 		errs = append(errs, invalidEach(path.Child("supplementalGroups").Index(i), g, validation.IsValidGroupID(g))...)
 	}
-	errs = append(errs, validateSysctls(s, scope, path.Child("sysctls"))...)
+	errs = append(errs, validateSysctls(s, e, path.Child("sysctls"))...)
 	if p := sc.FSGroupChangePolicy; p != nil {
 		errs = append(errs, supported(*p, path.Child("fsGroupChangePolicy"), corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch)...)
 	}
@@ -157,7 +157,7 @@ func validatePodSecurity(s *corev1.PodSpec, scope *podScope, path *field.Path) f
 	return errs
 }
 
-func validateSysctls(s *corev1.PodSpec, scope *podScope, path *field.Path) field.ErrorList {
+func validateSysctls(s *corev1.PodSpec, e exempt, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[string]bool{}
 	for i, c := range s.SecurityContext.Sysctls {
@@ -171,7 +171,7 @@ func validateSysctls(s *corev1.PodSpec, scope *podScope, path *field.Path) field
 			errs = append(errs, field.Duplicate(at, c.Name))
 		}
 		seen[c.Name] = true
-		if why := hostSysctl(c.Name, s); why != "" && !scope.hostSysctls {
+		if why := hostSysctl(c.Name, s); why != "" && !e.hostSysctls {
 			errs = append(errs, field.Invalid(at, c.Name, why))
 		}
 	}

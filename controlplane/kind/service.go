@@ -70,9 +70,7 @@ func serviceKind() *Kind {
 
 func defaultService(s *corev1.Service) {
 	spec := &s.Spec
-	if spec.SessionAffinity == "" {
-		spec.SessionAffinity = corev1.ServiceAffinityNone
-	}
+	emptyTo(&spec.SessionAffinity, corev1.ServiceAffinityNone)
 	switch spec.SessionAffinity {
 	case corev1.ServiceAffinityNone:
 		spec.SessionAffinityConfig = nil
@@ -82,14 +80,10 @@ func defaultService(s *corev1.Service) {
 			spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
 		}
 	}
-	if spec.Type == "" {
-		spec.Type = corev1.ServiceTypeClusterIP
-	}
+	emptyTo(&spec.Type, corev1.ServiceTypeClusterIP)
 	for i := range spec.Ports {
 		p := &spec.Ports[i]
-		if p.Protocol == "" {
-			p.Protocol = corev1.ProtocolTCP
-		}
+		emptyTo(&p.Protocol, corev1.ProtocolTCP)
 		if p.TargetPort == intstr.FromInt32(0) || p.TargetPort == intstr.FromString("") {
 			p.TargetPort = intstr.FromInt32(p.Port)
 		}
@@ -224,7 +218,7 @@ func dropTypeDependent(s, old *corev1.Service) {
 		if a := now.AllocateLoadBalancerNodePorts; a != nil && was.AllocateLoadBalancerNodePorts != nil && *a == *was.AllocateLoadBalancerNodePorts {
 			now.AllocateLoadBalancerNodePorts = nil
 		}
-		if sameText(now.LoadBalancerClass, was.LoadBalancerClass) {
+		if same(now.LoadBalancerClass, was.LoadBalancerClass) {
 			now.LoadBalancerClass = nil
 		}
 	}
@@ -235,8 +229,6 @@ func dropTypeDependent(s, old *corev1.Service) {
 		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	}
 }
-
-func sameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // mayHaveNodePorts says whether ports of the service may have a node port, whoever chooses it.
 func mayHaveNodePorts(s *corev1.Service) bool {

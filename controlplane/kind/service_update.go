@@ -97,7 +97,7 @@ func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
 	}
 	balanced := s.Spec.Type == corev1.ServiceTypeLoadBalancer
 	class := servicePath.Child("loadBalancerClass")
-	if balanced && old.Spec.Type == corev1.ServiceTypeLoadBalancer && !sameText(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+	if balanced && old.Spec.Type == corev1.ServiceTypeLoadBalancer && !same(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		errs = append(errs, field.Invalid(class, s.Spec.LoadBalancerClass, "may not change once set"))
 	}
 	errs = append(errs, validateBalancerClass(&s.Spec, class)...)

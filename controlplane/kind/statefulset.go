@@ -52,9 +52,7 @@ func statefulSetKind() *Kind {
 
 func defaultStatefulSet(s *appsv1.StatefulSet) {
 	spec := &s.Spec
-	if spec.PodManagementPolicy == "" {
-		spec.PodManagementPolicy = appsv1.OrderedReadyPodManagement
-	}
+	emptyTo(&spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
 	if u := &spec.UpdateStrategy; u.Type == "" {
 		u.Type = appsv1.RollingUpdateStatefulSetStrategyType
 		setDefault(&u.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
@@ -67,12 +65,8 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 		spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
 	}
 	policy := spec.PersistentVolumeClaimRetentionPolicy
-	if policy.WhenDeleted == "" {
-		policy.WhenDeleted = appsv1.RetainPersistentVolumeClaimRetentionPolicyType
-	}
-	if policy.WhenScaled == "" {
-		policy.WhenScaled = appsv1.RetainPersistentVolumeClaimRetentionPolicyType
-	}
+	emptyTo(&policy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	emptyTo(&policy.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
 	setDefault(&spec.Replicas, 1)
 	setDefault(&spec.RevisionHistoryLimit, 10)
 	defaultTemplate(&spec.Template)

@@ -139,7 +139,7 @@ func storageClassWarnings(c *storagev1.StorageClass) []string {
 	var out []string
 	for i, term := range c.AllowedTopologies {
 		for j, r := range term.MatchLabelExpressions {
-			if text, ok := deprecatedNodeLabels[r.Key]; ok {
+			if text, ok := oldNodeLabels[r.Key]; ok {
 				at := field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key")
 				out = append(out, fmt.Sprintf("%s: %s", at, text))
 			}

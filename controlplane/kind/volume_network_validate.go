@@ -1,33 +1,19 @@
 package kind
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // The volumes of this file are of storage systems. Nodes mount few of them, but an object that names one is checked all the same.
 
 func validateGCEDisk(d *corev1.GCEPersistentDiskVolumeSource, path *field.Path) field.ErrorList {
-	return append(requiredText(d.PDName, path.Child("pdName")), validateDiskPart(d.Partition, path.Child("partition"))...)
+	return validateDiskPartition(d.PDName, d.Partition, path.Child("pdName"), path.Child("partition"))
 }
 
 func validateEBS(d *corev1.AWSElasticBlockStoreVolumeSource, path *field.Path) field.ErrorList {
-	return append(requiredText(d.VolumeID, path.Child("volumeID")), validateDiskPart(d.Partition, path.Child("partition"))...)
+	return validateDiskPartition(d.VolumeID, d.Partition, path.Child("volumeID"), path.Child("partition"))
 }
-
-// validateDiskPart accepts 0 too, which is the whole disk, though the message does not say so.
-func validateDiskPart(n int32, path *field.Path) field.ErrorList {
-	if n < 0 || n > 255 {
-		return field.ErrorList{field.Invalid(path, n, validation.InclusiveRangeError(1, 255))}
-	}
-	return nil
-}
-
-// maxISCSIName bounds the name of a volume and its portal together.
-const maxISCSIName = 64
 
 const iscsiForms = "must be valid format starting with iqn, eui, or naa"
 
@@ -53,18 +39,11 @@ func validateGlusterfs(g *corev1.GlusterfsVolumeSource, path *field.Path) field.
 }
 
 func validateRBD(r *corev1.RBDVolumeSource, path *field.Path) field.ErrorList {
-	return append(validateMonitors(r.CephMonitors, path.Child("monitors")), requiredText(r.RBDImage, path.Child("image"))...)
+	return append(requiredList(r.CephMonitors, path.Child("monitors")), requiredText(r.RBDImage, path.Child("image"))...)
 }
 
 func validateCephFS(c *corev1.CephFSVolumeSource, path *field.Path) field.ErrorList {
-	return validateMonitors(c.Monitors, path.Child("monitors"))
-}
-
-func validateMonitors(monitors []string, path *field.Path) field.ErrorList {
-	if len(monitors) == 0 {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	return nil
+	return requiredList(c.Monitors, path.Child("monitors"))
 }
 
 func validateCinder(c *corev1.CinderVolumeSource, path *field.Path) field.ErrorList {
@@ -108,16 +87,7 @@ func validateStorageOSVolume(s *corev1.StorageOSVolumeSource, path *field.Path) 
 }
 
 func validateCSI(c *corev1.CSIVolumeSource, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	at := path.Child("driver")
-	if c.Driver == "" {
-		errs = append(errs, field.Required(at, ""))
-	} else {
-		if len(c.Driver) > maxDriverName {
-			errs = append(errs, field.TooLong(at, "", maxDriverName))
-		}
-		errs = append(errs, invalidEach(at, c.Driver, validation.IsDNS1123Subdomain(strings.ToLower(c.Driver)))...)
-	}
+	errs := validateDriverName(c.Driver, path.Child("driver"))
 	if ref := c.NodePublishSecretRef; ref != nil {
 		if ref.Name == "" {
 			errs = append(errs, field.Required(path.Child("nodePublishSecretRef", "name"), ""))

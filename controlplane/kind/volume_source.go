@@ -57,7 +57,8 @@ func supported[S ~string](value S, path *field.Path, values ...S) field.ErrorLis
 	return field.ErrorList{field.NotSupported(path, value, values)}
 }
 
-// validateDiskPartition checks a disk of a cloud: its name, and a partition of it.
+// validateDiskPartition checks a disk of a cloud: its name, and a partition of it, of which 0 is the whole disk, though the
+// message does not say so.
 func validateDiskPartition(disk string, partition int32, diskPath, partitionPath *field.Path) field.ErrorList {
 	errs := requiredText(disk, diskPath)
 	if partition < 0 || partition > maxPartition {

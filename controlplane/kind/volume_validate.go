@@ -12,24 +12,26 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// validateVolumes checks a pod's volumes. Those without fault are what its containers can mount.
-func validateVolumes(volumes []corev1.Volume, scope *podScope, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	scope.volumes = make(map[string]*corev1.VolumeSource, len(volumes))
-	made := madeClaims(volumes, scope.meta)
+// validateVolumes checks the volumes of a pod, or of a template when meta is nil. Those without fault, which it returns by
+// name, are what containers can mount.
+func validateVolumes(
+	volumes []corev1.Volume, meta *metav1.ObjectMeta, e volumeExempt, path *field.Path,
+) (known map[string]*corev1.VolumeSource, errs field.ErrorList) {
+	known = make(map[string]*corev1.VolumeSource, len(volumes))
+	made := madeClaims(volumes, meta)
 	for i := range volumes {
 		v, at := &volumes[i], path.Index(i)
-		faults := validateVolumeSource(v, scope, at)
+		faults := validateVolumeSource(v, meta, e, at)
 		if v.Name == "" {
 			faults = append(faults, field.Required(at.Child("name"), ""))
 		} else {
 			faults = append(faults, dnsLabel(v.Name, at.Child("name"))...)
 		}
-		if scope.volumes[v.Name] != nil {
+		if known[v.Name] != nil {
 			faults = append(faults, field.Duplicate(at.Child("name"), v.Name))
 		}
 		if len(faults) == 0 {
-			scope.volumes[v.Name] = &v.VolumeSource
+			known[v.Name] = &v.VolumeSource
 		}
 		errs = append(errs, faults...)
 		if c := v.PersistentVolumeClaim; c != nil && made[c.ClaimName] {
@@ -37,7 +39,7 @@ func validateVolumes(volumes []corev1.Volume, scope *podScope, path *field.Path)
 				"must not reference a PVC that gets created for an ephemeral volume"))
 		}
 	}
-	return errs
+	return known, errs
 }
 
 // madeClaims are the names of the claims that are made for a pod's ephemeral volumes.
@@ -79,7 +81,7 @@ func sourceAs[T any](o *oneSource, refused, name string, s *T, check func(*T, *f
 }
 
 // validateVolumeSource checks the first source that a volume has, in the order in which kube-apiserver looks, and refuses any further.
-func validateVolumeSource(v *corev1.Volume, scope *podScope, path *field.Path) field.ErrorList {
+func validateVolumeSource(v *corev1.Volume, meta *metav1.ObjectMeta, e volumeExempt, path *field.Path) field.ErrorList {
 	o, s := &oneSource{path: path}, &v.VolumeSource
 	source(o, "emptyDir", s.EmptyDir, validateEmptyDir)
 	source(o, "hostPath", s.HostPath, validateHostPath)
@@ -89,9 +91,8 @@ func validateVolumeSource(v *corev1.Volume, scope *podScope, path *field.Path) f
 	source(o, "secret", s.Secret, validateSecretVolume)
 	source(o, "nfs", s.NFS, validateNFS)
 	source(o, "iscsi", s.ISCSI, validateISCSI)
-	if s.ISCSI != nil && s.ISCSI.InitiatorName != nil && len(v.Name+":"+s.ISCSI.TargetPortal) > maxISCSIName {
-		o.errs = append(o.errs, field.Invalid(path.Child("name"), v.Name,
-			"Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."))
+	if s.ISCSI != nil && s.ISCSI.InitiatorName != nil && len(v.Name+":"+s.ISCSI.TargetPortal) > maxPortalName {
+		o.errs = append(o.errs, field.Invalid(path.Child("name"), v.Name, portalTooLong))
 	}
 	source(o, "glusterfs", s.Glusterfs, validateGlusterfs)
 	source(o, "flocker", s.Flocker, validateFlocker)
@@ -112,21 +113,21 @@ func validateVolumeSource(v *corev1.Volume, scope *podScope, path *field.Path) f
 	source(o, "storageos", s.StorageOS, validateStorageOSVolume)
 	if s.Projected != nil {
 		source(o, "projected", s.Projected, func(p *corev1.ProjectedVolumeSource, at *field.Path) field.ErrorList {
-			return validateProjected(p, scope, at)
+			return validateProjected(p, e, at)
 		})
 	}
 	source(o, "scaleIO", s.ScaleIO, validateScaleIOVolume)
 	source(o, "csi", s.CSI, validateCSI)
 	source(o, "ephemeral", s.Ephemeral, validateEphemeralVolume)
-	if s.Ephemeral != nil && o.n == 1 && scope.meta != nil && scope.meta.Name != "" && v.Name != "" {
-		claim := scope.meta.Name + "-" + v.Name
+	if s.Ephemeral != nil && o.n == 1 && meta != nil && meta.Name != "" && v.Name != "" {
+		claim := meta.Name + "-" + v.Name
 		for _, message := range apivalidation.NameIsDNSSubdomain(claim, false) {
 			o.errs = append(o.errs, field.Invalid(path.Child("name"), v.Name, fmt.Sprintf("PVC name %q: %v", claim, message)))
 		}
 	}
 	if s.Image != nil {
 		source(o, "image", s.Image, func(i *corev1.ImageVolumeSource, at *field.Path) field.ErrorList {
-			return validateImageVolume(i, scope, at)
+			return validateImageVolume(i, e, at)
 		})
 	}
 	if o.n == 0 {
@@ -215,9 +216,9 @@ func onlyLabels(m *metav1.ObjectMeta, path *field.Path) field.ErrorList {
 	return errs
 }
 
-func validateImageVolume(i *corev1.ImageVolumeSource, scope *podScope, path *field.Path) field.ErrorList {
+func validateImageVolume(i *corev1.ImageVolumeSource, e volumeExempt, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if !scope.emptyReference {
+	if !e.emptyReference {
 		errs = requiredText(i.Reference, path.Child("reference"))
 	}
 	return append(errs, validatePullPolicy(i.PullPolicy, path.Child("pullPolicy"))...)

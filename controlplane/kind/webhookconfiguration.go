@@ -9,7 +9,6 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -136,8 +135,8 @@ func (m matching) validatePolicy(path *field.Path) field.ErrorList {
 }
 
 func (m matching) validateSelectors(path *field.Path) field.ErrorList {
-	errs := metavalidation.ValidateLabelSelector(*m.namespaces, metavalidation.LabelSelectorValidationOptions{}, path.Child("namespaceSelector"))
-	return append(errs, metavalidation.ValidateLabelSelector(*m.objects, metavalidation.LabelSelectorValidationOptions{}, path.Child("objectSelector"))...)
+	errs := strictly(*m.namespaces, path.Child("namespaceSelector"))
+	return append(errs, strictly(*m.objects, path.Child("objectSelector"))...)
 }
 
 func defaultWebhook(h webhook) {
