@@ -98,13 +98,6 @@ func orUnset(s string) string {
 	return s
 }
 
-func deref[T any](p *T, otherwise T) T {
-	if p == nil {
-		return otherwise
-	}
-	return *p
-}
-
 // joinLimited joins at most limit of the items and says how many more there are.
 func joinLimited(items []string, limit int) string {
 	if len(items) <= limit {

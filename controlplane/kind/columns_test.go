@@ -58,6 +58,15 @@ func TestColumns(t *testing.T) {
 		{"CSINode", "", "metadata: {name: x}\nspec: {drivers: [{name: a}, {name: b}]}", "x|2|<unknown>"},
 		{"VolumeAttachment", "", "metadata: {name: v}\nspec: {attacher: a, nodeName: x, source: {persistentVolumeName: p}}\nstatus: {attached: true}", "v|a|p|x|true|<unknown>"},
 		{"Secret", "", "metadata: {name: s}\ntype: Opaque\ndata: {a: eA==}", "s|Opaque|1|<unknown>"},
+		{"Job", "", "metadata: {name: j}\nspec: {completions: 3}\nstatus: {succeeded: 1, startTime: '2026-05-01T11:59:00Z'}", "j|Running|1/3|60s|<unknown>|||<none>"},
+		{"Job", "complete", "metadata: {name: j}\nspec: {completions: 1}\nstatus: {succeeded: 1, startTime: '2026-05-01T11:00:00Z', completionTime: '2026-05-01T11:00:09Z', conditions: [{type: Complete, status: 'True'}]}", "j|Complete|1/1|9s|<unknown>|||<none>"},
+		{"CronJob", "", "metadata: {name: c}\nspec: {schedule: '@daily', suspend: true}\nstatus: {lastScheduleTime: '2026-05-01T11:59:00Z'}", "c|@daily|<none>|True|0|60s|<unknown>|||<none>"},
+		{"StatefulSet", "", "metadata: {name: s}\nspec: {replicas: 2}\nstatus: {readyReplicas: 1}", "s|1/2|<unknown>||"},
+		{"DaemonSet", "", "metadata: {name: d}\nstatus: {desiredNumberScheduled: 3, currentNumberScheduled: 2, numberReady: 1}", "d|3|2|1|0|0|<none>|<unknown>|||<none>"},
+		{"Ingress", "", "metadata: {name: i}\nspec: {ingressClassName: c, tls: [{}], rules: [{host: a}, {host: b}]}\nstatus: {loadBalancer: {ingress: [{ip: 10.0.0.1}]}}", "i|c|a,b|10.0.0.1|80, 443|<unknown>"},
+		{"ResourceQuota", "", "metadata: {name: q}\nstatus: {hard: {pods: 5, cpu: 2, limits.cpu: 4}, used: {pods: 1}}", "q|cpu: 0/2, pods: 1/5|limits.cpu: 0/4|<unknown>"},
+		{"PersistentVolumeClaim", "", "metadata: {name: c}\nspec: {volumeName: v, storageClassName: s}\nstatus: {phase: Bound, capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce, ReadOnlyMany]}", "c|Bound|v|1Gi|RWO,ROX|s|<unset>|<unknown>|<unset>"},
+		{"HorizontalPodAutoscaler", "", "metadata: {name: h}\nspec: {maxReplicas: 3, minReplicas: 1, scaleTargetRef: {kind: Deployment, name: d}, metrics: [{resource: {name: cpu, target: {averageUtilization: 80}}}]}\nstatus: {currentReplicas: 2}", "h|Deployment/d|cpu: <unknown>/80%|1|3|2|<unknown>"},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)

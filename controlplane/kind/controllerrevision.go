@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func controllerRevisionKind() *Kind {
@@ -19,13 +21,13 @@ func controllerRevisionKind() *Kind {
 		new:  func() *appsv1.ControllerRevision { return &appsv1.ControllerRevision{} },
 		list: func() runtime.Object { return &appsv1.ControllerRevisionList{} },
 		validate: func(r *appsv1.ControllerRevision) field.ErrorList {
-			return nonNegative(r.Revision, field.NewPath("revision"))
+			return validate.NonNegative(r.Revision, field.NewPath("revision"))
 		},
 		validateCreate: func(r *appsv1.ControllerRevision) field.ErrorList {
 			return validateRevisionData(r.Data.Raw, field.NewPath("data"))
 		},
 		validateUpdate: func(r, old *appsv1.ControllerRevision) field.ErrorList {
-			return immutable(r.Data, old.Data, field.NewPath("data"))
+			return validate.Immutable(r.Data, old.Data, field.NewPath("data"))
 		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Controller", "string", "Controller of the object"),

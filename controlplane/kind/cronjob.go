@@ -12,6 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func cronJobKind() *Kind {
@@ -23,10 +27,10 @@ func cronJobKind() *Kind {
 		list:     func() runtime.Object { return &batchv1.CronJobList{} },
 		template: func(o *batchv1.CronJob) *corev1.PodTemplateSpec { return &o.Spec.JobTemplate.Spec.Template },
 		defaults: func(c *batchv1.CronJob) {
-			emptyTo(&c.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
-			setDefault(&c.Spec.Suspend, false)
-			setDefault(&c.Spec.SuccessfulJobsHistoryLimit, 3)
-			setDefault(&c.Spec.FailedJobsHistoryLimit, 1)
+			defaults.Value(&c.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
+			defaults.Pointer(&c.Spec.Suspend, false)
+			defaults.Pointer(&c.Spec.SuccessfulJobsHistoryLimit, 3)
+			defaults.Pointer(&c.Spec.FailedJobsHistoryLimit, 1)
 			defaultJobSpec(&c.Spec.JobTemplate.Spec)
 		},
 		prepareCreate: func(c *batchv1.CronJob) {
@@ -49,7 +53,7 @@ func cronJobKind() *Kind {
 		}, templateColumns(batchv1.JobSpec{}.SwaggerDoc()["selector"])...),
 		row: func(c *batchv1.CronJob, now time.Time) []any {
 			suspended, last := "False", noneText
-			if deref(c.Spec.Suspend, false) {
+			if ptr.Deref(c.Spec.Suspend, false) {
 				suspended = "True"
 			}
 			if t := c.Status.LastScheduleTime; t != nil {
@@ -57,7 +61,7 @@ func cronJobKind() *Kind {
 			}
 			names, images := containerCells(c.Spec.JobTemplate.Spec.Template.Spec.Containers)
 			return []any{
-				c.Name, c.Spec.Schedule, orNone(deref(c.Spec.TimeZone, "")), suspended, int64(len(c.Status.Active)), last,
+				c.Name, c.Spec.Schedule, orNone(ptr.Deref(c.Spec.TimeZone, "")), suspended, int64(len(c.Status.Active)), last,
 				age(c, now), names, images, formatSelector(c.Spec.JobTemplate.Spec.Selector),
 			}
 		},
@@ -75,18 +79,18 @@ func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("schedule"), c.Spec.Schedule, err.Error()))
 		}
 	}
-	errs = append(errs, validateOptional(c.Spec.StartingDeadlineSeconds, path.Child("startingDeadlineSeconds"))...)
-	errs = append(errs, oneOf(c.Spec.ConcurrencyPolicy, path.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
+	errs = append(errs, validate.Optional(c.Spec.StartingDeadlineSeconds, path.Child("startingDeadlineSeconds"))...)
+	errs = append(errs, validate.OneOf(c.Spec.ConcurrencyPolicy, path.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
 	job, at := &c.Spec.JobTemplate.Spec, path.Child("jobTemplate", "spec")
 	errs = append(errs, validateJobSpec(job, at)...)
 	if job.Selector != nil {
 		errs = append(errs, field.Invalid(at.Child("selector"), job.Selector, "`selector` will be auto-generated"))
 	}
-	if deref(job.ManualSelector, false) {
+	if ptr.Deref(job.ManualSelector, false) {
 		errs = append(errs, field.NotSupported(at.Child("manualSelector"), true, []string{"nil", "false"}))
 	}
-	errs = append(errs, validateOptional(c.Spec.SuccessfulJobsHistoryLimit, path.Child("successfulJobsHistoryLimit"))...)
-	errs = append(errs, validateOptional(c.Spec.FailedJobsHistoryLimit, path.Child("failedJobsHistoryLimit"))...)
+	errs = append(errs, validate.Optional(c.Spec.SuccessfulJobsHistoryLimit, path.Child("successfulJobsHistoryLimit"))...)
+	errs = append(errs, validate.Optional(c.Spec.FailedJobsHistoryLimit, path.Child("failedJobsHistoryLimit"))...)
 	if c.Spec.Schedule == "" {
 		errs = append(errs, field.Required(path.Child("schedule"), ""))
 	}
@@ -112,7 +116,7 @@ func validateCronJobUpdate(c, old *batchv1.CronJob) field.ErrorList {
 	} else if hasZone(c.Spec.Schedule) && c.Spec.TimeZone != nil {
 		errs = append(errs, field.Invalid(path.Child("schedule"), c.Spec.Schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule"))
 	}
-	if !same(c.Spec.TimeZone, old.Spec.TimeZone) {
+	if !ptr.Equal(c.Spec.TimeZone, old.Spec.TimeZone) {
 		errs = append(errs, validateTimeZone(c.Spec.TimeZone, path.Child("timeZone"))...)
 	}
 	return errs

@@ -8,13 +8,14 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 const (
-	// maxDriverName is how long the name of a CSI driver may be.
-	maxDriverName = 63
 	// minVolumeTokenSeconds and maxVolumeTokenSeconds bound the life of the tokens that a driver asks for.
 	minVolumeTokenSeconds = 600
 	maxVolumeTokenSeconds = 1 << 32
@@ -34,8 +35,8 @@ func csiDriverKind() *Kind {
 		warnings:      driverWarnings,
 		validateUpdate: func(d, old *storagev1.CSIDriver) field.ErrorList {
 			path := field.NewPath("spec")
-			errs := immutable(d.Spec.AttachRequired, old.Spec.AttachRequired, path.Child("attachedRequired"))
-			return append(errs, immutable(d.Spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, path.Child("volumeLifecycleModes"))...)
+			errs := validate.Immutable(d.Spec.AttachRequired, old.Spec.AttachRequired, path.Child("attachedRequired"))
+			return append(errs, validate.Immutable(d.Spec.VolumeLifecycleModes, old.Spec.VolumeLifecycleModes, path.Child("volumeLifecycleModes"))...)
 		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("AttachRequired", "boolean", docs["attachRequired"]), column("PodInfoOnMount", "boolean", docs["podInfoOnMount"]),
@@ -48,13 +49,13 @@ func csiDriverKind() *Kind {
 
 func defaultDriver(d *storagev1.CSIDriver) {
 	s := &d.Spec
-	setDefault(&s.AttachRequired, true)
-	setDefault(&s.PodInfoOnMount, false)
-	setDefault(&s.StorageCapacity, false)
-	setDefault(&s.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
-	setDefault(&s.RequiresRepublish, false)
-	setDefault(&s.SELinuxMount, false)
-	setDefault(&s.PreventPodSchedulingIfMissing, false)
+	defaults.Pointer(&s.AttachRequired, true)
+	defaults.Pointer(&s.PodInfoOnMount, false)
+	defaults.Pointer(&s.StorageCapacity, false)
+	defaults.Pointer(&s.FSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)
+	defaults.Pointer(&s.RequiresRepublish, false)
+	defaults.Pointer(&s.SELinuxMount, false)
+	defaults.Pointer(&s.PreventPodSchedulingIfMissing, false)
 	if len(s.VolumeLifecycleModes) == 0 {
 		s.VolumeLifecycleModes = []storagev1.VolumeLifecycleMode{storagev1.VolumeLifecyclePersistent}
 	}
@@ -89,32 +90,20 @@ func driverRow(d *storagev1.CSIDriver, now time.Time) []any {
 		modes[i] = string(m)
 	}
 	return []any{
-		d.Name, deref(d.Spec.AttachRequired, true), deref(d.Spec.PodInfoOnMount, false), deref(d.Spec.StorageCapacity, false), tokens,
-		deref(d.Spec.RequiresRepublish, false), orNone(strings.Join(modes, ",")), age(d, now),
+		d.Name, ptr.Deref(d.Spec.AttachRequired, true), ptr.Deref(d.Spec.PodInfoOnMount, false), ptr.Deref(d.Spec.StorageCapacity, false), tokens,
+		ptr.Deref(d.Spec.RequiresRepublish, false), orNone(strings.Join(modes, ",")), age(d, now),
 	}
-}
-
-// validateDriverName checks a driver's name where it is no object's name.
-func validateDriverName(name string, path *field.Path) field.ErrorList {
-	if name == "" {
-		return field.ErrorList{field.Required(path, "")}
-	}
-	var errs field.ErrorList
-	if len(name) > maxDriverName {
-		errs = append(errs, field.TooLong(path, "" /* not shown */, maxDriverName))
-	}
-	return append(errs, invalidEach(path, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
 }
 
 func validateDriver(d *storagev1.CSIDriver) field.ErrorList {
 	path := field.NewPath("spec")
 	var errs field.ErrorList
 	if p := d.Spec.FSGroupPolicy; p != nil {
-		errs = append(errs, supported(*p, path.Child("fsGroupPolicy"), storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)...)
+		errs = append(errs, validate.Supported(*p, path.Child("fsGroupPolicy"), storagev1.FileFSGroupPolicy, storagev1.NoneFSGroupPolicy, storagev1.ReadWriteOnceWithFSTypeFSGroupPolicy)...)
 	}
 	errs = append(errs, validateVolumeTokens(d.Spec.TokenRequests, path.Child("tokenRequests"))...)
 	for _, m := range d.Spec.VolumeLifecycleModes {
-		errs = append(errs, supported(m, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)...)
+		errs = append(errs, validate.Supported(m, path.Child("volumeLifecycleModes"), storagev1.VolumeLifecyclePersistent, storagev1.VolumeLifecycleEphemeral)...)
 	}
 	if s := d.Spec.NodeAllocatableUpdatePeriodSeconds; s != nil && *s < minAllocatablePeriod {
 		errs = append(errs, field.Invalid(path.Child("nodeAllocatableUpdatePeriodSeconds"), *s, "must be greater than or equal to 10 seconds"))
@@ -135,7 +124,7 @@ func validateVolumeTokens(requests []storagev1.TokenRequest, path *field.Path) f
 			continue
 		}
 		seen[t.Audience] = true
-		s := deref(t.ExpirationSeconds, minVolumeTokenSeconds)
+		s := ptr.Deref(t.ExpirationSeconds, minVolumeTokenSeconds)
 		if s < minVolumeTokenSeconds {
 			errs = append(errs, field.Invalid(at.Child("expirationSeconds"), s, "may not specify a duration less than 10 minutes"))
 		}

@@ -7,8 +7,10 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
 
 // maxNodeID is how long the name may be that a CSI driver has for a node, in bytes.
@@ -53,7 +55,7 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 	seen := map[string]bool{}
 	for i := range n.Spec.Drivers {
 		d, path := &n.Spec.Drivers[i], field.NewPath("spec", "drivers").Index(i)
-		errs = append(errs, validateDriverName(d.Name, path.Child("name"))...)
+		errs = append(errs, volume.ValidateDriverName(d.Name, path.Child("name"))...)
 		switch {
 		case d.NodeID == "":
 			errs = append(errs, field.Required(path.Child("nodeID"), ""))
@@ -61,7 +63,7 @@ func validateCSINode(n *storagev1.CSINode) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("nodeID"), d.NodeID, "must be 256 characters or less"))
 		}
 		if d.Allocatable != nil && d.Allocatable.Count != nil {
-			errs = append(errs, nonNegative(*d.Allocatable.Count, path.Child("allocatable", "count"))...)
+			errs = append(errs, validate.NonNegative(*d.Allocatable.Count, path.Child("allocatable", "count"))...)
 		}
 		if seen[d.Name] {
 			errs = append(errs, field.Duplicate(path.Child("name"), d.Name))
@@ -83,7 +85,7 @@ func validateTopologyKeys(keys []string, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(path, key))
 		}
 		seen[key] = true
-		errs = append(errs, invalidEach(path, key, validation.IsQualifiedName(key))...)
+		errs = append(errs, validate.QualifiedName(key, path)...)
 	}
 	return errs
 }

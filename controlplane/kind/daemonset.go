@@ -11,6 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func daemonSetKind() *Kind {
@@ -36,27 +41,27 @@ func daemonSetKind() *Kind {
 		},
 		validate: validateDaemonSet,
 		validateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
-			return immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
+			return validate.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
 		warnings: func(d, old *appsv1.DaemonSet) []string {
 			if old != nil && templateGeneration(d) == templateGeneration(old) {
 				return nil
 			}
-			return templateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
+			return podspec.TemplateWarnings(&d.Spec.Template, field.NewPath("spec", "template"))
 		},
 		status: &statusRules[*appsv1.DaemonSet]{
 			prepareUpdate: func(d, old *appsv1.DaemonSet) { d.Spec = old.Spec },
 			validate: func(d, old *appsv1.DaemonSet) field.ErrorList {
 				s, path := &d.Status, field.NewPath("status")
-				errs := nonNegative(s.CurrentNumberScheduled, path.Child("currentNumberScheduled"))
-				errs = append(errs, nonNegative(s.NumberMisscheduled, path.Child("numberMisscheduled"))...)
-				errs = append(errs, nonNegative(s.DesiredNumberScheduled, path.Child("desiredNumberScheduled"))...)
-				errs = append(errs, nonNegative(s.NumberReady, path.Child("numberReady"))...)
-				errs = append(errs, nonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
-				errs = append(errs, nonNegative(s.UpdatedNumberScheduled, path.Child("updatedNumberScheduled"))...)
-				errs = append(errs, nonNegative(s.NumberAvailable, path.Child("numberAvailable"))...)
-				errs = append(errs, nonNegative(s.NumberUnavailable, path.Child("numberUnavailable"))...)
-				errs = append(errs, validateOptional(s.CollisionCount, path.Child("collisionCount"))...)
+				errs := validate.NonNegative(s.CurrentNumberScheduled, path.Child("currentNumberScheduled"))
+				errs = append(errs, validate.NonNegative(s.NumberMisscheduled, path.Child("numberMisscheduled"))...)
+				errs = append(errs, validate.NonNegative(s.DesiredNumberScheduled, path.Child("desiredNumberScheduled"))...)
+				errs = append(errs, validate.NonNegative(s.NumberReady, path.Child("numberReady"))...)
+				errs = append(errs, validate.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
+				errs = append(errs, validate.NonNegative(s.UpdatedNumberScheduled, path.Child("updatedNumberScheduled"))...)
+				errs = append(errs, validate.NonNegative(s.NumberAvailable, path.Child("numberAvailable"))...)
+				errs = append(errs, validate.NonNegative(s.NumberUnavailable, path.Child("numberUnavailable"))...)
+				errs = append(errs, validate.Optional(s.CollisionCount, path.Child("collisionCount"))...)
 				return append(errs, validateCollisions(s.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
 			},
 		},
@@ -78,16 +83,16 @@ func daemonSetKind() *Kind {
 
 func defaultDaemonSet(d *appsv1.DaemonSet) {
 	u := &d.Spec.UpdateStrategy
-	emptyTo(&u.Type, appsv1.RollingUpdateDaemonSetStrategyType)
+	defaults.Value(&u.Type, appsv1.RollingUpdateDaemonSetStrategyType)
 	if u.Type == appsv1.RollingUpdateDaemonSetStrategyType {
 		if u.RollingUpdate == nil {
 			u.RollingUpdate = &appsv1.RollingUpdateDaemonSet{}
 		}
-		setDefault(&u.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
-		setDefault(&u.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+		defaults.Pointer(&u.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
+		defaults.Pointer(&u.RollingUpdate.MaxSurge, intstr.FromInt32(0))
 	}
-	setDefault(&d.Spec.RevisionHistoryLimit, 10)
-	defaultTemplate(&d.Spec.Template)
+	defaults.Pointer(&d.Spec.RevisionHistoryLimit, 10)
+	podspec.DefaultTemplate(&d.Spec.Template)
 	setTemplateGeneration(d, templateGeneration(d)) // so that its manager is who made the DaemonSet
 }
 
@@ -107,7 +112,7 @@ func setTemplateGeneration(d *appsv1.DaemonSet, generation int64) {
 
 func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
 	path, s := field.NewPath("spec"), d.Spec.Selector
-	errs := strictly(s, path.Child("selector"))
+	errs := validate.Selector(s, path.Child("selector"))
 	template := path.Child("template")
 	if selector, err := metav1.LabelSelectorAsSelector(s); err == nil {
 		errs = append(errs, validateSelected(selector, &d.Spec.Template, template)...)
@@ -115,17 +120,17 @@ func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
 	if s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		errs = append(errs, field.Invalid(path.Child("selector"), s, "empty selector is invalid for daemonset"))
 	}
-	errs = append(errs, validateTemplate(&d.Spec.Template, template)...)
+	errs = append(errs, podspec.ValidateTemplate(&d.Spec.Template, template)...)
 	errs = append(errs, validateEndless(&d.Spec.Template, template, "DaemonSet")...)
-	errs = append(errs, nonNegative(d.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
+	errs = append(errs, validate.NonNegative(d.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	errs = append(errs, validateDaemonSetStrategy(&d.Spec.UpdateStrategy, path.Child("updateStrategy"))...)
-	return append(errs, validateOptional(d.Spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
+	return append(errs, validate.Optional(d.Spec.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)
 }
 
 func validateDaemonSetStrategy(s *appsv1.DaemonSetUpdateStrategy, path *field.Path) field.ErrorList {
 	var rolling *rollingForm
 	if r := s.RollingUpdate; r != nil {
-		rolling = &rollingForm{deref(r.MaxUnavailable, intstr.IntOrString{}), deref(r.MaxSurge, intstr.IntOrString{})}
+		rolling = &rollingForm{ptr.Deref(r.MaxUnavailable, intstr.IntOrString{}), ptr.Deref(r.MaxSurge, intstr.IntOrString{})}
 	}
 	switch {
 	case s.Type == appsv1.OnDeleteDaemonSetStrategyType:
@@ -138,14 +143,14 @@ func validateDaemonSetStrategy(s *appsv1.DaemonSetUpdateStrategy, path *field.Pa
 	}
 	path = path.Child("rollingUpdate")
 	unavailable, surge := rolling.MaxUnavailable, rolling.MaxSurge
-	errs := validateIntOrPercent(unavailable, path.Child("maxUnavailable"))
-	errs = append(errs, validateIntOrPercent(surge, path.Child("maxSurge"))...)
-	errs = append(errs, notOver100Percent(unavailable, path.Child("maxUnavailable"))...)
-	errs = append(errs, notOver100Percent(surge, path.Child("maxSurge"))...)
+	errs := validate.IntOrPercent(unavailable, path.Child("maxUnavailable"))
+	errs = append(errs, validate.IntOrPercent(surge, path.Child("maxSurge"))...)
+	errs = append(errs, validate.AtMost100Percent(unavailable, path.Child("maxUnavailable"))...)
+	errs = append(errs, validate.AtMost100Percent(surge, path.Child("maxSurge"))...)
 	switch {
-	case isZero(unavailable) && isZero(surge):
+	case validate.IsZero(unavailable) && validate.IsZero(surge):
 		errs = append(errs, field.Required(path.Child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
-	case !isZero(unavailable) && !isZero(surge):
+	case !validate.IsZero(unavailable) && !validate.IsZero(surge):
 		errs = append(errs, field.Invalid(path.Child("maxSurge"), surge, "may not be set when maxUnavailable is non-zero"))
 	}
 	return errs

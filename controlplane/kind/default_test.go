@@ -1,6 +1,7 @@
 package kind_test
 
 import (
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -9,6 +10,14 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
+
+const (
+	podDefaults       = "dnsPolicy: ClusterFirst, restartPolicy: Always, securityContext: {}, terminationGracePeriodSeconds: 30, schedulerName: default-scheduler"
+	jobPodDefaults    = "dnsPolicy: ClusterFirst, restartPolicy: Never, securityContext: {}, terminationGracePeriodSeconds: 30, schedulerName: default-scheduler"
+	containerDefaults = "imagePullPolicy: IfNotPresent, terminationMessagePath: /dev/termination-log, terminationMessagePolicy: File, resources: {}"
+	template          = "{metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: 'x:1'}]}}"
+	storedTemplate    = "{metadata: {labels: {a: b}}, spec: {" + podDefaults + ", containers: [{name: c, image: 'x:1', " + containerDefaults + "}]}}"
 )
 
 // defaults are, for each kind, what is written and what the API reference says is stored. Kinds without
@@ -159,12 +168,95 @@ spec:
   versions: [{name: v1, served: true, storage: true}]
 status: {acceptedNames: {kind: "", plural: ""}, conditions: null, storedVersions: [v1]}`},
 	"PriorityClass": {"{metadata: {name: p}, value: 3}", "{metadata: {name: p, generation: 1, creationTimestamp: null}, value: 3, preemptionPolicy: PreemptLowerPriority}"},
+	"DaemonSet": {"{metadata: {name: d}, spec: {selector: {matchLabels: {a: b}}, template: " + template + "}}", `
+metadata: {name: d, annotations: {deprecated.daemonset.template.generation: "1"}}
+spec:
+  selector: {matchLabels: {a: b}}
+  revisionHistoryLimit: 10
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 0, maxUnavailable: 1}}
+  template: ` + storedTemplate + `
+status: {currentNumberScheduled: 0, desiredNumberScheduled: 0, numberMisscheduled: 0, numberReady: 0}`},
+	"StatefulSet": {`
+metadata: {name: s}
+spec:
+  serviceName: s
+  selector: {matchLabels: {a: b}}
+  template: ` + template + `
+  volumeClaimTemplates: [{metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]`, `
+metadata: {name: s}
+spec:
+  serviceName: s
+  replicas: 1
+  revisionHistoryLimit: 10
+  podManagementPolicy: OrderedReady
+  persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}
+  updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0, maxUnavailable: 1}}
+  selector: {matchLabels: {a: b}}
+  template: ` + storedTemplate + `
+  volumeClaimTemplates: [{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], volumeMode: Filesystem, resources: {requests: {storage: 1Gi}}}, status: {phase: Pending}}]
+status: {replicas: 0, availableReplicas: 0}`},
+	"Job": {"{metadata: {name: j, uid: u}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: 'x:1'}]}}}}", `
+metadata: {name: j, uid: u}
+spec:
+  completions: 1
+  parallelism: 1
+  backoffLimit: 6
+  completionMode: NonIndexed
+  suspend: false
+  manualSelector: false
+  podReplacementPolicy: TerminatingOrFailed
+  selector: {matchLabels: {batch.kubernetes.io/controller-uid: u}}
+  template:
+    metadata: {labels: {job-name: j, controller-uid: u, batch.kubernetes.io/job-name: j, batch.kubernetes.io/controller-uid: u}}
+    spec: {` + jobPodDefaults + `, containers: [{name: c, image: 'x:1', ` + containerDefaults + `}]}
+status: {}`},
+	"CronJob": {"{metadata: {name: c}, spec: {schedule: '@daily', jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: 'x:1'}]}}}}}}", `
+metadata: {name: c}
+spec:
+  schedule: '@daily'
+  concurrencyPolicy: Allow
+  suspend: false
+  successfulJobsHistoryLimit: 3
+  failedJobsHistoryLimit: 1
+  jobTemplate: {metadata: {}, spec: {template: {metadata: {}, spec: {` + jobPodDefaults + `, containers: [{name: c, image: 'x:1', ` + containerDefaults + `}]}}}}
+status: {}`},
+	"ReplicationController": {"{metadata: {name: r}, spec: {template: " + template + "}}", `
+metadata: {name: r, labels: {a: b}}
+spec: {replicas: 1, selector: {a: b}, template: ` + storedTemplate + `}
+status: {replicas: 0}`},
+	"PodTemplate":   {"{metadata: {name: p}, template: " + template + "}", "{metadata: {name: p}, template: " + storedTemplate + "}"},
+	"ResourceQuota": {"{metadata: {name: q}, spec: {hard: {cpu: 1500u}}}", "{metadata: {name: q}, spec: {hard: {cpu: 2m}}, status: {}}"},
+	"PersistentVolume": {"{metadata: {name: v}, spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x}}}", `
+metadata: {name: v}
+spec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /x, type: ''}, persistentVolumeReclaimPolicy: Retain, volumeMode: Filesystem}
+status: {phase: Pending}`},
+	"PersistentVolumeClaim": {"{metadata: {name: c}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}", `
+metadata: {name: c}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}, volumeMode: Filesystem}
+status: {phase: Pending}`},
+	"CSIDriver":    {"{metadata: {name: d}, spec: {}}", "{metadata: {name: d}, spec: {attachRequired: true, podInfoOnMount: false, storageCapacity: false, fsGroupPolicy: ReadWriteOnceWithFSType, requiresRepublish: false, seLinuxMount: false, preventPodSchedulingIfMissing: false, volumeLifecycleModes: [Persistent]}}"},
+	"StorageClass": {"{metadata: {name: s}, provisioner: a/b}", "{metadata: {name: s}, provisioner: a/b, reclaimPolicy: Delete, volumeBindingMode: Immediate}"},
+	"IngressClass": {"{metadata: {name: i}, spec: {controller: a.b/c, parameters: {kind: K, name: x}}}", "{metadata: {name: i}, spec: {controller: a.b/c, parameters: {kind: K, name: x, scope: Cluster}}}"},
+	"NetworkPolicy": {"{metadata: {name: p}, spec: {podSelector: {}, egress: [{ports: [{port: 80}]}]}}",
+		"{metadata: {name: p}, spec: {podSelector: {}, policyTypes: [Ingress, Egress], egress: [{ports: [{port: 80, protocol: TCP}]}]}}"},
+	"HorizontalPodAutoscaler": {"{metadata: {name: h}, spec: {maxReplicas: 3, scaleTargetRef: {kind: Deployment, name: d}, behavior: {scaleDown: {stabilizationWindowSeconds: 5}}}}", `
+metadata: {name: h}
+spec:
+  minReplicas: 1
+  maxReplicas: 3
+  scaleTargetRef: {kind: Deployment, name: d}
+  metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
+  behavior:
+    scaleUp: {stabilizationWindowSeconds: 0, selectPolicy: Max, policies: [{type: Pods, value: 4, periodSeconds: 15}, {type: Percent, value: 100, periodSeconds: 15}]}
+    scaleDown: {stabilizationWindowSeconds: 5, selectPolicy: Max, policies: [{type: Percent, value: 100, periodSeconds: 15}]}
+status: {currentMetrics: null, desiredReplicas: 0}`},
 }
 
 // undefaulted are the kinds to which the API adds nothing.
 var undefaulted = map[string]bool{
 	"ConfigMap": true, "Event": true, "ServiceAccount": true, "ControllerRevision": true, "Lease": true,
-	"PodDisruptionBudget": true, "ClusterRole": true, "Role": true,
+	"PodDisruptionBudget": true, "ClusterRole": true, "Role": true, "Ingress": true, "RuntimeClass": true, "CertificateSigningRequest": true,
+	"CSINode": true, "VolumeAttachment": true,
 }
 
 func TestDefaults(t *testing.T) {
@@ -186,6 +278,30 @@ func TestDefaults(t *testing.T) {
 				t.Errorf("stored differs from the reference (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestDefaultsAreNotWrittenAgain sets the defaults of objects that have them from two goroutines, as updates of a status
+// do with the spec that they share: the race detector sees what is written.
+func TestDefaultsAreNotWrittenAgain(t *testing.T) {
+	spec := corev1.PodSpec{
+		ServiceAccountName: "web",
+		Containers:         []corev1.Container{{Name: "c", Image: "web:1", Ports: []corev1.ContainerPort{{ContainerPort: 80}}, LivenessProbe: &corev1.Probe{}}},
+		EphemeralContainers: []corev1.EphemeralContainer{
+			{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "e", Image: "tools:1"}},
+		},
+		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "s"}}}, {Name: "empty"}},
+	}
+	for k, obj := range map[*kind.Kind]kind.Object{
+		kind.Of[*corev1.Pod]():                   &corev1.Pod{Spec: *spec.DeepCopy()},
+		kind.Of[*corev1.ReplicationController](): &corev1.ReplicationController{Spec: corev1.ReplicationControllerSpec{Template: &corev1.PodTemplateSpec{Spec: *spec.DeepCopy()}}},
+	} {
+		k.Default(obj)
+		var both sync.WaitGroup
+		for range 2 {
+			both.Go(func() { k.Default(obj) })
+		}
+		both.Wait()
 	}
 }
 

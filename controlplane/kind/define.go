@@ -9,6 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 )
 
 // OwnerIndex is the index that every kind has: objects by the uid of each of their owners.
@@ -114,13 +116,13 @@ func (d definition[T]) build() *Kind {
 		k.GracePeriod = func(obj Object, opts *metav1.DeleteOptions) int64 { return d.gracePeriod(obj.(T), opts) }
 	}
 	if d.template != nil {
-		d.complete = func(obj T) []string { dropTemplate(d.template(obj), nil); return nil }
+		d.complete = func(obj T) []string { podspec.DropTemplate(d.template(obj), nil); return nil }
 		prepare := k.PrepareUpdate
 		k.PrepareUpdate = func(obj, old Object) {
 			if prepare != nil {
 				prepare(obj, old)
 			}
-			dropTemplate(d.template(obj.(T)), d.template(old.(T)))
+			podspec.DropTemplate(d.template(obj.(T)), d.template(old.(T)))
 		}
 	}
 	if d.complete != nil {

@@ -1,7 +1,6 @@
 package kind
 
 import (
-	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -12,7 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	netutils "k8s.io/utils/net"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // managedByLabel says which controller wrote endpoints.
@@ -76,46 +76,27 @@ func validateSubsets(subsets []corev1.EndpointSubset, path *field.Path) field.Er
 func validateEndpointPort(p *corev1.EndpointPort, named bool, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if p.Name != "" {
-		errs = invalidEach(path.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))
+		errs = validate.DNSLabel(p.Name, path.Child("name"))
 	} else if named {
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	}
-	errs = append(errs, invalidEach(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
-	errs = append(errs, validateProtocol(p.Protocol, path.Child("protocol"))...)
+	errs = append(errs, validate.Each(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
+	errs = append(errs, validate.Protocol(p.Protocol, path.Child("protocol"))...)
 	if p.AppProtocol != nil {
-		errs = append(errs, invalidEach(path.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
+		errs = append(errs, validate.QualifiedName(*p.AppProtocol, path.Child("appProtocol"))...)
 	}
 	return errs
 }
 
 func validateEndpointAddress(a *corev1.EndpointAddress, path *field.Path) field.ErrorList {
-	errs := validation.IsValidIPForLegacyField(path.Child("ip"), a.IP, true, nil)
+	errs := validate.IP(a.IP, nil, path.Child("ip"))
 	if a.Hostname != "" {
-		errs = append(errs, invalidEach(path.Child("hostname"), a.Hostname, validation.IsDNS1123Label(a.Hostname))...)
+		errs = append(errs, validate.DNSLabel(a.Hostname, path.Child("hostname"))...)
 	}
 	if a.NodeName != nil {
-		errs = append(errs, invalidEach(path.Child("nodeName"), *a.NodeName, validation.IsDNS1123Subdomain(*a.NodeName))...)
+		errs = append(errs, validate.Subdomain(*a.NodeName, path.Child("nodeName"))...)
 	}
 	return append(errs, validateEndpointIP(a.IP, path.Child("ip"))...)
-}
-
-// validateEndpointIP keeps out the addresses that would let a service reach what is not an endpoint.
-func validateEndpointIP(address string, path *field.Path) field.ErrorList {
-	ip := netutils.ParseIPSloppy(address)
-	if ip == nil {
-		return field.ErrorList{field.Invalid(path, address, "must be a valid IP address")}
-	}
-	var errs field.ErrorList
-	refuse := func(is bool, detail string) {
-		if is {
-			errs = append(errs, field.Invalid(path, address, detail))
-		}
-	}
-	refuse(ip.IsUnspecified(), fmt.Sprintf("may not be unspecified (%v)", address))
-	refuse(ip.IsLoopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)")
-	refuse(ip.IsLinkLocalUnicast(), "may not be in the link-local range (169.254.0.0/16, fe80::/10)")
-	refuse(ip.IsLinkLocalMulticast(), "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")
-	return errs
 }
 
 // endpointsWarnings tells of addresses that are written oddly. Those of the server's own controller are not.
@@ -136,22 +117,6 @@ func endpointsWarnings(e, _ *corev1.Endpoints) []string {
 	return out
 }
 
-// ipWarnings tells of an address that is written oddly; what is none has been refused, or nothing looks at it.
-func ipWarnings(path *field.Path, address string) []string {
-	if netutils.ParseIPSloppy(address) == nil {
-		return nil
-	}
-	return validation.GetWarningsForIP(path, address)
-}
-
-// cidrWarnings tells of a range that is written oddly.
-func cidrWarnings(path *field.Path, cidr string) []string {
-	if _, _, err := netutils.ParseCIDRSloppy(cidr); err != nil {
-		return nil
-	}
-	return validation.GetWarningsForCIDR(path, cidr)
-}
-
 func formatEndpoints(e *corev1.Endpoints) string {
 	if len(e.Subsets) == 0 {
 		return noneText
@@ -170,10 +135,4 @@ func formatEndpoints(e *corev1.Endpoints) string {
 		}
 	}
 	return joinLimited(all, 3)
-}
-
-var protocols = []corev1.Protocol{corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP}
-
-func validateProtocol(p corev1.Protocol, path *field.Path) field.ErrorList {
-	return oneOf(p, path, protocols...)
 }

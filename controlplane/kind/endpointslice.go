@@ -14,6 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // ServiceIndex lists endpoint slices by the service that their label names, in their namespace.
@@ -39,7 +42,7 @@ func endpointSliceKind() *Kind {
 		validateCreate: func(s *discoveryv1.EndpointSlice) field.ErrorList { return validateEndpointSlice(s, nil) },
 		validateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 			errs := validateEndpointSlice(s, old)
-			return append(errs, immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+			return append(errs, validate.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 		},
 		warnings: sliceWarnings,
 		indexes: map[string]func(*discoveryv1.EndpointSlice) []string{
@@ -103,7 +106,7 @@ func validateEndpointSlice(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 		endpoints = nil // what was accepted once stays acceptable
 	}
 	errs = append(errs, endpoints...)
-	return append(errs, oneOf(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)...)
+	return append(errs, validate.OneOf(s.AddressType, field.NewPath("addressType"), discoveryv1.AddressTypeFQDN, discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6)...)
 }
 
 func validateSliceEndpoints(s *discoveryv1.EndpointSlice, path *field.Path) field.ErrorList {
@@ -129,10 +132,10 @@ func validateSliceEndpoint(e *discoveryv1.Endpoint, t discoveryv1.AddressType, p
 		errs = append(errs, validateSliceAddress(a, t, at, i)...)
 	}
 	if e.NodeName != nil {
-		errs = append(errs, invalidEach(path.Child("nodeName"), *e.NodeName, validation.IsDNS1123Subdomain(*e.NodeName))...)
+		errs = append(errs, validate.Subdomain(*e.NodeName, path.Child("nodeName"))...)
 	}
 	if e.Hostname != nil {
-		errs = append(errs, invalidEach(path.Child("hostname"), *e.Hostname, validation.IsDNS1123Label(*e.Hostname))...)
+		errs = append(errs, validate.DNSLabel(*e.Hostname, path.Child("hostname"))...)
 	}
 	if e.Hints != nil {
 		errs = append(errs, validateHints(e.Hints, path.Child("hints"))...)
@@ -151,7 +154,7 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 		if slices.Contains(h.ForZones[:i], z) {
 			errs = append(errs, field.Duplicate(at, z.Name))
 		}
-		errs = append(errs, invalidEach(at, z.Name, validation.IsValidLabelValue(z.Name))...)
+		errs = append(errs, validate.Each(at, z.Name, validation.IsValidLabelValue(z.Name))...)
 	}
 	if len(h.ForNodes) > maxHints {
 		return append(errs, field.TooMany(nodes, len(h.ForNodes), maxHints))
@@ -161,7 +164,7 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 		if slices.Contains(h.ForNodes[:i], n) {
 			errs = append(errs, field.Duplicate(at, n.Name))
 		}
-		errs = append(errs, invalidEach(at, n.Name, validation.IsDNS1123Subdomain(n.Name))...)
+		errs = append(errs, validate.Subdomain(n.Name, at)...)
 	}
 	return errs
 }
@@ -169,10 +172,10 @@ func validateHints(h *discoveryv1.EndpointHints, path *field.Path) field.ErrorLi
 func validateSliceAddress(address string, t discoveryv1.AddressType, path *field.Path, index int) field.ErrorList {
 	at := path.Index(index)
 	var errs field.ErrorList
-	fits := true
+	var fits bool
 	switch t {
 	case discoveryv1.AddressTypeIPv4:
-		errs, fits = validation.IsValidIPForLegacyField(at, address, true, nil), netutils.IsIPv4String(address)
+		errs, fits = validate.IP(address, nil, at), netutils.IsIPv4String(address)
 	case discoveryv1.AddressTypeIPv6:
 		errs, fits = validation.IsValidIP(at, address), netutils.IsIPv6String(address)
 	case discoveryv1.AddressTypeFQDN:
@@ -197,9 +200,9 @@ func validateSlicePorts(ports []discoveryv1.EndpointPort, path *field.Path) fiel
 	names := map[string]bool{}
 	for i, p := range ports {
 		at := path.Index(i)
-		name := deref(p.Name, "")
+		name := ptr.Deref(p.Name, "")
 		if name != "" {
-			errs = append(errs, invalidEach(at.Child("name"), name, validation.IsDNS1123Label(name))...)
+			errs = append(errs, validate.DNSLabel(name, at.Child("name"))...)
 		}
 		if names[name] {
 			errs = append(errs, field.Duplicate(at.Child("name"), p.Name))
@@ -208,10 +211,10 @@ func validateSlicePorts(ports []discoveryv1.EndpointPort, path *field.Path) fiel
 		if p.Protocol == nil {
 			errs = append(errs, field.Required(at.Child("protocol"), ""))
 		} else {
-			errs = append(errs, supported(*p.Protocol, at.Child("protocol"), protocols...)...)
+			errs = append(errs, validate.Supported(*p.Protocol, at.Child("protocol"), validate.Protocols...)...)
 		}
 		if p.AppProtocol != nil {
-			errs = append(errs, invalidEach(at.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
+			errs = append(errs, validate.QualifiedName(*p.AppProtocol, at.Child("appProtocol"))...)
 		}
 	}
 	return errs
@@ -249,7 +252,7 @@ func slicePortsText(ports []discoveryv1.EndpointPort) string {
 		switch {
 		case p.Port != nil:
 			text = strconv.Itoa(int(*p.Port))
-		case deref(p.Name, "") != "":
+		case ptr.Deref(p.Name, "") != "":
 			text = *p.Name
 		}
 		all = append(all, text)

@@ -9,8 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // EventTTL is how long an event lives.
@@ -32,7 +33,7 @@ func eventKind() *Kind {
 		list:     func() runtime.Object { return &corev1.EventList{} },
 		validate: func(e *corev1.Event) field.ErrorList { return validateCoreEvent(e, "reportingComponent") },
 		// older clients made names that are no DNS names
-		validName: pathSegmentName,
+		validName: validate.PathSegmentName,
 		fields:    eventFields,
 		ttl:       func(*corev1.Event) time.Duration { return EventTTL },
 		columns: []metav1.TableColumnDefinition{
@@ -63,8 +64,8 @@ func validateCoreEvent(e *corev1.Event, controller string) field.ErrorList {
 	if of == "" && e.Namespace != metav1.NamespaceDefault && e.Namespace != metav1.NamespaceSystem {
 		errs = append(errs, field.Invalid(path, of, "does not match event.namespace"))
 	}
-	errs = append(errs, requiredText(e.ReportingController, field.NewPath(controller))...)
-	errs = append(errs, invalidEach(field.NewPath(controller), e.ReportingController, validation.IsQualifiedName(e.ReportingController))...)
+	errs = append(errs, validate.Required(e.ReportingController, field.NewPath(controller))...)
+	errs = append(errs, validate.QualifiedName(e.ReportingController, field.NewPath(controller))...)
 	errs = append(errs, requiredUpTo(e.ReportingInstance, maxReportingObject, field.NewPath("reportingInstance"))...)
 	errs = append(errs, requiredUpTo(e.Action, maxEventAction, field.NewPath("action"))...)
 	errs = append(errs, requiredUpTo(e.Reason, maxEventReason, field.NewPath("reason"))...)

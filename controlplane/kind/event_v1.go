@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // newEventKind is events.k8s.io/v1 Event: the same objects as core's under newer names.
@@ -81,16 +83,16 @@ func validateNewEventUpdate(e, old *corev1.Event) field.ErrorList {
 		{"source", e.Source, old.Source}, {"firstTimestamp", e.FirstTimestamp, old.FirstTimestamp}, {"lastTimestamp", e.LastTimestamp, old.LastTimestamp},
 		{"count", e.Count, old.Count}, {"reason", e.Reason, old.Reason}, {"type", e.Type, old.Type},
 	} {
-		errs = append(errs, immutable(f.now, f.was, field.NewPath(f.name))...)
+		errs = append(errs, validate.Immutable(f.now, f.was, field.NewPath(f.name))...)
 	}
 	// clients cut times to microseconds, and some did not
 	if !e.EventTime.Truncate(time.Microsecond).Equal(old.EventTime.Truncate(time.Microsecond)) {
-		errs = append(errs, immutable(e.EventTime, old.EventTime, field.NewPath("eventTime"))...)
+		errs = append(errs, validate.Immutable(e.EventTime, old.EventTime, field.NewPath("eventTime"))...)
 	}
-	errs = append(errs, immutable(e.Action, old.Action, field.NewPath("action"))...)
-	errs = append(errs, immutable(e.Related, old.Related, field.NewPath("related"))...)
-	errs = append(errs, immutable(e.ReportingController, old.ReportingController, field.NewPath("reportingController"))...)
-	return append(errs, immutable(e.ReportingInstance, old.ReportingInstance, field.NewPath("reportingInstance"))...)
+	errs = append(errs, validate.Immutable(e.Action, old.Action, field.NewPath("action"))...)
+	errs = append(errs, validate.Immutable(e.Related, old.Related, field.NewPath("related"))...)
+	errs = append(errs, validate.Immutable(e.ReportingController, old.ReportingController, field.NewPath("reportingController"))...)
+	return append(errs, validate.Immutable(e.ReportingInstance, old.ReportingInstance, field.NewPath("reportingInstance"))...)
 }
 
 func eventToCore(e *eventsv1.Event) (*corev1.Event, error) {

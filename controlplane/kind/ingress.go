@@ -12,6 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // betaIngressClass is the annotation from before spec.ingressClassName.
@@ -75,7 +78,7 @@ func ingressRow(i *networkingv1.Ingress, now time.Time) []any {
 	if len(i.Spec.TLS) > 0 {
 		ports = "80, 443"
 	}
-	return []any{i.Name, orNone(deref(i.Spec.IngressClassName, "")), text, strings.Join(addresses, ","), ports, age(i, now)}
+	return []any{i.Name, orNone(ptr.Deref(i.Spec.IngressClassName, "")), text, strings.Join(addresses, ","), ports, age(i, now)}
 }
 
 // ingressLeniency is what an ingress may keep that was accepted once.
@@ -119,27 +122,27 @@ func validateIngress(i *networkingv1.Ingress, allow ingressLeniency) field.Error
 			errs = append(errs, validateIngressHost(host, at.Child("hosts").Index(m))...)
 		}
 		if t.SecretName != "" && !allow.secretNames {
-			errs = append(errs, invalidEach(at.Child("secretName"), t.SecretName, validation.IsDNS1123Subdomain(t.SecretName))...)
+			errs = append(errs, validate.Subdomain(t.SecretName, at.Child("secretName"))...)
 		}
 	}
 	if c := i.Spec.IngressClassName; c != nil {
-		errs = append(errs, invalidEach(path.Child("ingressClassName"), *c, validation.IsDNS1123Subdomain(*c))...)
+		errs = append(errs, validate.Subdomain(*c, path.Child("ingressClassName"))...)
 	}
 	return errs
 }
 
 func validateIngressHost(host string, path *field.Path) field.ErrorList {
 	if strings.Contains(host, "*") {
-		return invalidEach(path, host, validation.IsWildcardDNS1123Subdomain(host))
+		return validate.Each(path, host, validation.IsWildcardDNS1123Subdomain(host))
 	}
-	return invalidEach(path, host, validation.IsDNS1123Subdomain(host))
+	return validate.Subdomain(host, path)
 }
 
 func validateIngressRule(r *networkingv1.HTTPIngressRuleValue, path *field.Path) field.ErrorList {
 	if r == nil {
 		return nil
 	}
-	errs := requiredList(r.Paths, path)
+	errs := validate.RequiredList(r.Paths, path)
 	for i := range r.Paths {
 		errs = append(errs, validateIngressPath(&r.Paths[i], path.Index(i))...)
 	}
@@ -172,7 +175,7 @@ func validateIngressPath(p *networkingv1.HTTPIngressPath, path *field.Path) fiel
 			errs = append(errs, field.Invalid(at, p.Path, "must be an absolute path"))
 		}
 	default:
-		errs = supported(*p.PathType, path.Child("pathType"), networkingv1.PathTypeExact, networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix)
+		errs = validate.Supported(*p.PathType, path.Child("pathType"), networkingv1.PathTypeExact, networkingv1.PathTypeImplementationSpecific, networkingv1.PathTypePrefix)
 	}
 	return append(errs, validateBackend(&p.Backend, path.Child("backend"))...)
 }
@@ -188,18 +191,14 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 	}
 	at := path.Child("service")
 	var errs field.ErrorList
-	if b.Service.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), ""))
-	} else {
-		errs = append(errs, invalidEach(at.Child("name"), b.Service.Name, validation.IsDNS1123Label(b.Service.Name))...)
-	}
+	errs = append(errs, validate.RequiredAs(b.Service.Name, validation.IsDNS1123Label, at.Child("name"))...)
 	switch p := b.Service.Port; {
 	case p.Name != "" && p.Number != 0:
 		errs = append(errs, field.Invalid(path, "", "cannot set both port name & port number"))
 	case p.Name != "":
-		errs = append(errs, invalidEach(at.Child("port", "name"), p.Name, validation.IsValidPortName(p.Name))...)
+		errs = append(errs, validate.Each(at.Child("port", "name"), p.Name, validation.IsValidPortName(p.Name))...)
 	case p.Number != 0:
-		errs = append(errs, invalidEach(at.Child("port", "number"), p.Number, validation.IsValidPortNum(int(p.Number)))...)
+		errs = append(errs, validate.Each(at.Child("port", "number"), p.Number, validation.IsValidPortNum(int(p.Number)))...)
 	default:
 		errs = append(errs, field.Required(path, "port name or number is required"))
 	}
@@ -210,15 +209,11 @@ func validateBackend(b *networkingv1.IngressBackend, path *field.Path) field.Err
 func validateTypedReference(group *string, kind, name string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if group != nil {
-		errs = append(errs, invalidEach(path.Child("apiGroup"), *group, validation.IsDNS1123Subdomain(*group))...)
+		errs = append(errs, validate.Subdomain(*group, path.Child("apiGroup"))...)
 	}
 	for _, part := range []struct{ name, value string }{{"kind", kind}, {"name", name}} {
 		at := path.Child(part.name)
-		if part.value == "" {
-			errs = append(errs, field.Required(at, ""))
-		} else {
-			errs = append(errs, invalidEach(at, part.value, content.IsPathSegmentName(part.value))...)
-		}
+		errs = append(errs, validate.RequiredAs(part.value, content.IsPathSegmentName, at)...)
 	}
 	return errs
 }

@@ -9,6 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // maxControllerName is how long the name of an ingress controller may be.
@@ -22,7 +26,7 @@ func ingressClassKind() *Kind {
 		list: func() runtime.Object { return &networkingv1.IngressClassList{} },
 		defaults: func(c *networkingv1.IngressClass) {
 			if p := c.Spec.Parameters; p != nil {
-				setDefault(&p.Scope, networkingv1.IngressClassParametersReferenceScopeCluster)
+				defaults.Pointer(&p.Scope, networkingv1.IngressClassParametersReferenceScopeCluster)
 			}
 		},
 		validate: func(c *networkingv1.IngressClass) field.ErrorList {
@@ -35,7 +39,7 @@ func ingressClassKind() *Kind {
 			return append(errs, validateClassReference(c.Spec.Parameters, field.NewPath("spec", "parameters"))...)
 		},
 		validateUpdate: func(c, old *networkingv1.IngressClass) field.ErrorList {
-			return immutable(c.Spec.Controller, old.Spec.Controller, field.NewPath("spec", "controller"))
+			return validate.Immutable(c.Spec.Controller, old.Spec.Controller, field.NewPath("spec", "controller"))
 		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Controller", "string", spec["controller"]), column("Parameters", "string", spec["parameters"]), ageColumn(),
@@ -44,7 +48,7 @@ func ingressClassKind() *Kind {
 			parameters := noneText
 			if p := c.Spec.Parameters; p != nil {
 				parameters = p.Kind + "/" + p.Name
-				if g := deref(p.APIGroup, ""); g != "" {
+				if g := ptr.Deref(p.APIGroup, ""); g != "" {
 					parameters = p.Kind + "." + g + "/" + p.Name
 				}
 			}
@@ -61,13 +65,13 @@ func validateClassReference(p *networkingv1.IngressClassParametersReference, pat
 	errs := validateTypedReference(p.APIGroup, p.Kind, p.Name, path)
 	const cluster, namespace = networkingv1.IngressClassParametersReferenceScopeCluster, networkingv1.IngressClassParametersReferenceScopeNamespace
 	at := path.Child("namespace")
-	switch scope := deref(p.Scope, ""); {
+	switch scope := ptr.Deref(p.Scope, ""); {
 	case p.Scope == nil:
 		errs = append(errs, field.Required(path.Child("scope"), ""))
 	case scope == namespace && p.Namespace == nil:
 		errs = append(errs, field.Required(at, "`parameters.scope` is set to 'Namespace'"))
 	case scope == namespace:
-		errs = append(errs, invalidEach(at, *p.Namespace, apivalidation.ValidateNamespaceName(*p.Namespace, false))...)
+		errs = append(errs, validate.Each(at, *p.Namespace, apivalidation.ValidateNamespaceName(*p.Namespace, false))...)
 	case scope == cluster && p.Namespace != nil:
 		errs = append(errs, field.Forbidden(at, "`parameters.scope` is set to 'Cluster'"))
 	case scope != cluster:

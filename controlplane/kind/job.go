@@ -12,6 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 )
 
 // Labels by which pods were told from those of other jobs before the prefixed ones.
@@ -69,9 +73,9 @@ func jobKind() *Kind {
 func defaultJob(j *batchv1.Job) {
 	s := &j.Spec
 	if s.Completions == nil && s.Parallelism == nil {
-		setDefault(&s.Completions, 1)
+		defaults.Pointer(&s.Completions, 1)
 	}
-	setDefault(&s.Parallelism, 1)
+	defaults.Pointer(&s.Parallelism, 1)
 	if s.BackoffLimit == nil {
 		limit := int32(defaultBackoffLimit)
 		if s.BackoffLimitPerIndex != nil {
@@ -83,8 +87,8 @@ func defaultJob(j *batchv1.Job) {
 	if len(j.Labels) == 0 && s.Template.Labels != nil {
 		j.Labels = s.Template.Labels
 	}
-	setDefault(&s.CompletionMode, batchv1.NonIndexedCompletion)
-	setDefault(&s.Suspend, false)
+	defaults.Pointer(&s.CompletionMode, batchv1.NonIndexedCompletion)
+	defaults.Pointer(&s.Suspend, false)
 	if s.PodReplacementPolicy == nil {
 		policy := batchv1.TerminatingOrFailed
 		if s.PodFailurePolicy != nil {
@@ -92,7 +96,7 @@ func defaultJob(j *batchv1.Job) {
 		}
 		s.PodReplacementPolicy = &policy
 	}
-	setDefault(&s.ManualSelector, false)
+	defaults.Pointer(&s.ManualSelector, false)
 	defaultJobSpec(s)
 }
 
@@ -111,7 +115,7 @@ func defaultJobSpec(s *batchv1.JobSpec) {
 			}
 		}
 	}
-	defaultTemplate(&s.Template)
+	podspec.DefaultTemplate(&s.Template)
 }
 
 // dropScheduling drops a field that Kubernetes only knows behind a gate that is shut, unless it is there already.
@@ -131,7 +135,7 @@ func jobLabels(j *batchv1.Job) [4]struct{ key, value string } {
 
 // generateJobSelector makes a job select by its own uid, so that no two jobs share pods.
 func generateJobSelector(j *batchv1.Job) {
-	if deref(j.Spec.ManualSelector, false) {
+	if ptr.Deref(j.Spec.ManualSelector, false) {
 		return
 	}
 	if j.Spec.Template.Labels == nil {
@@ -157,7 +161,7 @@ func jobRow(j *batchv1.Job, now time.Time) []any {
 	completions := fmt.Sprintf("%d/1", j.Status.Succeeded)
 	if n := j.Spec.Completions; n != nil {
 		completions = fmt.Sprintf("%d/%d", j.Status.Succeeded, *n)
-	} else if p := deref(j.Spec.Parallelism, 0); p > 1 {
+	} else if p := ptr.Deref(j.Spec.Parallelism, 0); p > 1 {
 		completions = fmt.Sprintf("%d/1 of %d", j.Status.Succeeded, p)
 	}
 	took := ""
@@ -198,8 +202,8 @@ const (
 // jobSpecWarnings are those of a job or of what a cron job makes jobs from.
 func jobSpecWarnings(s *batchv1.JobSpec, path *field.Path) []string {
 	var out []string
-	if deref(s.CompletionMode, "") == batchv1.IndexedCompletion && deref(s.Completions, 0) > warnCompletions && deref(s.Parallelism, 0) > warnParallelism {
+	if ptr.Deref(s.CompletionMode, "") == batchv1.IndexedCompletion && ptr.Deref(s.Completions, 0) > warnCompletions && ptr.Deref(s.Parallelism, 0) > warnParallelism {
 		out = append(out, path.String()+": In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail")
 	}
-	return append(out, templateWarnings(&s.Template, path.Child("template"))...)
+	return append(out, podspec.TemplateWarnings(&s.Template, path.Child("template"))...)
 }

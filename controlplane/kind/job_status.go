@@ -8,6 +8,9 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // jobIs says whether a condition of a job is true.
@@ -57,11 +60,11 @@ func (c *jobStatusCheck) turned(t batchv1.JobConditionType) bool {
 
 func (c *jobStatusCheck) numbers() {
 	s := &c.job.Status
-	c.add(nonNegative(s.Active, jobStatusPath.Child("active"))...)
-	c.add(nonNegative(s.Succeeded, jobStatusPath.Child("succeeded"))...)
-	c.add(nonNegative(s.Failed, jobStatusPath.Child("failed"))...)
-	c.add(validateOptional(s.Ready, jobStatusPath.Child("ready"))...)
-	c.add(validateOptional(s.Terminating, jobStatusPath.Child("terminating"))...)
+	c.add(validate.NonNegative(s.Active, jobStatusPath.Child("active"))...)
+	c.add(validate.NonNegative(s.Succeeded, jobStatusPath.Child("succeeded"))...)
+	c.add(validate.NonNegative(s.Failed, jobStatusPath.Child("failed"))...)
+	c.add(validate.Optional(s.Ready, jobStatusPath.Child("ready"))...)
+	c.add(validate.Optional(s.Terminating, jobStatusPath.Child("terminating"))...)
 	if u := s.UncountedTerminatedPods; u != nil {
 		path := jobStatusPath.Child("uncountedTerminatedPods")
 		seen := map[types.UID]bool{}
@@ -129,7 +132,7 @@ func (c *jobStatusCheck) times() {
 		c.add(field.Invalid(path, s.CompletionTime, "field is immutable"))
 	}
 	resumed := jobIs(c.old, batchv1.JobSuspended) && jobConditionIs(c.job, batchv1.JobSuspended, corev1.ConditionFalse)
-	if started && was.StartTime != nil && !resumed && !deref(c.job.Spec.Suspend, false) {
+	if started && was.StartTime != nil && !resumed && !ptr.Deref(c.job.Spec.Suspend, false) {
 		c.add(field.Invalid(jobStatusPath.Child("startTime"), s.StartTime, "field is immutable for unsuspended job once set"))
 	}
 }
@@ -147,7 +150,7 @@ func (c *jobStatusCheck) finished() {
 		if s.Active > 0 && (turned || s.Active != was.Active) {
 			c.add(field.Invalid(jobStatusPath.Child("active"), s.Active, "active>0 is invalid for finished job"))
 		}
-		never := deref(c.job.Spec.Suspend, false) && c.job.Spec.Completions != nil && *c.job.Spec.Completions == 0
+		never := ptr.Deref(c.job.Spec.Suspend, false) && c.job.Spec.Completions != nil && *c.job.Spec.Completions == 0
 		if s.StartTime == nil && (turned || was.StartTime != nil) && !never {
 			c.add(field.Required(jobStatusPath.Child("startTime"), "startTime is required for finished job"))
 		}
@@ -155,20 +158,17 @@ func (c *jobStatusCheck) finished() {
 		if u != nil && len(u.Failed)+len(u.Succeeded) > 0 && (turned || !apiequality.Semantic.DeepEqual(u, was.UncountedTerminatedPods)) {
 			c.add(field.Invalid(jobStatusPath.Child("uncountedTerminatedPods"), u, "must be empty for finished job"))
 		}
-		if n := deref(s.Terminating, 0); n > 0 && (turned || !same(s.Terminating, was.Terminating)) {
+		if n := ptr.Deref(s.Terminating, 0); n > 0 && (turned || !ptr.Equal(s.Terminating, was.Terminating)) {
 			c.add(field.Invalid(jobStatusPath.Child("terminating"), n, "terminating>0 is invalid for finished job"))
 		}
 	}
-	if s.Ready != nil && *s.Ready > s.Active && (s.Active != was.Active || !same(s.Ready, was.Ready)) {
+	if s.Ready != nil && *s.Ready > s.Active && (s.Active != was.Active || !ptr.Equal(s.Ready, was.Ready)) {
 		c.add(field.Invalid(jobStatusPath.Child("ready"), *s.Ready, "cannot set more ready pods than active"))
 	}
 }
 
-// same says whether two optional values are.
-func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
-
 func (c *jobStatusCheck) failedIndexesChanged() bool {
-	return !same(c.job.Status.FailedIndexes, c.old.Status.FailedIndexes)
+	return !ptr.Equal(c.job.Status.FailedIndexes, c.old.Status.FailedIndexes)
 }
 
 func (c *jobStatusCheck) indexes() {
@@ -180,7 +180,7 @@ func (c *jobStatusCheck) indexes() {
 				c.add(field.Invalid(completed, s.CompletedIndexes, "error parsing completedIndexes: "+err.Error()))
 			}
 		}
-		if s.CompletedIndexes != "" && deref(spec.CompletionMode, "") != batchv1.IndexedCompletion {
+		if s.CompletedIndexes != "" && ptr.Deref(spec.CompletionMode, "") != batchv1.IndexedCompletion {
 			c.add(field.Invalid(completed, s.CompletedIndexes, "cannot set non-empty completedIndexes when non-indexed completion mode"))
 		}
 	} else if !c.failedIndexesChanged() {
@@ -217,11 +217,11 @@ func (c *jobStatusCheck) steps() {
 		c.add(field.Invalid(jobStatusPath.Child("failed"), s.Failed, "cannot decrease the failed counter"))
 	}
 	// an indexed job that does all at once may shrink
-	shrinks := deref(spec.CompletionMode, "") == batchv1.IndexedCompletion && same(spec.Completions, spec.Parallelism)
+	shrinks := ptr.Deref(spec.CompletionMode, "") == batchv1.IndexedCompletion && ptr.Equal(spec.Completions, spec.Parallelism)
 	if s.Succeeded < was.Succeeded && !shrinks {
 		c.add(field.Invalid(jobStatusPath.Child("succeeded"), s.Succeeded, "cannot decrease the succeeded counter"))
 	}
-	met := batchv1.JobConditionType(batchv1.JobSuccessCriteriaMet)
+	const met = batchv1.JobSuccessCriteriaMet
 	if jobIs(c.old, met) && !jobIs(c.job, met) {
 		c.refuse("cannot disable the SuccessCriteriaMet=True condition")
 	}

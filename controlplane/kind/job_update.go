@@ -5,28 +5,32 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validateCompletionsUpdate(j, old, path)
-	errs = append(errs, immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
+	errs = append(errs, validate.Immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
 	errs = append(errs, validateJobTemplateUpdate(j, old, path)...)
-	errs = append(errs, immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, path.Child("completionMode"))...)
-	errs = append(errs, immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, path.Child("podFailurePolicy"))...)
-	errs = append(errs, immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
-	errs = append(errs, immutable(j.Spec.ManagedBy, old.Spec.ManagedBy, path.Child("managedBy"))...)
-	return append(errs, immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, path.Child("successPolicy"))...)
+	errs = append(errs, validate.Immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, path.Child("completionMode"))...)
+	errs = append(errs, validate.Immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, path.Child("podFailurePolicy"))...)
+	errs = append(errs, validate.Immutable(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
+	errs = append(errs, validate.Immutable(j.Spec.ManagedBy, old.Spec.ManagedBy, path.Child("managedBy"))...)
+	return append(errs, validate.Immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, path.Child("successPolicy"))...)
 }
 
 // validateCompletionsUpdate lets an indexed job that does all at once grow and shrink.
 func validateCompletionsUpdate(j, old *batchv1.Job, path *field.Path) field.ErrorList {
 	now, was := j.Spec.Completions, old.Spec.Completions
 	at := path.Child("completions")
-	if deref(j.Spec.CompletionMode, "") != batchv1.IndexedCompletion {
-		return immutable(now, was, at)
+	if ptr.Deref(j.Spec.CompletionMode, "") != batchv1.IndexedCompletion {
+		return validate.Immutable(now, was, at)
 	}
-	if now == nil || apiequality.Semantic.DeepEqual(now, was) || *now == deref(j.Spec.Parallelism, 1) {
+	if now == nil || apiequality.Semantic.DeepEqual(now, was) || *now == ptr.Deref(j.Spec.Parallelism, 1) {
 		return nil
 	}
 	return field.ErrorList{field.Invalid(at, *now, "can only be modified in tandem with "+path.Root().Child("parallelism").String())}
@@ -36,13 +40,13 @@ func validateCompletionsUpdate(j, old *batchv1.Job, path *field.Path) field.Erro
 func validateJobTemplateUpdate(j, old *batchv1.Job, path *field.Path) field.ErrorList {
 	path = path.Child("template")
 	if !templateMutable(old) {
-		return immutable(j.Spec.Template, old.Spec.Template, path)
+		return validate.Immutable(j.Spec.Template, old.Spec.Template, path)
 	}
 	now, was := &j.Spec.Template.Spec, old.Spec.Template.Spec.DeepCopy()
 	was.NodeSelector, was.Tolerations, was.SchedulingGates = now.NodeSelector, now.Tolerations, now.SchedulingGates
 	switch {
 	case now.Affinity != nil:
-		setDefault(&was.Affinity, corev1.Affinity{})
+		defaults.Pointer(&was.Affinity, corev1.Affinity{})
 		was.Affinity.NodeAffinity = now.Affinity.NodeAffinity
 	case was.Affinity != nil:
 		if was.Affinity.NodeAffinity = nil; *was.Affinity == (corev1.Affinity{}) {
@@ -51,7 +55,7 @@ func validateJobTemplateUpdate(j, old *batchv1.Job, path *field.Path) field.Erro
 	}
 	sameResources(now.Containers, was.Containers)
 	sameResources(now.InitContainers, was.InitContainers)
-	return immutable(*now, *was, path.Child("spec"))
+	return validate.Immutable(*now, *was, path.Child("spec"))
 }
 
 // sameResources gives old containers the resources of the new ones.
@@ -69,5 +73,5 @@ func sameResources(now, was []corev1.Container) {
 // templateMutable says whether a job is suspended and has no pods.
 func templateMutable(j *batchv1.Job) bool {
 	idle := j.Status.StartTime == nil || jobIs(j, batchv1.JobSuspended)
-	return deref(j.Spec.Suspend, false) && idle && j.Status.Active == 0
+	return ptr.Deref(j.Spec.Suspend, false) && idle && j.Status.Active == 0
 }

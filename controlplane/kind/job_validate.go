@@ -10,6 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // Bounds of a job, which keep the lists of indexes in its status short.
@@ -32,7 +37,7 @@ func validateJob(j *batchv1.Job) field.ErrorList {
 	if j.Spec.Selector == nil {
 		errs = append(errs, field.Required(path.Child("selector"), ""))
 	} else {
-		errs = append(errs, strictly(j.Spec.Selector, path.Child("selector"))...)
+		errs = append(errs, validate.Selector(j.Spec.Selector, path.Child("selector"))...)
 	}
 	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil {
 		errs = append(errs, validateSelected(selector, &j.Spec.Template, path.Child("template"))...)
@@ -42,8 +47,8 @@ func validateJob(j *batchv1.Job) field.ErrorList {
 
 // validateJobName checks that pods of an indexed job can have their hostnames.
 func validateJobName(j *batchv1.Job) field.ErrorList {
-	n := deref(j.Spec.Completions, 0)
-	if n <= 0 || deref(j.Spec.CompletionMode, "") != batchv1.IndexedCompletion {
+	n := ptr.Deref(j.Spec.Completions, 0)
+	if n <= 0 || ptr.Deref(j.Spec.CompletionMode, "") != batchv1.IndexedCompletion {
 		return nil
 	}
 	hostname := fmt.Sprintf("%s-%d", j.Name, n-1)
@@ -55,7 +60,7 @@ func validateJobName(j *batchv1.Job) field.ErrorList {
 
 // validateNewJob checks that what selects a job's pods is its own, unless its user wants to see to that.
 func validateNewJob(j *batchv1.Job) field.ErrorList {
-	if deref(j.Spec.ManualSelector, false) || j.Spec.Selector == nil {
+	if ptr.Deref(j.Spec.ManualSelector, false) || j.Spec.Selector == nil {
 		return nil
 	}
 	var errs field.ErrorList
@@ -78,13 +83,13 @@ func validateNewJob(j *batchv1.Job) field.ErrorList {
 
 // validateJobSpec checks a job or what a cron job makes jobs from.
 func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
-	errs := validateOptional(s.Parallelism, path.Child("parallelism"))
-	errs = append(errs, validateOptional(s.Completions, path.Child("completions"))...)
-	errs = append(errs, validateOptional(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
-	errs = append(errs, validateOptional(s.BackoffLimit, path.Child("backoffLimit"))...)
-	errs = append(errs, validateOptional(s.TTLSecondsAfterFinished, path.Child("ttlSecondsAfterFinished"))...)
-	errs = append(errs, validateOptional(s.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
-	errs = append(errs, validateOptional(s.MaxFailedIndexes, path.Child("maxFailedIndexes"))...)
+	errs := validate.Optional(s.Parallelism, path.Child("parallelism"))
+	errs = append(errs, validate.Optional(s.Completions, path.Child("completions"))...)
+	errs = append(errs, validate.Optional(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
+	errs = append(errs, validate.Optional(s.BackoffLimit, path.Child("backoffLimit"))...)
+	errs = append(errs, validate.Optional(s.TTLSecondsAfterFinished, path.Child("ttlSecondsAfterFinished"))...)
+	errs = append(errs, validate.Optional(s.BackoffLimitPerIndex, path.Child("backoffLimitPerIndex"))...)
+	errs = append(errs, validate.Optional(s.MaxFailedIndexes, path.Child("maxFailedIndexes"))...)
 	if s.MaxFailedIndexes != nil && s.BackoffLimitPerIndex == nil {
 		errs = append(errs, field.Required(path.Child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"))
 	}
@@ -110,7 +115,7 @@ func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 			errs = append(errs, field.NotSupported(path.Child("podReplacementPolicy"), *p, supported))
 		}
 	}
-	errs = append(errs, validateTemplate(&s.Template, path.Child("template"))...)
+	errs = append(errs, podspec.ValidateTemplate(&s.Template, path.Child("template"))...)
 	return append(errs, validateJobRestart(s, path.Child("template", "spec", "restartPolicy"))...)
 }
 
@@ -130,7 +135,7 @@ func validateJobRestart(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 
 func validateCompletionMode(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	mode := deref(s.CompletionMode, batchv1.NonIndexedCompletion)
+	mode := ptr.Deref(s.CompletionMode, batchv1.NonIndexedCompletion)
 	switch mode {
 	case batchv1.IndexedCompletion:
 		return validateIndexed(s, path)
@@ -161,7 +166,7 @@ func validateIndexed(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 		atMost("maxFailedIndexes", s.MaxFailedIndexes, *s.Completions, "must be less than or equal to completions")
 	}
 	atMost("maxFailedIndexes", s.MaxFailedIndexes, maxFailedIndexes, fmt.Sprintf("must be less than or equal to %d", maxFailedIndexes))
-	if deref(s.Completions, 0) <= manyCompletions || s.BackoffLimitPerIndex == nil {
+	if ptr.Deref(s.Completions, 0) <= manyCompletions || s.BackoffLimitPerIndex == nil {
 		return errs
 	}
 	if s.MaxFailedIndexes == nil {
@@ -192,7 +197,7 @@ func validatePodFailurePolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorL
 }
 
 func validateFailureRule(s *batchv1.JobSpec, r *batchv1.PodFailurePolicyRule, containers map[string]bool, path *field.Path) field.ErrorList {
-	errs := oneOfListed(r.Action, path.Child("action"), batchv1.PodFailurePolicyActionCount, batchv1.PodFailurePolicyActionFailIndex,
+	errs := validate.OneOfListed(r.Action, path.Child("action"), batchv1.PodFailurePolicyActionCount, batchv1.PodFailurePolicyActionFailIndex,
 		batchv1.PodFailurePolicyActionFailJob, batchv1.PodFailurePolicyActionIgnore)
 	if r.Action == batchv1.PodFailurePolicyActionFailIndex && s.BackoffLimitPerIndex == nil {
 		errs = append(errs, field.Invalid(path.Child("action"), r.Action, "requires the backoffLimitPerIndex to be set"))
@@ -205,8 +210,8 @@ func validateFailureRule(s *batchv1.JobSpec, r *batchv1.PodFailurePolicyRule, co
 		errs = append(errs, field.TooMany(at, n, maxPodConditions))
 	}
 	for i, c := range r.OnPodConditions {
-		errs = append(errs, invalidEach(at.Index(i).Child("type"), c.Type, validation.IsQualifiedName(string(c.Type)))...)
-		errs = append(errs, oneOfListed(c.Status, at.Index(i).Child("status"), corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)...)
+		errs = append(errs, validate.Each(at.Index(i).Child("type"), c.Type, validation.IsQualifiedName(string(c.Type)))...)
+		errs = append(errs, validate.OneOfListed(c.Status, at.Index(i).Child("status"), corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)...)
 	}
 	switch codes, conditions := r.OnExitCodes != nil, len(r.OnPodConditions) > 0; {
 	case codes && conditions:
@@ -217,17 +222,9 @@ func validateFailureRule(s *batchv1.JobSpec, r *batchv1.PodFailurePolicyRule, co
 	return errs
 }
 
-// oneOfListed is oneOf with an error that lists the values when there is none.
-func oneOfListed[S ~string](value S, path *field.Path, values ...S) field.ErrorList {
-	if value == "" {
-		return field.ErrorList{field.Required(path, fmt.Sprintf("valid values: %q", values))}
-	}
-	return oneOf(value, path, values...)
-}
-
 func validateExitCodes(c *batchv1.PodFailurePolicyOnExitCodesRequirement, containers map[string]bool, path *field.Path) field.ErrorList {
 	in := batchv1.PodFailurePolicyOnExitCodesOpIn
-	errs := oneOfListed(c.Operator, path.Child("operator"), in, batchv1.PodFailurePolicyOnExitCodesOpNotIn)
+	errs := validate.OneOfListed(c.Operator, path.Child("operator"), in, batchv1.PodFailurePolicyOnExitCodesOpNotIn)
 	if n := c.ContainerName; n != nil && !containers[*n] {
 		errs = append(errs, field.Invalid(path.Child("containerName"), *n, "must be one of the container or initContainer names in the pod template"))
 	}
@@ -235,8 +232,8 @@ func validateExitCodes(c *batchv1.PodFailurePolicyOnExitCodesRequirement, contai
 	switch n := len(c.Values); {
 	case n == 0:
 		errs = append(errs, field.Invalid(path, c.Values, "at least one value is required"))
-	case n > maxExitCodes:
-		errs = append(errs, field.TooMany(path, n, maxExitCodes))
+	case n > container.MaxExitCodes:
+		errs = append(errs, field.TooMany(path, n, container.MaxExitCodes))
 	}
 	seen := map[int32]bool{}
 	for i, v := range c.Values {
@@ -255,7 +252,7 @@ func validateExitCodes(c *batchv1.PodFailurePolicyOnExitCodesRequirement, contai
 }
 
 func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
-	if deref(s.CompletionMode, "") != batchv1.IndexedCompletion {
+	if ptr.Deref(s.CompletionMode, "") != batchv1.IndexedCompletion {
 		return field.ErrorList{field.Invalid(path, successPolicyForm(s.SuccessPolicy), "requires indexed completion mode")}
 	}
 	var errs field.ErrorList
@@ -268,7 +265,7 @@ func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList
 		errs = append(errs, field.TooMany(path, len(rules), maxJobPolicyRules))
 	}
 	for i := range rules {
-		errs = append(errs, validateSuccessRule(&rules[i], deref(s.Completions, 0), path.Index(i))...)
+		errs = append(errs, validateSuccessRule(&rules[i], ptr.Deref(s.Completions, 0), path.Index(i))...)
 	}
 	return errs
 }
@@ -307,10 +304,10 @@ func validateSuccessRule(r *batchv1.SuccessPolicyRule, completions int32, path *
 	}
 	if n := r.SucceededCount; n != nil {
 		at := path.Child("succeededCount")
-		errs = append(errs, nonNegative(*n, at)...)
-		errs = append(errs, notMore(*n, completions, at, fmt.Sprintf("must be less than or equal to %d (the number of specified completions)", completions))...)
+		errs = append(errs, validate.NonNegative(*n, at)...)
+		errs = append(errs, validate.AtMost(*n, completions, at, fmt.Sprintf("must be less than or equal to %d (the number of specified completions)", completions))...)
 		if r.SucceededIndexes != nil {
-			errs = append(errs, notMore(*n, total, at, fmt.Sprintf("must be less than or equal to %d (the number of indexes in the specified succeededIndexes field)", total))...)
+			errs = append(errs, validate.AtMost(*n, total, at, fmt.Sprintf("must be less than or equal to %d (the number of indexes in the specified succeededIndexes field)", total))...)
 		}
 	}
 	return errs

@@ -1,6 +1,10 @@
 // Package kind holds what the API knows of each kind it serves: one file a kind, with its defaults,
-// validation, status rules, printed columns, selectable fields and subresources. A kind is data and pure
-// functions; the one generic path that every kind takes is in package registry.
+// validation, status rules, printed columns, selectable fields and subresources; where that is much, further files whose
+// names begin with that of the kind. A kind is data and pure functions; the one generic path that every kind takes is in
+// package registry.
+//
+// What kinds share, and is a subject of its own, is in packages beneath: podspec for pods and all that has a template of
+// them, on container, volume and scheduling; and for fields of any kind validate, defaults and quantity.
 package kind
 
 import (
@@ -19,6 +23,32 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
 )
+
+// Convert returns an object of the version from in the version to of the same resource. It does not change obj and may
+// return it, or an object that shares memory with it. An object of a kind that is defined at run time has to say its
+// type.
+func Convert(ctx context.Context, obj Object, from, to *Kind) (Object, error) {
+	if from.GroupVersionKind == to.GroupVersionKind {
+		return obj, nil
+	}
+	if to.FromVersion != nil {
+		return to.FromVersion(ctx, obj)
+	}
+	if from.ToStored != nil {
+		var err error
+		if obj, err = from.ToStored(ctx, obj); err != nil {
+			return nil, err
+		}
+	}
+	if to.FromStored == nil {
+		return obj, nil
+	}
+	out, err := to.FromStored(ctx, []Object{obj})
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
+}
 
 // Object is an API object: the external, versioned Go type of k8s.io/api. An Object that was read from the
 // store is shared and must not be changed; DeepCopyObject it first.

@@ -9,6 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func leaseKind() *Kind {
@@ -30,7 +33,7 @@ func leaseKind() *Kind {
 		validate: validateLease,
 		columns:  []metav1.TableColumnDefinition{nameColumn(), column("Holder", "string", docs["holderIdentity"]), ageColumn()},
 		row: func(l *coordinationv1.Lease, now time.Time) []any {
-			return []any{l.Name, deref(l.Spec.HolderIdentity, ""), age(l, now)}
+			return []any{l.Name, ptr.Deref(l.Spec.HolderIdentity, ""), age(l, now)}
 		},
 	}.build()
 }
@@ -47,12 +50,12 @@ func validateLease(l *coordinationv1.Lease) field.ErrorList {
 	if s := l.Spec.Strategy; s != nil {
 		at := path.Child("strategy", "strategy")
 		if strings.Contains(string(*s), "/") {
-			errs = append(errs, invalidEach(at, *s, validation.IsQualifiedName(string(*s)))...)
+			errs = append(errs, validate.Each(at, *s, validation.IsQualifiedName(string(*s)))...)
 		} else {
-			errs = append(errs, supported(*s, at, coordinationv1.OldestEmulationVersion)...)
+			errs = append(errs, validate.Supported(*s, at, coordinationv1.OldestEmulationVersion)...)
 		}
 	}
-	if deref(l.Spec.PreferredHolder, "") != "" && deref(l.Spec.Strategy, "") == "" {
+	if ptr.Deref(l.Spec.PreferredHolder, "") != "" && ptr.Deref(l.Spec.Strategy, "") == "" {
 		errs = append(errs, field.Forbidden(path.Child("preferredHolder"), "may only be specified if `strategy` is defined"))
 	}
 	return errs

@@ -11,6 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func limitRangeKind() *Kind {
@@ -33,7 +36,7 @@ func limitRangeKind() *Kind {
 
 func defaultLimitRangeItem(item *corev1.LimitRangeItem) {
 	for _, list := range []corev1.ResourceList{item.Max, item.Min, item.Default, item.DefaultRequest, item.MaxLimitRequestRatio} {
-		defaultResources(list)
+		quantity.Round(list)
 	}
 	if item.Type != corev1.LimitTypeContainer {
 		return
@@ -69,7 +72,7 @@ func validateLimitRange(l *corev1.LimitRange) field.ErrorList {
 }
 
 func validateLimitType(t corev1.LimitType, path *field.Path) field.ErrorList {
-	errs := invalidEach(path, t, validation.IsQualifiedName(string(t)))
+	errs := validate.Each(path, t, validation.IsQualifiedName(string(t)))
 	switch t {
 	case corev1.LimitTypePod, corev1.LimitTypeContainer, corev1.LimitTypePersistentVolumeClaim:
 	default:
@@ -87,9 +90,9 @@ func validateLimitRangeItem(item *corev1.LimitRangeItem, path *field.Path) field
 		for name := range list {
 			at := path.Child(part).Key(string(name))
 			if item.Type == corev1.LimitTypePod || item.Type == corev1.LimitTypeContainer {
-				errs = append(errs, validateContainerResource(name, at)...)
+				errs = append(errs, quantity.ValidateContainerName(name, at)...)
 			} else {
-				errs = append(errs, validateResourceName(name, at)...)
+				errs = append(errs, quantity.ValidateName(name, at)...)
 			}
 			names[name] = true
 		}
@@ -157,7 +160,7 @@ func validateLimitOrder(item *corev1.LimitRangeItem, name corev1.ResourceName, p
 			}
 		}
 	}
-	if hasLimit && hasRequest && !overcommits(name) && limit.Cmp(request) != 0 {
+	if hasLimit && hasRequest && !quantity.Overcommits(name) && limit.Cmp(request) != 0 {
 		refuse("defaultRequest", request, "default value %s must equal to defaultRequest value %s in %s", limit.String(), request.String(), name)
 	}
 	return errs

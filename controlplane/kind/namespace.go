@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
 )
 
 func namespaceKind() *Kind {
@@ -25,7 +27,7 @@ func namespaceKind() *Kind {
 				}
 				ns.Labels[corev1.LabelMetadataName] = ns.Name
 			}
-			emptyTo(&ns.Status.Phase, corev1.NamespaceActive)
+			defaults.Value(&ns.Status.Phase, corev1.NamespaceActive)
 		},
 		prepareCreate: func(ns *corev1.Namespace) {
 			ns.Status = corev1.NamespaceStatus{Phase: corev1.NamespaceActive}

@@ -12,6 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func networkPolicyKind() *Kind {
@@ -37,7 +40,7 @@ func networkPolicyKind() *Kind {
 func defaultNetworkPolicy(p *networkingv1.NetworkPolicy) {
 	port := func(ports []networkingv1.NetworkPolicyPort) {
 		for i := range ports {
-			setDefault(&ports[i].Protocol, corev1.ProtocolTCP)
+			defaults.Pointer(&ports[i].Protocol, corev1.ProtocolTCP)
 		}
 	}
 	for i := range p.Spec.Ingress {
@@ -62,7 +65,7 @@ type policyLeniency struct {
 
 func policyLeniencyOf(old *networkingv1.NetworkPolicy) policyLeniency {
 	var l policyLeniency
-	l.selectors.AllowInvalidLabelValueInSelector = len(strictly(&old.Spec.PodSelector, nil)) > 0
+	l.selectors.AllowInvalidLabelValueInSelector = len(validate.Selector(&old.Spec.PodSelector, nil)) > 0
 	eachIPBlock(old, func(b *networkingv1.IPBlock, _ *field.Path) {
 		l.cidrs = append(append(l.cidrs, b.CIDR), b.Except...)
 	})
@@ -99,7 +102,7 @@ func networkPolicyWarnings(p *networkingv1.NetworkPolicy) []string {
 func validateNetworkPolicy(p *networkingv1.NetworkPolicy, allow policyLeniency) field.ErrorList {
 	errs := validatePolicyRules(p, allow)
 	eachIPBlock(p, func(b *networkingv1.IPBlock, path *field.Path) {
-		errs = append(errs, requiredText(b.CIDR, path.Child("cidr"))...)
+		errs = append(errs, validate.Required(b.CIDR, path.Child("cidr"))...)
 	})
 	return errs
 }
@@ -121,7 +124,7 @@ func validatePolicyRules(p *networkingv1.NetworkPolicy, allow policyLeniency) fi
 		return append(errs, field.Invalid(path.Child("policyTypes"), &p.Spec.PolicyTypes, "may not specify more than two policyTypes"))
 	}
 	for i, t := range p.Spec.PolicyTypes {
-		errs = append(errs, supported(t, path.Child("policyTypes").Index(i), networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)...)
+		errs = append(errs, validate.Supported(t, path.Child("policyTypes").Index(i), networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress)...)
 	}
 	return errs
 }
@@ -131,7 +134,7 @@ func validatePolicyPorts(ports []networkingv1.NetworkPolicyPort, path *field.Pat
 	for i, p := range ports {
 		at := path.Index(i)
 		if p.Protocol != nil {
-			errs = append(errs, supported(*p.Protocol, at.Child("protocol"), corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)...)
+			errs = append(errs, validate.Supported(*p.Protocol, at.Child("protocol"), corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP)...)
 		}
 		end := at.Child("endPort")
 		switch {
@@ -143,16 +146,16 @@ func validatePolicyPorts(ports []networkingv1.NetworkPolicyPort, path *field.Pat
 			if p.EndPort != nil {
 				errs = append(errs, field.Invalid(end, *p.EndPort, "may not be specified when `port` is non-numeric"))
 			}
-			errs = append(errs, validatePortRef(*p.Port, at.Child("port"))...)
+			errs = append(errs, validate.PortRef(*p.Port, at.Child("port"))...)
 		default:
-			errs = append(errs, validatePortRef(*p.Port, at.Child("port"))...)
+			errs = append(errs, validate.PortRef(*p.Port, at.Child("port"))...)
 			if p.EndPort == nil {
 				continue
 			}
 			if *p.EndPort < p.Port.IntVal {
 				errs = append(errs, field.Invalid(end, *p.EndPort, "must be greater than or equal to `port`"))
 			}
-			errs = append(errs, invalidEach(end, *p.EndPort, validation.IsValidPortNum(int(*p.EndPort)))...)
+			errs = append(errs, validate.Each(end, *p.EndPort, validation.IsValidPortNum(int(*p.EndPort)))...)
 		}
 	}
 	return errs

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
 )
 
 func nodeKind() *Kind {
@@ -59,8 +61,8 @@ func defaultNode(n *corev1.Node) {
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
 	}
-	defaultResources(n.Status.Capacity)
-	defaultResources(n.Status.Allocatable)
+	quantity.Round(n.Status.Capacity)
+	quantity.Round(n.Status.Allocatable)
 	// podCIDR and podCIDRs[0] are one value under two names; the older one counts where they differ
 	if n.Spec.PodCIDR != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != n.Spec.PodCIDR) {
 		n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}

@@ -9,9 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func validateNode(n *corev1.Node) field.ErrorList {
@@ -32,7 +37,7 @@ func validateNodeResources(s *corev1.NodeStatus) field.ErrorList {
 		list corev1.ResourceList
 	}{{"capacity", s.Capacity}, {"allocatable", s.Allocatable}} {
 		for name, q := range part.list {
-			errs = append(errs, validateQuantity(name, q, field.NewPath("status", part.name, string(name)))...)
+			errs = append(errs, quantity.Validate(name, q, field.NewPath("status", part.name, string(name)))...)
 		}
 	}
 	return errs
@@ -100,11 +105,11 @@ func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 	seen := map[key]bool{}
 	for i, t := range taints {
 		at := path.Index(i)
-		errs = append(errs, labelName(t.Key, at.Child("key"))...)
+		errs = append(errs, metavalidation.ValidateLabelName(t.Key, at.Child("key"))...)
 		if bad := validation.IsValidLabelValue(t.Value); len(bad) > 0 {
 			errs = append(errs, field.Invalid(at.Child("value"), t.Value, strings.Join(bad, ";")))
 		}
-		errs = append(errs, validateTaintEffect(t.Effect, false, at.Child("effect"))...)
+		errs = append(errs, scheduling.ValidateTaintEffect(t.Effect, false, at.Child("effect"))...)
 		k := key{t.Key, t.Effect}
 		if seen[k] {
 			duplicate := field.Duplicate(at, shownTaint(t))
@@ -114,13 +119,6 @@ func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 		seen[k] = true
 	}
 	return errs
-}
-
-func validateTaintEffect(effect corev1.TaintEffect, allowEmpty bool, path *field.Path) field.ErrorList {
-	if effect == "" && allowEmpty {
-		return nil
-	}
-	return oneOf(effect, path, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute)
 }
 
 func validateNodeUpdate(n, old *corev1.Node) field.ErrorList {
@@ -192,8 +190,8 @@ func validateConfigSource(s *corev1.NodeConfigSource, status bool, path *field.P
 	var errs field.ErrorList
 	switch {
 	case status:
-		errs = append(errs, requiredText(string(m.UID), at.Child("uid"))...)
-		errs = append(errs, requiredText(m.ResourceVersion, at.Child("resourceVersion"))...)
+		errs = append(errs, validate.Required(string(m.UID), at.Child("uid"))...)
+		errs = append(errs, validate.Required(m.ResourceVersion, at.Child("resourceVersion"))...)
 	default:
 		if m.UID != "" {
 			errs = append(errs, field.Forbidden(at.Child("uid"), "uid must not be set in spec"))
@@ -203,9 +201,9 @@ func validateConfigSource(s *corev1.NodeConfigSource, status bool, path *field.P
 		}
 	}
 	valid := func(value, name string, check func(string) []string) {
-		bad := requiredText(value, at.Child(name))
+		bad := validate.Required(value, at.Child(name))
 		if value != "" {
-			bad = invalidEach(at.Child(name), value, check(value))
+			bad = validate.Each(at.Child(name), value, check(value))
 		}
 		errs = append(errs, bad...)
 	}

@@ -7,13 +7,18 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/diff"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
 
 // betaMountOptions is the annotation from before spec.mountOptions.
@@ -58,7 +63,7 @@ func persistentVolumeRow(v *corev1.PersistentVolume, now time.Time) []any {
 	}
 	return []any{
 		v.Name, quantityText(v.Spec.Capacity), accessModesText(v.Spec.AccessModes), string(v.Spec.PersistentVolumeReclaimPolicy), phase, claim,
-		v.Spec.StorageClassName, orUnset(deref(v.Spec.VolumeAttributesClassName, "")), v.Status.Reason, age(v, now), modeText(v.Spec.VolumeMode),
+		v.Spec.StorageClassName, orUnset(ptr.Deref(v.Spec.VolumeAttributesClassName, "")), v.Status.Reason, age(v, now), modeText(v.Spec.VolumeMode),
 	}
 }
 
@@ -93,11 +98,11 @@ func accessModesText(modes []corev1.PersistentVolumeAccessMode) string {
 }
 
 func defaultPersistentVolume(v *corev1.PersistentVolume) {
-	emptyTo(&v.Status.Phase, corev1.VolumePending)
-	emptyTo(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
-	setDefault(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
-	defaultPersistentSource(&v.Spec.PersistentVolumeSource)
-	defaultResources(v.Spec.Capacity)
+	defaults.Value(&v.Status.Phase, corev1.VolumePending)
+	defaults.Value(&v.Spec.PersistentVolumeReclaimPolicy, corev1.PersistentVolumeReclaimRetain)
+	defaults.Pointer(&v.Spec.VolumeMode, corev1.PersistentVolumeFilesystem)
+	volume.DefaultPersistent(&v.Spec.PersistentVolumeSource)
+	quantity.Round(v.Spec.Capacity)
 }
 
 // preparePersistentVolumeStatus notes when the phase changed, unless the client says when.
@@ -119,8 +124,8 @@ var reclaimPolicies = []corev1.PersistentVolumeReclaimPolicy{
 
 func validatePersistentVolume(v *corev1.PersistentVolume) field.ErrorList {
 	s, path := &v.Spec, field.NewPath("spec")
-	errs := requiredList(s.AccessModes, path.Child("accessModes"))
-	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
+	errs := validate.RequiredList(s.AccessModes, path.Child("accessModes"))
+	errs = append(errs, volume.ValidateAccessModes(s.AccessModes, path.Child("accessModes"))...)
 	capacity := path.Child("capacity")
 	if len(s.Capacity) == 0 {
 		errs = append(errs, field.Required(capacity, ""))
@@ -133,29 +138,29 @@ func validatePersistentVolume(v *corev1.PersistentVolume) field.ErrorList {
 		if q.Sign() < 0 {
 			errs = append(errs, field.Invalid(at, q.Value(), "must be a valid resource quantity"))
 		}
-		errs = append(errs, positiveQuantity(q, at)...)
+		errs = append(errs, volume.ValidateSize(q, at)...)
 	}
 	if p := s.PersistentVolumeReclaimPolicy; p != "" {
-		errs = append(errs, supported(p, path.Child("persistentVolumeReclaimPolicy"), reclaimPolicies...)...)
+		errs = append(errs, validate.Supported(p, path.Child("persistentVolumeReclaimPolicy"), reclaimPolicies...)...)
 	}
 	if a := s.NodeAffinity; a != nil {
 		if a.Required == nil {
 			errs = append(errs, field.Required(path.Child("nodeAffinity", "required"), "must specify required node constraints"))
 		} else {
-			errs = append(errs, validateNodeSelector(a.Required, path.Child("nodeAffinity", "required"))...)
+			errs = append(errs, scheduling.ValidateNodeSelector(a.Required, path.Child("nodeAffinity", "required"))...)
 		}
 	}
-	errs = append(errs, validatePersistentSource(s, v.Name, path)...)
+	errs = append(errs, volume.ValidatePersistent(s, v.Name, path)...)
 	if s.StorageClassName != "" {
-		errs = append(errs, invalidEach(path.Child("storageClassName"), s.StorageClassName, validation.IsDNS1123Subdomain(s.StorageClassName))...)
+		errs = append(errs, validate.Subdomain(s.StorageClassName, path.Child("storageClassName"))...)
 	}
-	errs = append(errs, validateVolumeMode(s.VolumeMode, path.Child("volumeMode"))...)
+	errs = append(errs, volume.ValidateMode(s.VolumeMode, path.Child("volumeMode"))...)
 	if c := s.VolumeAttributesClassName; c != nil {
 		at := path.Child("volumeAttributesClassName")
 		if *c == "" {
 			errs = append(errs, field.Required(at, "an empty string is disallowed"))
 		} else {
-			errs = append(errs, invalidEach(at, *c, validation.IsDNS1123Subdomain(*c))...)
+			errs = append(errs, validate.Subdomain(*c, at)...)
 		}
 		if s.CSI == nil {
 			errs = append(errs, field.Required(path.Child("csi"), "has to be specified when using volumeAttributesClassName"))
@@ -173,39 +178,6 @@ func mountsWithOptions(s *corev1.PersistentVolumeSpec) bool {
 		s.ISCSI != nil || s.Cinder != nil || s.CephFS != nil || s.AzureFile != nil || s.VsphereVolume != nil || s.AzureDisk != nil || s.PhotonPersistentDisk != nil
 }
 
-// positiveQuantity refuses nothing and less.
-func positiveQuantity(q resource.Quantity, path *field.Path) field.ErrorList {
-	if q.Sign() > 0 {
-		return nil
-	}
-	return field.ErrorList{field.Invalid(path, q.String(), "must be greater than zero")}
-}
-
-func validateVolumeMode(m *corev1.PersistentVolumeMode, path *field.Path) field.ErrorList {
-	if m == nil {
-		return nil
-	}
-	return supported(*m, path, corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem)
-}
-
-var accessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadOnlyMany, corev1.ReadWriteMany, corev1.ReadWriteOnce, corev1.ReadWriteOncePod}
-
-// validateAccessModes checks the modes that there are.
-func validateAccessModes(modes []corev1.PersistentVolumeAccessMode, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	single, other := false, false
-	for _, m := range modes {
-		bad := supported(m, path, accessModes...)
-		errs = append(errs, bad...)
-		single = single || m == corev1.ReadWriteOncePod
-		other = other || m != corev1.ReadWriteOncePod && len(bad) == 0
-	}
-	if single && other {
-		errs = append(errs, field.Forbidden(path, "may not use ReadWriteOncePod with other access modes"))
-	}
-	return errs
-}
-
 func validatePersistentVolumeUpdate(v, old *corev1.PersistentVolume) field.ErrorList {
 	var errs field.ErrorList
 	source := &v.Spec.PersistentVolumeSource
@@ -217,7 +189,7 @@ func validatePersistentVolumeUpdate(v, old *corev1.PersistentVolume) field.Error
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "persistentvolumesource"),
 			fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v", diff.Diff(&old.Spec.PersistentVolumeSource, source))))
 	}
-	errs = append(errs, immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
+	errs = append(errs, validate.Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	if old.Spec.NodeAffinity != nil {
 		errs = append(errs, validateAffinityUpdate(v.Spec.NodeAffinity, old.Spec.NodeAffinity, field.NewPath("nodeAffinity"))...)
 	}
@@ -269,7 +241,7 @@ func persistentVolumeWarnings(v *corev1.PersistentVolume) []string {
 	if a := v.Spec.NodeAffinity; a != nil && a.Required != nil {
 		for i, term := range a.Required.NodeSelectorTerms {
 			for j, e := range term.MatchExpressions {
-				if text, ok := oldNodeLabels[e.Key]; ok {
+				if text, ok := scheduling.OldNodeLabels[e.Key]; ok {
 					at := field.NewPath("spec", "nodeAffinity", "required", "nodeSelectorTerms").Index(i).Child("matchExpressions").Index(j).Child("key")
 					out = append(out, fmt.Sprintf("%s: %s is %s", at, e.Key, text))
 				}

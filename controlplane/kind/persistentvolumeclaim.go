@@ -2,19 +2,21 @@ package kind
 
 import (
 	"fmt"
-	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/diff"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
 
 func persistentVolumeClaimKind() *Kind {
@@ -34,7 +36,7 @@ func persistentVolumeClaimKind() *Kind {
 			prepareDataSource(&c.Spec, &old.Spec)
 		},
 		validateCreate: func(c *corev1.PersistentVolumeClaim) field.ErrorList {
-			return validateClaimSpec(&c.Spec, field.NewPath("spec"))
+			return volume.ValidateClaim(&c.Spec, field.NewPath("spec"))
 		},
 		validateUpdate: validateClaimUpdate,
 		warnings:       func(c, _ *corev1.PersistentVolumeClaim) []string { return claimWarnings(c) },
@@ -69,118 +71,50 @@ func claimRow(c *corev1.PersistentVolumeClaim, now time.Time) []any {
 		capacity, modes = quantityText(c.Status.Capacity), accessModesText(c.Status.AccessModes)
 	}
 	return []any{
-		c.Name, phase, c.Spec.VolumeName, capacity, modes, deref(c.Spec.StorageClassName, ""),
-		orUnset(deref(c.Spec.VolumeAttributesClassName, "")), age(c, now), modeText(c.Spec.VolumeMode),
+		c.Name, phase, c.Spec.VolumeName, capacity, modes, ptr.Deref(c.Spec.StorageClassName, ""),
+		orUnset(ptr.Deref(c.Spec.VolumeAttributesClassName, "")), age(c, now), modeText(c.Spec.VolumeMode),
 	}
 }
 
 func defaultClaim(c *corev1.PersistentVolumeClaim) {
-	emptyTo(&c.Status.Phase, corev1.ClaimPending)
+	defaults.Value(&c.Status.Phase, corev1.ClaimPending)
 	defaultClaimSpec(&c.Spec)
-	defaultResources(c.Status.Capacity)
-	defaultResources(c.Status.AllocatedResources)
+	quantity.Round(c.Status.Capacity)
+	quantity.Round(c.Status.AllocatedResources)
 }
 
 func defaultClaimSpec(s *corev1.PersistentVolumeClaimSpec) {
-	setDefault(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
-	defaultResources(s.Resources.Limits)
-	defaultResources(s.Resources.Requests)
+	defaults.Pointer(&s.VolumeMode, corev1.PersistentVolumeFilesystem)
+	quantity.Round(s.Resources.Limits)
+	quantity.Round(s.Resources.Requests)
 }
-
-const claimKind = "PersistentVolumeClaim"
 
 // prepareDataSource keeps dataSource and dataSourceRef, which are two names of one thing, the same. Of what is only in
 // the older one, anything but a claim or a snapshot is dropped. References to other namespaces are behind a gate that
 // is off.
 func prepareDataSource(s, old *corev1.PersistentVolumeClaimSpec) {
-	if ref := s.DataSourceRef; ref != nil && deref(ref.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
+	if ref := s.DataSourceRef; ref != nil && ptr.Deref(ref.Namespace, "") != "" && (old == nil || old.DataSourceRef == nil) {
 		s.DataSourceRef = nil
 	}
 	had := old != nil && (old.DataSource != nil || old.DataSourceRef != nil)
 	if from := s.DataSource; from != nil && s.DataSourceRef == nil && !had {
-		group := deref(from.APIGroup, "")
-		if (from.Kind != claimKind || group != "") && (from.Kind != "VolumeSnapshot" || group != "snapshot.storage.k8s.io") {
+		group := ptr.Deref(from.APIGroup, "")
+		if (from.Kind != volume.ClaimKind || group != "") && (from.Kind != "VolumeSnapshot" || group != "snapshot.storage.k8s.io") {
 			s.DataSource = nil
 		}
 	}
 	switch from, ref := s.DataSource, s.DataSourceRef; {
 	case from != nil && ref == nil:
 		s.DataSourceRef = &corev1.TypedObjectReference{APIGroup: from.APIGroup, Kind: from.Kind, Name: from.Name}
-	case from == nil && ref != nil && deref(ref.Namespace, "") == "":
+	case from == nil && ref != nil && ptr.Deref(ref.Namespace, "") == "":
 		s.DataSource = &corev1.TypedLocalObjectReference{APIGroup: ref.APIGroup, Kind: ref.Kind, Name: ref.Name}
 	}
 }
 
-// validateClaimSpec checks a new claim or a template of claims.
-func validateClaimSpec(s *corev1.PersistentVolumeClaimSpec, path *field.Path) field.ErrorList {
-	return validateClaim(s, false, path)
-}
-
-// validateClaim checks a claim. What an older release stored may be kept: lax leaves out what came later.
-func validateClaim(s *corev1.PersistentVolumeClaimSpec, lax bool, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if len(s.AccessModes) == 0 {
-		errs = append(errs, field.Required(path.Child("accessModes"), "at least 1 access mode is required"))
-	}
-	errs = append(errs, metavalidation.ValidateLabelSelector(s.Selector, metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: lax}, path.Child("selector"))...)
-	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
-	at := path.Child("resources").Key(string(corev1.ResourceStorage))
-	if storage, ok := s.Resources.Requests[corev1.ResourceStorage]; !ok {
-		errs = append(errs, field.Required(at, ""))
-	} else {
-		errs = append(errs, positiveQuantity(storage, at)...)
-	}
-	if name := deref(s.StorageClassName, ""); name != "" {
-		errs = append(errs, invalidEach(path.Child("storageClassName"), name, validation.IsDNS1123Subdomain(name))...)
-	}
-	errs = append(errs, validateVolumeMode(s.VolumeMode, path.Child("volumeMode"))...)
-	errs = append(errs, validateDataSources(s, lax, path)...)
-	if name := deref(s.VolumeAttributesClassName, ""); name != "" {
-		errs = append(errs, invalidEach(path.Child("volumeAttributesClassName"), name, validation.IsDNS1123Subdomain(name))...)
-	}
-	return errs
-}
-
-func validateDataSources(s *corev1.PersistentVolumeClaimSpec, lax bool, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	from, ref := s.DataSource, s.DataSourceRef
-	if from != nil {
-		errs = append(errs, validateDataSource(from.APIGroup, from.Kind, from.Name, lax, path.Child("dataSource"))...)
-	}
-	namespace := ""
-	if ref != nil {
-		errs = append(errs, validateDataSource(ref.APIGroup, ref.Kind, ref.Name, lax, path.Child("dataSourceRef"))...)
-		if namespace = deref(ref.Namespace, ""); namespace != "" {
-			errs = append(errs, invalidEach(path.Child("dataSourceRef", "namespace"), namespace, apivalidation.ValidateNamespaceName(namespace, false))...)
-		}
-	}
-	switch {
-	case from == nil || ref == nil:
-	case namespace != "":
-		errs = append(errs, field.Invalid(path, path.Child("dataSource"), "may not be specified when dataSourceRef.namespace is specified"))
-	case !reflect.DeepEqual(from.APIGroup, ref.APIGroup) || from.Kind != ref.Kind || from.Name != ref.Name:
-		errs = append(errs, field.Invalid(path, path.Child("dataSource"), "must match dataSourceRef"))
-	}
-	return errs
-}
-
-func validateDataSource(apiGroup *string, kind, name string, lax bool, path *field.Path) field.ErrorList {
-	errs := requiredText(name, path.Child("name"))
-	errs = append(errs, requiredText(kind, path.Child("kind"))...)
-	group := deref(apiGroup, "")
-	if group == "" && kind != claimKind {
-		errs = append(errs, field.Invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))
-	}
-	if group != "" && !lax {
-		errs = append(errs, invalidEach(path.Child("apiGroup"), group, validation.IsDNS1123Subdomain(group))...)
-	}
-	return errs
-}
-
 func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	// what was accepted once stays acceptable
-	lax := len(validateClaimSpec(&old.Spec, nil)) > 0
-	errs := validateClaim(&c.Spec, lax, field.NewPath("spec"))
+	lax := len(volume.ValidateClaim(&old.Spec, nil)) > 0
+	errs := volume.ValidateStoredClaim(&c.Spec, lax, field.NewPath("spec"))
 	was, now := old.Spec.DeepCopy(), c.Spec.DeepCopy()
 	if was.VolumeName == "" { // binding sets it once
 		was.VolumeName = now.VolumeName
@@ -214,7 +148,7 @@ func validateClaimUpdate(c, old *corev1.PersistentVolumeClaim) field.ErrorList {
 	if capacity := old.Status.Capacity[corev1.ResourceStorage]; size.Cmp(had) < 0 && size.Cmp(capacity) <= 0 {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "resources", "requests", "storage"), "field can not be less than status.capacity"))
 	}
-	errs = append(errs, immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
+	errs = append(errs, validate.Immutable(c.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	if old.Status.CurrentVolumeAttributesClassName != nil && !apiequality.Semantic.DeepEqual(c.Spec.VolumeAttributesClassName, old.Spec.VolumeAttributesClassName) {
 		at := field.NewPath("spec", "volumeAttributesClassName")
 		switch class := c.Spec.VolumeAttributesClassName; {
@@ -246,7 +180,7 @@ func validateClaimStatus(s *corev1.PersistentVolumeClaimStatus, path *field.Path
 	at := path.Child("allocatedResourceStatuses")
 	for name, status := range s.AllocatedResourceStatuses {
 		errs = append(errs, validateClaimResource(name, at)...)
-		if len(supported(status, at, resizeStatuses...)) > 0 {
+		if len(validate.Supported(status, at, resizeStatuses...)) > 0 {
 			errs = append(errs, field.NotSupported(at, name, resizeStatuses))
 		}
 	}
@@ -263,8 +197,8 @@ func validateClaimStatus(s *corev1.PersistentVolumeClaimStatus, path *field.Path
 
 // validateClaimResource checks the name of a resource that a claim has grown: storage, or one of a driver's making.
 func validateClaimResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	errs := invalidEach(path, string(name), validation.IsQualifiedName(string(name)))
-	if len(errs) == 0 && isNative(name) && name != corev1.ResourceStorage {
+	errs := validate.QualifiedName(string(name), path)
+	if len(errs) == 0 && quantity.IsNative(name) && name != corev1.ResourceStorage {
 		errs = append(errs, field.NotSupported(path, string(name), []corev1.ResourceName{corev1.ResourceStorage}))
 	}
 	return errs
@@ -285,7 +219,7 @@ func claimSpecWarnings(s *corev1.PersistentVolumeClaimSpec, path *field.Path) []
 		name string
 		list corev1.ResourceList
 	}{{"requests", s.Resources.Requests}, {"limits", s.Resources.Limits}} {
-		if q := part.list[corev1.ResourceStorage]; isFractional(q) {
+		if q := part.list[corev1.ResourceStorage]; quantity.IsFractional(q) {
 			at := path.Child("resources", part.name).Key(string(corev1.ResourceStorage))
 			out = append(out, fmt.Sprintf("%s: fractional byte value %q is invalid, must be an integer", at, q.String()))
 		}

@@ -7,6 +7,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 )
 
 // NodeNameIndex lists pods by the node that they are bound to.
@@ -19,14 +22,14 @@ func podKind() *Kind {
 		short: []string{"po"}, categories: []string{"all"}, namespaced: true, generation: true,
 		new:            func() *corev1.Pod { return &corev1.Pod{} },
 		list:           func() runtime.Object { return &corev1.PodList{} },
-		defaults:       defaultPod,
+		defaults:       podspec.Default,
 		prepareCreate:  preparePodCreate,
-		complete:       completePod,
+		complete:       podspec.Complete,
 		prepareUpdate:  preparePodUpdate,
 		validate:       none[*corev1.Pod], // an update is held to less
-		validateCreate: validatePodCreate,
+		validateCreate: podspec.ValidateNew,
 		validateUpdate: validatePodUpdate,
-		warnings:       podWarnings,
+		warnings:       podspec.Warnings,
 		status:         &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
 		fields:         podFields,
 		indexes: map[string]func(*corev1.Pod) []string{
@@ -54,7 +57,7 @@ func podKind() *Kind {
 }
 
 func preparePodCreate(p *corev1.Pod) {
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: QOSClass(p)}
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: podspec.QOSClass(p)}
 	if len(p.Spec.SchedulingGates) > 0 {
 		p.Status.Conditions = []corev1.PodCondition{{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated,
@@ -69,8 +72,8 @@ func preparePodUpdate(p, old *corev1.Pod) {
 	if p.Spec.Resources == nil && old.Spec.Resources != nil {
 		p.Spec.Resources = old.Spec.Resources.DeepCopy()
 	}
-	dropGated(&p.Spec, &old.Spec)
-	dropInitAnnotations(p.Annotations)
+	podspec.DropGated(&p.Spec, &old.Spec)
+	podspec.DropInitAnnotations(p.Annotations)
 }
 
 func podFields(p *corev1.Pod) fields.Set {
@@ -96,7 +99,7 @@ func podIP(p *corev1.Pod) string {
 
 // podGracePeriod is what the caller or else the pod asks for; a pod that runs nowhere has nothing to wait for.
 func podGracePeriod(p *corev1.Pod, opts *metav1.DeleteOptions) int64 {
-	grace := deref(p.Spec.TerminationGracePeriodSeconds, 0)
+	grace := ptr.Deref(p.Spec.TerminationGracePeriodSeconds, 0)
 	if opts != nil && opts.GracePeriodSeconds != nil {
 		grace = *opts.GracePeriodSeconds
 	}
@@ -111,36 +114,4 @@ func podGracePeriod(p *corev1.Pod, opts *metav1.DeleteOptions) int64 {
 
 func podFinished(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
-}
-
-// QOSClass says how a pod's processes rank when its node is short of memory: Guaranteed when each container
-// has limits of cpu and memory that equal its requests, BestEffort when none has any, Burstable otherwise.
-func QOSClass(p *corev1.Pod) corev1.PodQOSClass {
-	var all []*corev1.ResourceRequirements
-	if r := p.Spec.Resources; r != nil && (len(r.Limits) > 0 || len(r.Requests) > 0) {
-		all = append(all, r)
-	} else {
-		for _, c := range allContainers(&p.Spec) {
-			all = append(all, &c.Resources)
-		}
-	}
-	guaranteed, bestEffort := true, true
-	for _, r := range all {
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			request, limit := r.Requests[name], r.Limits[name]
-			if request.Sign() > 0 || limit.Sign() > 0 {
-				bestEffort = false
-			}
-			if _, requested := r.Requests[name]; limit.Sign() <= 0 || requested && request.Cmp(limit) != 0 {
-				guaranteed = false
-			}
-		}
-	}
-	switch {
-	case bestEffort:
-		return corev1.PodQOSBestEffort
-	case guaranteed:
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
 }

@@ -6,6 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
 )
 
 // podSummary is what the columns READY, STATUS and RESTARTS say of a pod.
@@ -62,7 +65,7 @@ func summarize(p *corev1.Pod) podSummary {
 	}
 	sidecars := map[string]bool{}
 	for i := range p.Spec.InitContainers {
-		if c := &p.Spec.InitContainers[i]; isSidecar(c) {
+		if c := &p.Spec.InitContainers[i]; container.IsSidecar(c) {
 			sidecars[c.Name] = true
 			s.total++
 		}
@@ -80,10 +83,6 @@ func summarize(p *corev1.Pod) podSummary {
 	return s
 }
 
-func isSidecar(c *corev1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-}
-
 // initContainers counts what the init containers contribute and says whether all of them are through.
 func (s *podSummary) initContainers(p *corev1.Pod, sidecars map[string]bool) bool {
 	for i := range p.Status.InitContainerStatuses {
@@ -93,7 +92,7 @@ func (s *podSummary) initContainers(p *corev1.Pod, sidecars map[string]bool) boo
 		switch {
 		case t != nil && t.ExitCode == 0:
 			continue
-		case sidecars[c.Name] && deref(c.Started, false):
+		case sidecars[c.Name] && ptr.Deref(c.Started, false):
 			if c.Ready {
 				s.ready++
 			}

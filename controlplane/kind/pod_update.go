@@ -7,33 +7,48 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
 )
+
+// PrepareEphemeralContainers lets only the ephemeral containers of an update through.
+func PrepareEphemeralContainers(p, old *corev1.Pod) {
+	added, meta := p.Spec.EphemeralContainers, p.ObjectMeta
+	old.DeepCopyInto(p)
+	p.Spec.EphemeralContainers = added
+	p.ResourceVersion, p.ManagedFields = meta.ResourceVersion, meta.ManagedFields
+	p.TypeMeta = metav1.TypeMeta{}
+	podspec.DropGated(&p.Spec, &old.Spec)
+}
 
 const podUpdateAllowed = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 
 // validatePodUpdate allows what may change of a pod that exists: images, a shorter deadline, more tolerations,
 // and what gates keep from being scheduled yet.
 func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
-	errs := validatePod(p, exemptions(&old.Spec, &old.ObjectMeta))
+	errs := podspec.Validate(p, podspec.Exemptions(&old.Spec, &old.ObjectMeta))
 	errs = append(errs, validateAnnotationChange(p, old)...)
 	for _, part := range []struct {
 		name     string
 		now, old []corev1.Container
 	}{{"containers", p.Spec.Containers, old.Spec.Containers}, {"initContainers", p.Spec.InitContainers, old.Spec.InitContainers}} {
-		path := servicePath.Child(part.name)
+		path := specPath.Child(part.name)
 		if len(part.now) != len(part.old) {
 			return append(errs, field.Forbidden(path, "pod updates may not add or remove containers"))
 		}
 	}
-	faults, known := validateDeadlineUpdate(p, old, servicePath.Child("activeDeadlineSeconds"))
+	faults, known := validateDeadlineUpdate(p, old, specPath.Child("activeDeadlineSeconds"))
 	if errs = append(errs, faults...); !known {
 		return errs
 	}
-	errs = append(errs, validateTolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, servicePath.Child("tolerations"))...)
-	errs = append(errs, noNewGates(p.Spec.SchedulingGates, old.Spec.SchedulingGates, servicePath.Child("schedulingGates"))...)
+	errs = append(errs, validateTolerationsUpdate(p.Spec.Tolerations, old.Spec.Tolerations, specPath.Child("tolerations"))...)
+	errs = append(errs, noNewGates(p.Spec.SchedulingGates, old.Spec.SchedulingGates, specPath.Child("schedulingGates"))...)
 	if apiequality.Semantic.DeepEqual(p.Spec, old.Spec) {
 		return errs
 	}
@@ -48,14 +63,14 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 	rest.ActiveDeadlineSeconds = old.Spec.ActiveDeadlineSeconds
 	rest.SchedulingGates = old.Spec.SchedulingGates
 	rest.Tolerations = old.Spec.Tolerations
-	if g := old.Spec.TerminationGracePeriodSeconds; g != nil && *g < 0 && deref(rest.TerminationGracePeriodSeconds, 0) == 1 {
+	if g := old.Spec.TerminationGracePeriodSeconds; g != nil && *g < 0 && ptr.Deref(rest.TerminationGracePeriodSeconds, 0) == 1 {
 		rest.TerminationGracePeriodSeconds = g
 	}
 	if len(old.Spec.SchedulingGates) > 0 {
-		errs = append(errs, narrowed(rest, &old.Spec, servicePath)...)
+		errs = append(errs, narrowed(rest, &old.Spec, specPath)...)
 	}
 	if !apiequality.Semantic.DeepEqual(rest, &old.Spec) {
-		errs = append(errs, field.Forbidden(servicePath, podUpdateAllowed+"\n"+diff.Diff(&old.Spec, rest)))
+		errs = append(errs, field.Forbidden(specPath, podUpdateAllowed+"\n"+diff.Diff(&old.Spec, rest)))
 	}
 	return errs
 }
@@ -115,7 +130,7 @@ func narrowed(rest, old *corev1.PodSpec, path *field.Path) field.ErrorList {
 		}
 	}
 	rest.NodeSelector = old.NodeSelector
-	was, now := nodeAffinity(old), nodeAffinity(rest)
+	was, now := scheduling.NodeAffinity(old), scheduling.NodeAffinity(rest)
 	if apiequality.Semantic.DeepEqual(was, now) {
 		return errs
 	}
@@ -131,23 +146,9 @@ func narrowed(rest, old *corev1.PodSpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-func nodeAffinity(s *corev1.PodSpec) *corev1.NodeAffinity {
-	if s.Affinity == nil {
-		return nil
-	}
-	return s.Affinity.NodeAffinity
-}
-
-func requiredTerms(a *corev1.NodeAffinity) []corev1.NodeSelectorTerm {
-	if a == nil || a.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return nil
-	}
-	return a.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-}
-
 // narrowedAffinity lets each of the terms, any of which is enough, require more.
 func narrowedAffinity(now, old *corev1.NodeAffinity, path *field.Path) field.ErrorList {
-	was, terms := requiredTerms(old), requiredTerms(now)
+	was, terms := scheduling.RequiredTerms(old), scheduling.RequiredTerms(now)
 	if len(was) == 0 {
 		return nil
 	}
@@ -175,12 +176,12 @@ func requiresMore(now, old *corev1.NodeSelectorTerm) bool {
 
 // ValidateEphemeralContainers checks an update of a pod that may only add ephemeral containers.
 func ValidateEphemeralContainers(p, old *corev1.Pod) field.ErrorList {
-	if isMirror(&old.ObjectMeta) {
+	if podspec.IsMirror(&old.ObjectMeta) {
 		return field.ErrorList{field.Forbidden(field.NewPath(""), "static pods do not support ephemeral containers")}
 	}
-	errs := validatePod(p, exemptions(&old.Spec, &old.ObjectMeta))
+	errs := podspec.Validate(p, podspec.Exemptions(&old.Spec, &old.ObjectMeta))
 	errs = append(errs, validateAnnotationChange(p, old)...)
-	path := servicePath.Child("ephemeralContainers")
+	path := specPath.Child("ephemeralContainers")
 	now := make(map[string]*corev1.EphemeralContainer, len(p.Spec.EphemeralContainers))
 	for i := range p.Spec.EphemeralContainers {
 		now[p.Spec.EphemeralContainers[i].Name] = &p.Spec.EphemeralContainers[i]
@@ -205,10 +206,10 @@ func validateAnnotationChange(p, old *corev1.Pod) field.ErrorList {
 			continue
 		}
 		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) {
-			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not remove or update AppArmor annotations"))
+			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not remove or update AppArmor annotations"))
 		}
 		if key == corev1.MirrorPodAnnotationKey {
-			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not remove or update mirror pod annotation"))
+			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not remove or update mirror pod annotation"))
 		}
 	}
 	for key := range p.Annotations {
@@ -216,10 +217,10 @@ func validateAnnotationChange(p, old *corev1.Pod) field.ErrorList {
 			continue
 		}
 		if strings.HasPrefix(key, corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix) {
-			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not add AppArmor annotations"))
+			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not add AppArmor annotations"))
 		}
 		if key == corev1.MirrorPodAnnotationKey {
-			errs = append(errs, field.Forbidden(podAnnotations.Key(key), "may not add mirror pod annotation"))
+			errs = append(errs, field.Forbidden(annotationsPath.Key(key), "may not add mirror pod annotation"))
 		}
 	}
 	return errs

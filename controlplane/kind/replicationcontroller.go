@@ -11,6 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func replicationControllerKind() *Kind {
@@ -29,14 +34,14 @@ func replicationControllerKind() *Kind {
 			prepareUpdate: func(r, old *corev1.ReplicationController) { r.Spec = old.Spec },
 			validate: func(r, _ *corev1.ReplicationController) field.ErrorList {
 				path := field.NewPath("status")
-				errs := nonNegative(r.Status.Replicas, path.Child("replicas"))
-				errs = append(errs, notMore(r.Status.ReadyReplicas, r.Status.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
-				return append(errs, notMore(r.Status.AvailableReplicas, r.Status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
+				errs := validate.NonNegative(r.Status.Replicas, path.Child("replicas"))
+				errs = append(errs, validate.AtMost(r.Status.ReadyReplicas, r.Status.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
+				return append(errs, validate.AtMost(r.Status.AvailableReplicas, r.Status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
 			},
 		},
 		scale: &scaleRules[*corev1.ReplicationController]{
 			get: func(r *corev1.ReplicationController) (int32, int32, string) {
-				return deref(r.Spec.Replicas, 1), r.Status.Replicas, labels.SelectorFromSet(r.Spec.Selector).String()
+				return ptr.Deref(r.Spec.Replicas, 1), r.Status.Replicas, labels.SelectorFromSet(r.Spec.Selector).String()
 			},
 			set: func(r *corev1.ReplicationController, n int32) { r.Spec.Replicas = &n },
 		},
@@ -53,7 +58,7 @@ func replicationControllerKind() *Kind {
 				names, images = containerCells(r.Spec.Template.Spec.Containers)
 			}
 			return []any{
-				r.Name, int64(deref(r.Spec.Replicas, 1)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r, now),
+				r.Name, int64(ptr.Deref(r.Spec.Replicas, 1)), int64(r.Status.Replicas), int64(r.Status.ReadyReplicas), age(r, now),
 				names, images, formatLabels(r.Spec.Selector),
 			}
 		},
@@ -68,15 +73,15 @@ func defaultReplicationController(r *corev1.ReplicationController) {
 		if t.Labels != nil && len(r.Labels) == 0 {
 			r.Labels = maps.Clone(t.Labels)
 		}
-		defaultTemplate(t)
+		podspec.DefaultTemplate(t)
 	}
-	setDefault(&r.Spec.Replicas, 1)
+	defaults.Pointer(&r.Spec.Replicas, 1)
 }
 
 func validateReplicationController(r *corev1.ReplicationController) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := nonNegative(deref(r.Spec.Replicas, 0), path.Child("replicas"))
-	errs = append(errs, nonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
+	errs := validate.NonNegative(ptr.Deref(r.Spec.Replicas, 0), path.Child("replicas"))
+	errs = append(errs, validate.NonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	if len(r.Spec.Selector) == 0 {
 		errs = append(errs, field.Required(path.Child("selector"), ""))
 	}
@@ -85,30 +90,6 @@ func validateReplicationController(r *corev1.ReplicationController) field.ErrorL
 	}
 	path = path.Child("template")
 	errs = append(errs, validateSelected(labels.SelectorFromSet(r.Spec.Selector), r.Spec.Template, path)...)
-	errs = append(errs, validateTemplate(r.Spec.Template, path)...)
+	errs = append(errs, podspec.ValidateTemplate(r.Spec.Template, path)...)
 	return append(errs, validateEndless(r.Spec.Template, path, "ReplicationController")...)
-}
-
-func podTemplateKind() *Kind {
-	return definition[*corev1.PodTemplate]{
-		gv: corev1.SchemeGroupVersion, kind: "PodTemplate", plural: "podtemplates", singular: "podtemplate", namespaced: true, generation: true,
-		new:      func() *corev1.PodTemplate { return &corev1.PodTemplate{} },
-		list:     func() runtime.Object { return &corev1.PodTemplateList{} },
-		template: func(o *corev1.PodTemplate) *corev1.PodTemplateSpec { return &o.Template },
-		defaults: func(p *corev1.PodTemplate) { defaultTemplate(&p.Template) },
-		validate: func(p *corev1.PodTemplate) field.ErrorList {
-			return validateTemplate(&p.Template, field.NewPath("template"))
-		},
-		warnings: func(p, _ *corev1.PodTemplate) []string {
-			return templateWarnings(&p.Template, field.NewPath("template"))
-		},
-		columns: []metav1.TableColumnDefinition{
-			nameColumn(), column("Containers", "string", "Names of each container in the template."),
-			column("Images", "string", "Images referenced by each container in the template."), column("Pod Labels", "string", "The labels for the pod template."),
-		},
-		row: func(p *corev1.PodTemplate, _ time.Time) []any {
-			names, images := containerCells(p.Template.Spec.Containers)
-			return []any{p.Name, names, images, formatLabels(p.Template.Labels)}
-		},
-	}.build()
 }

@@ -11,6 +11,11 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 func runtimeClassKind() *Kind {
@@ -21,7 +26,7 @@ func runtimeClassKind() *Kind {
 		list:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 		validate: validateRuntimeClass,
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
-			return immutable(r.Handler, old.Handler, field.NewPath("handler"))
+			return validate.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
 		},
 		warnings: func(r, _ *nodev1.RuntimeClass) []string { return runtimeClassWarnings(r) },
 		columns:  []metav1.TableColumnDefinition{nameColumn(), column("Handler", "string", docs["handler"]), ageColumn()},
@@ -32,7 +37,7 @@ func runtimeClassKind() *Kind {
 func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
 	var errs field.ErrorList
 	if r.Overhead != nil {
-		errs = append(errs, validateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, &containerScope{}, validateContainerResource, field.NewPath("overhead"))...)
+		errs = append(errs, container.ValidateResources(&corev1.ResourceRequirements{Limits: r.Overhead.PodFixed}, &container.Scope{}, quantity.ValidateContainerName, field.NewPath("overhead"))...)
 	}
 	if s := r.Scheduling; s != nil {
 		at := field.NewPath("scheduling")
@@ -43,7 +48,7 @@ func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
 	if r.Handler == "" {
 		return append(errs, field.Required(handler, ""))
 	}
-	return append(errs, invalidEach(handler, r.Handler, content.IsDNS1123Label(r.Handler))...)
+	return append(errs, validate.Each(handler, r.Handler, content.IsDNS1123Label(r.Handler))...)
 }
 
 // shownToleration is a toleration as Kubernetes shows it in errors.
@@ -57,7 +62,7 @@ type shownToleration struct {
 
 // validateUniqueTolerations refuses tolerations that differ in their seconds only.
 func validateUniqueTolerations(tolerations []corev1.Toleration, path *field.Path) field.ErrorList {
-	errs := validateTolerations(tolerations, path)
+	errs := scheduling.ValidateTolerations(tolerations, path)
 	seen := map[corev1.Toleration]bool{}
 	for i, t := range tolerations {
 		key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}
@@ -75,7 +80,7 @@ func runtimeClassWarnings(r *nodev1.RuntimeClass) []string {
 	}
 	var out []string
 	for label := range r.Scheduling.NodeSelector {
-		if text, ok := oldNodeLabels[label]; ok {
+		if text, ok := scheduling.OldNodeLabels[label]; ok {
 			out = append(out, fmt.Sprintf("%s: %s", field.NewPath("scheduling", "nodeSelector"), text))
 		}
 	}

@@ -14,6 +14,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
 )
 
 // Indexes of services by what only one may hold: an address, and the number of a node port or health check port.
@@ -70,7 +73,7 @@ func serviceKind() *Kind {
 
 func defaultService(s *corev1.Service) {
 	spec := &s.Spec
-	emptyTo(&spec.SessionAffinity, corev1.ServiceAffinityNone)
+	defaults.Value(&spec.SessionAffinity, corev1.ServiceAffinityNone)
 	switch spec.SessionAffinity {
 	case corev1.ServiceAffinityNone:
 		spec.SessionAffinityConfig = nil
@@ -80,10 +83,10 @@ func defaultService(s *corev1.Service) {
 			spec.SessionAffinityConfig = &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: &seconds}}
 		}
 	}
-	emptyTo(&spec.Type, corev1.ServiceTypeClusterIP)
+	defaults.Value(&spec.Type, corev1.ServiceTypeClusterIP)
 	for i := range spec.Ports {
 		p := &spec.Ports[i]
-		emptyTo(&p.Protocol, corev1.ProtocolTCP)
+		defaults.Value(&p.Protocol, corev1.ProtocolTCP)
 		if p.TargetPort == intstr.FromInt32(0) || p.TargetPort == intstr.FromString("") {
 			p.TargetPort = intstr.FromInt32(p.Port)
 		}
@@ -92,13 +95,13 @@ func defaultService(s *corev1.Service) {
 		spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyCluster
 	}
 	if HasClusterIP(s) {
-		setDefault(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
+		defaults.Pointer(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
 	}
 	if spec.Type == corev1.ServiceTypeLoadBalancer {
-		setDefault(&spec.AllocateLoadBalancerNodePorts, true)
+		defaults.Pointer(&spec.AllocateLoadBalancerNodePorts, true)
 		for i := range s.Status.LoadBalancer.Ingress {
 			if in := &s.Status.LoadBalancer.Ingress[i]; in.IP != "" {
-				setDefault(&in.IPMode, corev1.LoadBalancerIPModeVIP)
+				defaults.Pointer(&in.IPMode, corev1.LoadBalancerIPModeVIP)
 			}
 		}
 	}
@@ -124,7 +127,7 @@ func WantsNodePorts(s *corev1.Service) bool {
 	case corev1.ServiceTypeNodePort:
 		return true
 	case corev1.ServiceTypeLoadBalancer:
-		return deref(s.Spec.AllocateLoadBalancerNodePorts, true)
+		return ptr.Deref(s.Spec.AllocateLoadBalancerNodePorts, true)
 	}
 	return false
 }
@@ -202,7 +205,7 @@ func dropTypeDependent(s, old *corev1.Service) {
 		if slices.Equal(now.IPFamilies, was.IPFamilies) {
 			now.IPFamilies = nil
 		}
-		if deref(now.IPFamilyPolicy, "") == deref(was.IPFamilyPolicy, "") {
+		if ptr.Deref(now.IPFamilyPolicy, "") == ptr.Deref(was.IPFamilyPolicy, "") {
 			now.IPFamilyPolicy = nil
 		}
 	}
@@ -218,7 +221,7 @@ func dropTypeDependent(s, old *corev1.Service) {
 		if a := now.AllocateLoadBalancerNodePorts; a != nil && was.AllocateLoadBalancerNodePorts != nil && *a == *was.AllocateLoadBalancerNodePorts {
 			now.AllocateLoadBalancerNodePorts = nil
 		}
-		if same(now.LoadBalancerClass, was.LoadBalancerClass) {
+		if ptr.Equal(now.LoadBalancerClass, was.LoadBalancerClass) {
 			now.LoadBalancerClass = nil
 		}
 	}

@@ -4,9 +4,11 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	netutils "k8s.io/utils/net"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 // ValidateClusterIPs checks the addresses of a service and their families against each other, before what is missing of
@@ -16,7 +18,7 @@ func ValidateClusterIPs(s, old *corev1.Service) field.ErrorList {
 	if spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
-	ips := servicePath.Child("clusterIPs")
+	ips := specPath.Child("clusterIPs")
 	var errs field.ErrorList
 	switch {
 	case spec.ClusterIP == "" && len(spec.ClusterIPs) > 0:
@@ -28,15 +30,15 @@ func ValidateClusterIPs(s, old *corev1.Service) field.ErrorList {
 	}
 	seen := map[corev1.IPFamily]bool{}
 	for i, f := range spec.IPFamilies {
-		at := servicePath.Child("ipFamilies").Index(i)
-		errs = append(errs, supported(f, at, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
+		at := specPath.Child("ipFamilies").Index(i)
+		errs = append(errs, validate.Supported(f, at, corev1.IPv4Protocol, corev1.IPv6Protocol)...)
 		if seen[f] {
 			errs = append(errs, field.Duplicate(at, f))
 		}
 		seen[f] = true
 	}
 	if p := spec.IPFamilyPolicy; p != nil {
-		errs = append(errs, supported(*p, servicePath.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
+		errs = append(errs, validate.Supported(*p, specPath.Child("ipFamilyPolicy"), corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack)...)
 	}
 	addresses := validateAddresses(spec, old, ips)
 	errs = append(errs, addresses...)
@@ -76,7 +78,7 @@ func validateAddresses(spec *corev1.ServiceSpec, old *corev1.Service, path *fiel
 	var errs field.ErrorList
 	for i, ip := range spec.ClusterIPs {
 		if i > 0 || ip != corev1.ClusterIPNone {
-			errs = append(errs, validation.IsValidIPForLegacyField(path.Index(i), ip, true, kept)...)
+			errs = append(errs, validate.IP(ip, kept, path.Index(i))...)
 		} else if len(spec.ClusterIPs) > 1 {
 			errs = append(errs, field.Invalid(path, spec.ClusterIPs, "'None' must be the first and only value"))
 		}
@@ -96,13 +98,13 @@ func validateServiceUpdate(s, old *corev1.Service) field.ErrorList {
 		}
 	}
 	balanced := s.Spec.Type == corev1.ServiceTypeLoadBalancer
-	class := servicePath.Child("loadBalancerClass")
-	if balanced && old.Spec.Type == corev1.ServiceTypeLoadBalancer && !same(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+	class := specPath.Child("loadBalancerClass")
+	if balanced && old.Spec.Type == corev1.ServiceTypeLoadBalancer && !ptr.Equal(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
 		errs = append(errs, field.Invalid(class, s.Spec.LoadBalancerClass, "may not change once set"))
 	}
 	errs = append(errs, validateBalancerClass(&s.Spec, class)...)
 	if WantsHealthCheckNodePort(s) && WantsHealthCheckNodePort(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
-		errs = append(errs, field.Forbidden(servicePath.Child("healthCheckNodePort"), "field is immutable"))
+		errs = append(errs, field.Forbidden(specPath.Child("healthCheckNodePort"), "field is immutable"))
 	}
 	return append(errs, validateService(s, old)...)
 }
@@ -111,11 +113,11 @@ const keptOnce = "may not change once set"
 
 // releasesSecond says whether the policy allows to go on with one family.
 func releasesSecond(s *corev1.Service) bool {
-	return deref(s.Spec.IPFamilyPolicy, "") == corev1.IPFamilyPolicySingleStack
+	return ptr.Deref(s.Spec.IPFamilyPolicy, "") == corev1.IPFamilyPolicySingleStack
 }
 
 func validateClusterIPsUpdate(s, old *corev1.Service) field.ErrorList {
-	path := servicePath.Child("clusterIPs")
+	path := specPath.Child("clusterIPs")
 	now, was := s.Spec.ClusterIPs, old.Spec.ClusterIPs
 	var errs field.ErrorList
 	if len(now) == len(was) {
@@ -133,13 +135,13 @@ func validateClusterIPsUpdate(s, old *corev1.Service) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Index(0), now, keptOnce))
 	}
 	if len(was) > len(now) && len(now) == 1 && !releasesSecond(s) {
-		errs = append(errs, field.Invalid(servicePath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy, "must be set to 'SingleStack' when releasing the secondary clusterIP"))
+		errs = append(errs, field.Invalid(specPath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy, "must be set to 'SingleStack' when releasing the secondary clusterIP"))
 	}
 	return errs
 }
 
 func validateFamiliesUpdate(s, old *corev1.Service) field.ErrorList {
-	path := servicePath.Child("ipFamilies").Index(0)
+	path := specPath.Child("ipFamilies").Index(0)
 	now, was := s.Spec.IPFamilies, old.Spec.IPFamilies
 	var errs field.ErrorList
 	if len(now) == len(was) {
@@ -157,7 +159,7 @@ func validateFamiliesUpdate(s, old *corev1.Service) field.ErrorList {
 		errs = append(errs, field.Invalid(path, s.Spec.ClusterIPs, keptOnce))
 	}
 	if len(was) > len(now) && len(now) == 1 && !releasesSecond(s) {
-		errs = append(errs, field.Invalid(servicePath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy, "must be set to 'SingleStack' when releasing the secondary ipFamily"))
+		errs = append(errs, field.Invalid(specPath.Child("ipFamilyPolicy"), s.Spec.IPFamilyPolicy, "must be set to 'SingleStack' when releasing the secondary ipFamily"))
 	}
 	return errs
 }
@@ -183,26 +185,9 @@ func validateServiceStatus(s, old *corev1.Service) field.ErrorList {
 		case in.IPMode != nil && in.IP == "":
 			modeErrs = append(modeErrs, field.Forbidden(mode, "may not be specified when `ip` is not set"))
 		case in.IPMode != nil:
-			modeErrs = supported(*in.IPMode, mode, corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)
+			modeErrs = validate.Supported(*in.IPMode, mode, corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP)
 		}
 		errs = append(errs, validatePoint(in.IP, in.Hostname, kept, modeErrs, at)...)
-	}
-	return errs
-}
-
-// validatePoint checks where a load balancer takes traffic in; between says what is wrong with the rest of it.
-func validatePoint(ip, hostname string, kept []string, between field.ErrorList, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	if ip != "" {
-		errs = append(errs, validation.IsValidIPForLegacyField(path.Child("ip"), ip, true, kept)...)
-	}
-	errs = append(errs, between...)
-	if hostname != "" {
-		at := path.Child("hostname")
-		errs = append(errs, invalidEach(at, hostname, validation.IsDNS1123Subdomain(hostname))...)
-		if netutils.ParseIPSloppy(hostname) != nil {
-			errs = append(errs, field.Invalid(at, hostname, "must be a DNS name, not an IP address"))
-		}
 	}
 	return errs
 }

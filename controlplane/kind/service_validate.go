@@ -10,6 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 const (
@@ -19,11 +22,11 @@ const (
 	betaSourceRanges = "service.beta.kubernetes.io/load-balancer-source-ranges"
 )
 
-var servicePath = field.NewPath("spec")
+var specPath = field.NewPath("spec")
 
 // validateService checks a service. old is nil on create: addresses that it has may stay as they are.
 func validateService(s, old *corev1.Service) field.ErrorList {
-	path := servicePath
+	path := specPath
 	spec := &s.Spec
 	errs := validateTopologyHints(s)
 	if len(spec.Ports) == 0 && !isHeadless(s) && spec.Type != corev1.ServiceTypeExternalName {
@@ -35,7 +38,7 @@ func validateService(s, old *corev1.Service) field.ErrorList {
 		errs = append(errs, validateServicePort(&spec.Ports[i], len(spec.Ports) > 1, names, path.Child("ports").Index(i))...)
 	}
 	errs = append(errs, metavalidation.ValidateLabels(spec.Selector, path.Child("selector"))...)
-	errs = append(errs, oneOf(spec.SessionAffinity, path.Child("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)...)
+	errs = append(errs, validate.OneOf(spec.SessionAffinity, path.Child("sessionAffinity"), corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone)...)
 	errs = append(errs, validateAffinityConfig(spec, path.Child("sessionAffinityConfig"))...)
 	errs = append(errs, ValidateClusterIPs(s, old)...)
 	var kept []string
@@ -44,13 +47,13 @@ func validateService(s, old *corev1.Service) field.ErrorList {
 	}
 	for i, ip := range spec.ExternalIPs {
 		at := path.Child("externalIPs").Index(i)
-		if invalid := validation.IsValidIPForLegacyField(at, ip, true, kept); len(invalid) > 0 {
+		if invalid := validate.IP(ip, kept, at); len(invalid) > 0 {
 			errs = append(errs, invalid...)
 		} else {
 			errs = append(errs, validateEndpointIP(ip, at)...)
 		}
 	}
-	errs = append(errs, oneOf(spec.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort)...)
+	errs = append(errs, validate.OneOf(spec.Type, path.Child("type"), corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort)...)
 	errs = append(errs, validateUniquePorts(spec, path.Child("ports"))...)
 	errs = append(errs, validateSourceRanges(s, old)...)
 	balanced := spec.Type == corev1.ServiceTypeLoadBalancer
@@ -60,7 +63,7 @@ func validateService(s, old *corev1.Service) field.ErrorList {
 	errs = append(errs, validateBalancerClass(spec, path.Child("loadBalancerClass"))...)
 	errs = append(errs, validateTrafficPolicies(s, path)...)
 	if d := spec.TrafficDistribution; d != nil {
-		errs = append(errs, supported(*d, path.Child("trafficDistribution"),
+		errs = append(errs, validate.Supported(*d, path.Child("trafficDistribution"),
 			corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode)...)
 	}
 	return errs
@@ -103,7 +106,7 @@ func validateByType(s *corev1.Service, path *field.Path) field.ErrorList {
 		if name := strings.TrimSuffix(spec.ExternalName, "."); name == "" {
 			errs = append(errs, field.Required(path.Child("externalName"), ""))
 		} else {
-			errs = append(errs, invalidEach(path.Child("externalName"), name, validation.IsDNS1123Subdomain(name))...)
+			errs = append(errs, validate.Subdomain(name, path.Child("externalName"))...)
 		}
 	}
 	return errs
@@ -113,7 +116,7 @@ func validateServicePort(p *corev1.ServicePort, named bool, names map[string]boo
 	var errs field.ErrorList
 	switch {
 	case p.Name != "":
-		errs = append(errs, invalidEach(path.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))...)
+		errs = append(errs, validate.DNSLabel(p.Name, path.Child("name"))...)
 		if names[p.Name] {
 			errs = append(errs, field.Duplicate(path.Child("name"), p.Name))
 		}
@@ -121,11 +124,11 @@ func validateServicePort(p *corev1.ServicePort, named bool, names map[string]boo
 	case named:
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	}
-	errs = append(errs, invalidEach(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
-	errs = append(errs, validateProtocol(p.Protocol, path.Child("protocol"))...)
-	errs = append(errs, validatePortRef(p.TargetPort, path.Child("targetPort"))...)
+	errs = append(errs, validate.Each(path.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
+	errs = append(errs, validate.Protocol(p.Protocol, path.Child("protocol"))...)
+	errs = append(errs, validate.PortRef(p.TargetPort, path.Child("targetPort"))...)
 	if p.AppProtocol != nil {
-		errs = append(errs, invalidEach(path.Child("appProtocol"), *p.AppProtocol, validation.IsQualifiedName(*p.AppProtocol))...)
+		errs = append(errs, validate.QualifiedName(*p.AppProtocol, path.Child("appProtocol"))...)
 	}
 	return errs
 }
@@ -202,7 +205,7 @@ func validateAffinityConfig(spec *corev1.ServiceSpec, path *field.Path) field.Er
 func validateSourceRanges(s, old *corev1.Service) field.ErrorList {
 	const name = "LoadBalancerSourceRanges" // as Kubernetes writes it
 	balanced := s.Spec.Type == corev1.ServiceTypeLoadBalancer
-	path := servicePath.Child(name)
+	path := specPath.Child(name)
 	var errs field.ErrorList
 	if ranges := s.Spec.LoadBalancerSourceRanges; len(ranges) > 0 {
 		if !balanced {
@@ -243,7 +246,7 @@ func validateBalancerClass(spec *corev1.ServiceSpec, path *field.Path) field.Err
 	case spec.Type != corev1.ServiceTypeLoadBalancer:
 		return field.ErrorList{field.Forbidden(path, onlyLoadBalancers)}
 	default:
-		return invalidEach(path, *c, validation.IsQualifiedName(*c))
+		return validate.QualifiedName(*c, path)
 	}
 }
 
@@ -253,7 +256,7 @@ func validateTrafficPolicies(s *corev1.Service, path *field.Path) field.ErrorLis
 	at := path.Child("externalTrafficPolicy")
 	switch {
 	case externallyAccessible(s):
-		errs = append(errs, oneOf(spec.ExternalTrafficPolicy, at, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
+		errs = append(errs, validate.OneOf(spec.ExternalTrafficPolicy, at, corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal)...)
 	case spec.ExternalTrafficPolicy != "":
 		errs = append(errs, field.Invalid(at, spec.ExternalTrafficPolicy, "may only be set for externally-accessible services"))
 	}
@@ -262,14 +265,14 @@ func validateTrafficPolicies(s *corev1.Service, path *field.Path) field.ErrorLis
 	case WantsHealthCheckNodePort(s) && port == 0:
 		errs = append(errs, field.Required(at, ""))
 	case WantsHealthCheckNodePort(s):
-		errs = append(errs, invalidEach(at, port, validation.IsValidPortNum(int(port)))...)
+		errs = append(errs, validate.Each(at, port, validation.IsValidPortNum(int(port)))...)
 	case port != 0:
 		errs = append(errs, field.Invalid(at, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
 	}
 	at = path.Child("internalTrafficPolicy")
 	switch p := spec.InternalTrafficPolicy; {
 	case p != nil:
-		errs = append(errs, supported(*p, at, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
+		errs = append(errs, validate.Supported(*p, at, corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal)...)
 	case HasClusterIP(s):
 		errs = append(errs, field.Required(at, ""))
 	}
@@ -285,7 +288,7 @@ func serviceWarnings(s *corev1.Service) []string {
 	}
 	if spec.ClusterIP != "" && spec.ClusterIP != corev1.ClusterIPNone {
 		for i, ip := range spec.ClusterIPs {
-			out = append(out, ipWarnings(servicePath.Child("clusterIPs").Index(i), ip)...)
+			out = append(out, ipWarnings(specPath.Child("clusterIPs").Index(i), ip)...)
 		}
 	}
 	headless, external := spec.Type == corev1.ServiceTypeClusterIP && spec.ClusterIP == corev1.ClusterIPNone, spec.Type == corev1.ServiceTypeExternalName
@@ -299,17 +302,17 @@ func serviceWarnings(s *corev1.Service) []string {
 	warn(headless && exposed, "spec.externalIPs is ignored for headless services")
 	warn(headless && spec.SessionAffinity != corev1.ServiceAffinityNone, "spec.SessionAffinity is ignored for headless services")
 	for i, ip := range spec.ExternalIPs {
-		out = append(out, ipWarnings(servicePath.Child("externalIPs").Index(i), ip)...)
+		out = append(out, ipWarnings(specPath.Child("externalIPs").Index(i), ip)...)
 	}
 	warn(exposed && !headless && !external, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
 	if spec.LoadBalancerIP != "" {
-		out = append(out, ipWarnings(servicePath.Child("loadBalancerIP"), spec.LoadBalancerIP)...)
+		out = append(out, ipWarnings(specPath.Child("loadBalancerIP"), spec.LoadBalancerIP)...)
 	}
 	for i, cidr := range spec.LoadBalancerSourceRanges {
-		out = append(out, cidrWarnings(servicePath.Child("loadBalancerSourceRanges").Index(i), cidr)...)
+		out = append(out, cidrWarnings(specPath.Child("loadBalancerSourceRanges").Index(i), cidr)...)
 	}
 	warn(external && exposed, `spec.externalIPs is ignored when spec.type is "ExternalName"`)
 	warn(!external && spec.ExternalName != "", `spec.externalName is ignored when spec.type is not "ExternalName"`)
-	warn(deref(spec.TrafficDistribution, "") == corev1.ServiceTrafficDistributionPreferClose, `spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`)
+	warn(ptr.Deref(spec.TrafficDistribution, "") == corev1.ServiceTrafficDistributionPreferClose, `spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`)
 	return slices.Clip(out)
 }

@@ -10,8 +10,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
 
 func statefulSetKind() *Kind {
@@ -35,7 +40,7 @@ func statefulSetKind() *Kind {
 		},
 		scale: &scaleRules[*appsv1.StatefulSet]{
 			get: func(s *appsv1.StatefulSet) (int32, int32, string) {
-				return deref(s.Spec.Replicas, 1), s.Status.Replicas, selectorText(s.Spec.Selector)
+				return ptr.Deref(s.Spec.Replicas, 1), s.Status.Replicas, selectorText(s.Spec.Selector)
 			},
 			set: func(s *appsv1.StatefulSet, n int32) { s.Spec.Replicas = &n },
 		},
@@ -45,31 +50,31 @@ func statefulSetKind() *Kind {
 		},
 		row: func(s *appsv1.StatefulSet, now time.Time) []any {
 			names, images := containerCells(s.Spec.Template.Spec.Containers)
-			return []any{s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, deref(s.Spec.Replicas, 1)), age(s, now), names, images}
+			return []any{s.Name, fmt.Sprintf("%d/%d", s.Status.ReadyReplicas, ptr.Deref(s.Spec.Replicas, 1)), age(s, now), names, images}
 		},
 	}.build()
 }
 
 func defaultStatefulSet(s *appsv1.StatefulSet) {
 	spec := &s.Spec
-	emptyTo(&spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
+	defaults.Value(&spec.PodManagementPolicy, appsv1.OrderedReadyPodManagement)
 	if u := &spec.UpdateStrategy; u.Type == "" {
 		u.Type = appsv1.RollingUpdateStatefulSetStrategyType
-		setDefault(&u.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
+		defaults.Pointer(&u.RollingUpdate, appsv1.RollingUpdateStatefulSetStrategy{})
 	}
 	if u := spec.UpdateStrategy; u.Type == appsv1.RollingUpdateStatefulSetStrategyType && u.RollingUpdate != nil {
-		setDefault(&u.RollingUpdate.Partition, 0)
-		setDefault(&u.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
+		defaults.Pointer(&u.RollingUpdate.Partition, 0)
+		defaults.Pointer(&u.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 	}
 	if spec.PersistentVolumeClaimRetentionPolicy == nil {
 		spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{}
 	}
 	policy := spec.PersistentVolumeClaimRetentionPolicy
-	emptyTo(&policy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
-	emptyTo(&policy.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
-	setDefault(&spec.Replicas, 1)
-	setDefault(&spec.RevisionHistoryLimit, 10)
-	defaultTemplate(&spec.Template)
+	defaults.Value(&policy.WhenDeleted, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	defaults.Value(&policy.WhenScaled, appsv1.RetainPersistentVolumeClaimRetentionPolicyType)
+	defaults.Pointer(&spec.Replicas, 1)
+	defaults.Pointer(&spec.RevisionHistoryLimit, 10)
+	podspec.DefaultTemplate(&spec.Template)
 	for i := range spec.VolumeClaimTemplates {
 		c := &spec.VolumeClaimTemplates[i]
 		c.APIVersion, c.Kind = "v1", "PersistentVolumeClaim"
@@ -80,10 +85,10 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 	path, spec := field.NewPath("spec"), &s.Spec
 	errs := validateStatefulSetPolicies(spec, path)
-	errs = append(errs, nonNegative(deref(spec.Replicas, 0), path.Child("replicas"))...)
-	errs = append(errs, nonNegative(spec.MinReadySeconds, path.Child("minReadySeconds"))...)
+	errs = append(errs, validate.NonNegative(ptr.Deref(spec.Replicas, 0), path.Child("replicas"))...)
+	errs = append(errs, validate.NonNegative(spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	if spec.Ordinals != nil {
-		errs = append(errs, nonNegative(spec.Ordinals.Start, path.Child("ordinals.start"))...)
+		errs = append(errs, validate.NonNegative(spec.Ordinals.Start, path.Child("ordinals.start"))...)
 	}
 	errs = append(errs, validateWorkloadSelector(spec.Selector, path.Child("selector"), "statefulset")...)
 	at := path.Child("template")
@@ -91,7 +96,7 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("selector"), spec.Selector, ""))
 	} else {
 		errs = append(errs, validateSelected(selector, &spec.Template, at)...)
-		errs = append(errs, validateTemplate(statefulTemplate(spec), at)...)
+		errs = append(errs, podspec.ValidateTemplate(statefulTemplate(spec), at)...)
 	}
 	return append(errs, validateEndless(&spec.Template, at, "StatefulSet")...)
 }
@@ -101,10 +106,10 @@ func validateNewStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec")
 	for i := range s.Spec.VolumeClaimTemplates {
-		errs = append(errs, validateClaimSpec(&s.Spec.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
+		errs = append(errs, volume.ValidateClaim(&s.Spec.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
 	}
 	if name := s.Spec.ServiceName; name != "" {
-		errs = append(errs, invalidEach(path.Child("serviceName"), name, validation.IsDNS1123Label(name))...)
+		errs = append(errs, validate.DNSLabel(name, path.Child("serviceName"))...)
 	}
 	return errs
 }
@@ -131,23 +136,23 @@ func validateStatefulSetPolicies(spec *appsv1.StatefulSetSpec, path *field.Path)
 	if p := spec.PersistentVolumeClaimRetentionPolicy; p != nil {
 		at := path.Child("persistentVolumeClaimRetentionPolicy")
 		retain, remove := appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
-		errs = append(errs, oneOf(p.WhenDeleted, at.Child("whenDeleted"), retain, remove)...)
-		errs = append(errs, oneOf(p.WhenScaled, at.Child("whenScaled"), retain, remove)...)
+		errs = append(errs, validate.OneOf(p.WhenDeleted, at.Child("whenDeleted"), retain, remove)...)
+		errs = append(errs, validate.OneOf(p.WhenScaled, at.Child("whenScaled"), retain, remove)...)
 	}
 	return errs
 }
 
 func validatePartition(r *appsv1.RollingUpdateStatefulSetStrategy, path *field.Path) field.ErrorList {
-	errs := nonNegative(deref(r.Partition, 0), path.Child("partition"))
+	errs := validate.NonNegative(ptr.Deref(r.Partition, 0), path.Child("partition"))
 	if r.MaxUnavailable == nil {
 		return errs
 	}
 	n, at := *r.MaxUnavailable, path.Child("maxUnavailable")
-	errs = append(errs, validateIntOrPercent(n, at)...)
-	if isZero(n) {
+	errs = append(errs, validate.IntOrPercent(n, at)...)
+	if validate.IsZero(n) {
 		errs = append(errs, field.Invalid(at, n, "cannot be 0"))
 	}
-	return append(errs, notOver100Percent(n, at)...)
+	return append(errs, validate.AtMost100Percent(n, at)...)
 }
 
 // partitionForm is how errors quote the parameters of an update: in the form that has no version.
@@ -160,7 +165,7 @@ func partitionFormOf(r *appsv1.RollingUpdateStatefulSetStrategy) *partitionForm 
 	if r == nil {
 		return nil
 	}
-	return &partitionForm{deref(r.Partition, 0), r.MaxUnavailable}
+	return &partitionForm{ptr.Deref(r.Partition, 0), r.MaxUnavailable}
 }
 
 // statefulTemplate returns the template with what the controller puts into its pods: the claims become volumes of the same
@@ -194,15 +199,15 @@ func statefulTemplate(spec *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := immutable(s.Spec.Selector, old.Spec.Selector, path.Child("selector"))
-	errs = append(errs, immutable(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, path.Child("volumeClaimTemplates"))...)
-	errs = append(errs, immutable(s.Spec.ServiceName, old.Spec.ServiceName, path.Child("serviceName"))...)
-	return append(errs, immutable(s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, path.Child("podManagementPolicy"))...)
+	errs := validate.Immutable(s.Spec.Selector, old.Spec.Selector, path.Child("selector"))
+	errs = append(errs, validate.Immutable(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, path.Child("volumeClaimTemplates"))...)
+	errs = append(errs, validate.Immutable(s.Spec.ServiceName, old.Spec.ServiceName, path.Child("serviceName"))...)
+	return append(errs, validate.Immutable(s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, path.Child("podManagementPolicy"))...)
 }
 
 func validateStatefulSetStatus(s, old *appsv1.StatefulSet) field.ErrorList {
 	path, status := field.NewPath("status"), &s.Status
-	errs := nonNegative(status.Replicas, path.Child("replicas"))
+	errs := validate.NonNegative(status.Replicas, path.Child("replicas"))
 	parts := []struct {
 		name string
 		n    int32
@@ -211,21 +216,21 @@ func validateStatefulSetStatus(s, old *appsv1.StatefulSet) field.ErrorList {
 		{"updatedReplicas", status.UpdatedReplicas}, {"availableReplicas", status.AvailableReplicas},
 	}
 	for _, p := range parts {
-		errs = append(errs, nonNegative(p.n, path.Child(p.name))...)
+		errs = append(errs, validate.NonNegative(p.n, path.Child(p.name))...)
 	}
-	errs = append(errs, nonNegative(status.ObservedGeneration, path.Child("observedGeneration"))...)
-	errs = append(errs, validateOptional(status.CollisionCount, path.Child("collisionCount"))...)
+	errs = append(errs, validate.NonNegative(status.ObservedGeneration, path.Child("observedGeneration"))...)
+	errs = append(errs, validate.Optional(status.CollisionCount, path.Child("collisionCount"))...)
 	for _, p := range parts {
-		errs = append(errs, notMore(p.n, status.Replicas, path.Child(p.name), "cannot be greater than status.replicas")...)
+		errs = append(errs, validate.AtMost(p.n, status.Replicas, path.Child(p.name), "cannot be greater than status.replicas")...)
 	}
-	errs = append(errs, notMore(status.AvailableReplicas, status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than status.readyReplicas")...)
+	errs = append(errs, validate.AtMost(status.AvailableReplicas, status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than status.readyReplicas")...)
 	return append(errs, validateCollisions(status.CollisionCount, old.Status.CollisionCount, path.Child("collisionCount"))...)
 }
 
 func statefulSetWarnings(s, old *appsv1.StatefulSet) []string {
 	var out []string
 	if old == nil || s.Generation != old.Generation {
-		out = templateWarnings(&s.Spec.Template, field.NewPath("spec", "template"))
+		out = podspec.TemplateWarnings(&s.Spec.Template, field.NewPath("spec", "template"))
 	}
 	if n := s.Spec.RevisionHistoryLimit; n != nil && *n < 0 {
 		out = append(out, "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended")

@@ -9,9 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
 const (
@@ -27,8 +32,8 @@ func storageClassKind() *Kind {
 		new:  func() *storagev1.StorageClass { return &storagev1.StorageClass{} },
 		list: func() runtime.Object { return &storagev1.StorageClassList{} },
 		defaults: func(c *storagev1.StorageClass) {
-			setDefault(&c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
-			setDefault(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
+			defaults.Pointer(&c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)
+			defaults.Pointer(&c.VolumeBindingMode, storagev1.VolumeBindingImmediate)
 		},
 		validate:       validateStorageClass,
 		validateUpdate: validateStorageClassUpdate,
@@ -42,8 +47,8 @@ func storageClassKind() *Kind {
 			if c.Annotations["storageclass.kubernetes.io/is-default-class"] == "true" {
 				name += " (default)"
 			}
-			return []any{name, c.Provisioner, string(deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
-				string(deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)), deref(c.AllowVolumeExpansion, false), age(c, now)}
+			return []any{name, c.Provisioner, string(ptr.Deref(c.ReclaimPolicy, corev1.PersistentVolumeReclaimDelete)),
+				string(ptr.Deref(c.VolumeBindingMode, storagev1.VolumeBindingImmediate)), ptr.Deref(c.AllowVolumeExpansion, false), age(c, now)}
 		},
 	}.build()
 }
@@ -52,17 +57,17 @@ func validateStorageClass(c *storagev1.StorageClass) field.ErrorList {
 	at := field.NewPath("provisioner")
 	var errs field.ErrorList
 	if name := strings.ToLower(c.Provisioner); name != "" {
-		errs = append(errs, invalidEach(at, name, validation.IsQualifiedName(name))...)
+		errs = append(errs, validate.QualifiedName(name, at)...)
 	}
 	errs = append(errs, validateClassParameters(c.Parameters, field.NewPath("parameters"))...)
-	if p := deref(c.ReclaimPolicy, ""); p != "" {
-		errs = append(errs, supported(p, field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)...)
+	if p := ptr.Deref(c.ReclaimPolicy, ""); p != "" {
+		errs = append(errs, validate.Supported(p, field.NewPath("reclaimPolicy"), corev1.PersistentVolumeReclaimDelete, corev1.PersistentVolumeReclaimRetain)...)
 	}
 	if m := c.VolumeBindingMode; m != nil {
-		errs = append(errs, supported(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
+		errs = append(errs, validate.Supported(*m, field.NewPath("volumeBindingMode"), storagev1.VolumeBindingImmediate, storagev1.VolumeBindingWaitForFirstConsumer)...)
 	}
 	errs = append(errs, validateTopologies(c.AllowedTopologies, field.NewPath("allowedTopologies"))...)
-	return append(errs, requiredText(c.Provisioner, at)...)
+	return append(errs, validate.Required(c.Provisioner, at)...)
 }
 
 func validateClassParameters(parameters map[string]string, path *field.Path) field.ErrorList {
@@ -95,7 +100,7 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) f
 			at := at.Index(j)
 			set, bad := topologyValues(r.Values, at.Child("values"))
 			errs = append(errs, bad...)
-			errs = append(errs, labelName(r.Key, at.Child("key"))...)
+			errs = append(errs, metavalidation.ValidateLabelName(r.Key, at.Child("key"))...)
 			if _, twice := named[r.Key]; twice {
 				errs = append(errs, field.Duplicate(at.Child("key"), r.Key))
 			}
@@ -117,7 +122,7 @@ func validateTopologies(terms []corev1.TopologySelectorTerm, path *field.Path) f
 }
 
 func topologyValues(list []string, path *field.Path) (map[string]bool, field.ErrorList) {
-	errs := requiredList(list, path)
+	errs := validate.RequiredList(list, path)
 	set := map[string]bool{}
 	for i, v := range list {
 		if set[v] {
@@ -129,17 +134,17 @@ func topologyValues(list []string, path *field.Path) (map[string]bool, field.Err
 }
 
 func validateStorageClassUpdate(c, old *storagev1.StorageClass) field.ErrorList {
-	errs := immutable(c.Parameters, old.Parameters, field.NewPath("parameters"))
-	errs = append(errs, immutable(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
-	errs = append(errs, immutable(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
-	return append(errs, immutable(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
+	errs := validate.Immutable(c.Parameters, old.Parameters, field.NewPath("parameters"))
+	errs = append(errs, validate.Immutable(c.Provisioner, old.Provisioner, field.NewPath("provisioner"))...)
+	errs = append(errs, validate.Immutable(c.ReclaimPolicy, old.ReclaimPolicy, field.NewPath("reclaimPolicy"))...)
+	return append(errs, validate.Immutable(c.VolumeBindingMode, old.VolumeBindingMode, field.NewPath("volumeBindingMode"))...)
 }
 
 func storageClassWarnings(c *storagev1.StorageClass) []string {
 	var out []string
 	for i, term := range c.AllowedTopologies {
 		for j, r := range term.MatchLabelExpressions {
-			if text, ok := oldNodeLabels[r.Key]; ok {
+			if text, ok := scheduling.OldNodeLabels[r.Key]; ok {
 				at := field.NewPath("allowedTopologies").Index(i).Child("matchLabelExpressions").Index(j).Child("key")
 				out = append(out, fmt.Sprintf("%s: %s", at, text))
 			}

@@ -16,6 +16,13 @@ func TestValidationOfWorkloads(t *testing.T) {
 	scaler := func(more string) string {
 		return "spec: {maxReplicas: 2, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: d}" + more + "}"
 	}
+	selected := "selector: {matchLabels: {a: b}}, template: " + template
+	jobOf := func(more string) string {
+		return "{metadata: {name: j, uid: u}, spec: {" + more + " template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}"
+	}
+	cronOf := func(more string) string {
+		return "{metadata: {name: j}, spec: {" + more + ", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: x}]}}}}}}"
+	}
 	for _, c := range []struct {
 		kind, name, yaml string
 		want             []string
@@ -59,6 +66,24 @@ func TestValidationOfWorkloads(t *testing.T) {
 		{"HorizontalPodAutoscaler", "rules", scaler(", behavior: {scaleUp: {stabilizationWindowSeconds: 3601, policies: [], tolerance: -1}}"), []string{
 			"spec.behavior.scaleUp.stabilizationWindowSeconds: " + invalid, "spec.behavior.scaleUp.policies: " + required, "spec.behavior.scaleUp.tolerance: " + invalid}},
 		{"ValidatingAdmissionPolicyBinding", "reserved name", "{metadata: {name: a.static.k8s.io}, spec: {policyName: a, validationActions: [Deny]}}", []string{"metadata.name: " + invalid}},
+		{"DaemonSet", "good", "spec: {" + selected + "}", nil},
+		{"DaemonSet", "neither", "spec: {updateStrategy: {rollingUpdate: {maxUnavailable: 0}}, " + selected + "}", []string{"spec.updateStrategy.rollingUpdate.maxUnavailable: " + required}},
+		{"DaemonSet", "both", "spec: {updateStrategy: {rollingUpdate: {maxSurge: 1}}, " + selected + "}", []string{"spec.updateStrategy.rollingUpdate.maxSurge: " + invalid}},
+		{"StatefulSet", "claims are volumes", "spec: {selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: x, volumeMounts: [{name: v, mountPath: /v}]}]}}, volumeClaimTemplates: [{metadata: {name: v}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}}]}", nil},
+		{"StatefulSet", "policies", "spec: {podManagementPolicy: Wild, updateStrategy: {type: OnDelete, rollingUpdate: {partition: -1}}, " + selected + "}", []string{
+			"spec.podManagementPolicy: " + invalid, "spec.updateStrategy.rollingUpdate: " + invalid}},
+		{"Job", "good", jobOf(""), nil},
+		{"Job", "restarts always", "{metadata: {name: j, uid: u}, spec: {template: {spec: {containers: [{name: c, image: x}]}}}}", []string{"spec.template.spec.restartPolicy: " + required}},
+		{"Job", "negative", jobOf("parallelism: -1, completions: -1,"), []string{"spec.parallelism: " + invalid, "spec.completions: " + invalid}},
+		{"Job", "indexed", jobOf("completionMode: Indexed, parallelism: 1,"), []string{"spec.completions: " + required}},
+		{"CronJob", "good", cronOf("schedule: '*/5 0-3,9 * jan-mar mon', timeZone: Europe/Berlin"), nil},
+		{"CronJob", "schedule", cronOf("schedule: '61 * * * *', timeZone: Moon/Sea"), []string{"spec.schedule: " + invalid, "spec.timeZone: " + invalid}},
+		{"CronJob", "no schedule", cronOf("concurrencyPolicy: Maybe"), []string{"spec.schedule: " + required, "spec.concurrencyPolicy: " + notSupported}},
+		{"ReplicationController", "no template", "spec: {}", []string{"spec.selector: " + required, "spec.template: " + required}},
+		{"ReplicationController", "good", "spec: {replicas: 3, template: " + template + "}", nil},
+		{"PodTemplate", "empty", "{}", []string{"template.spec.containers: " + required}},
+		{"HorizontalPodAutoscaler", "bounds", "spec: {minReplicas: 3, maxReplicas: 2, scaleTargetRef: {kind: Deployment}}", []string{"spec.maxReplicas: " + invalid, "spec.scaleTargetRef.name: " + required, "spec.scaleTargetRef.apiVersion: " + invalid}},
+		{"HorizontalPodAutoscaler", "metric", "spec: {maxReplicas: 2, scaleTargetRef: {apiVersion: a/b, kind: D, name: d}, metrics: [{type: Pods}, {type: Odd}]}", []string{"spec.metrics[0].pods: " + required, "spec.metrics[1].type: " + notSupported}},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)

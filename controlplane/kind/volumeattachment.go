@@ -13,6 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	ptr "k8s.io/utils/ptr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
 
 const (
@@ -33,7 +37,7 @@ func volumeAttachmentKind() *Kind {
 		prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
 		validate:      validateAttachment,
 		validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-			return immutable(a.Spec, old.Spec, field.NewPath("spec"))
+			return validate.Immutable(a.Spec, old.Spec, field.NewPath("spec"))
 		},
 		status: &statusRules[*storagev1.VolumeAttachment]{
 			prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
@@ -44,7 +48,7 @@ func volumeAttachmentKind() *Kind {
 			column("Node", "string", spec["nodeName"]), column("Attached", "boolean", status["attached"]), ageColumn(),
 		},
 		row: func(a *storagev1.VolumeAttachment, now time.Time) []any {
-			return []any{a.Name, a.Spec.Attacher, deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached, age(a, now)}
+			return []any{a.Name, a.Spec.Attacher, ptr.Deref(a.Spec.Source.PersistentVolumeName, ""), a.Spec.NodeName, a.Status.Attached, age(a, now)}
 		},
 	}.build()
 }
@@ -63,18 +67,18 @@ func validateAttachment(a *storagev1.VolumeAttachment) field.ErrorList {
 	case source.InlineVolumeSpec != nil:
 		errs = append(errs, validateInlineVolume(source.InlineVolumeSpec, at.Child("inlineVolumeSpec"))...)
 	}
-	errs = append(errs, invalidEach(path.Child("nodeName"), a.Spec.NodeName, apivalidation.NameIsDNSSubdomain(a.Spec.NodeName, false))...)
+	errs = append(errs, validate.Each(path.Child("nodeName"), a.Spec.NodeName, apivalidation.NameIsDNSSubdomain(a.Spec.NodeName, false))...)
 	errs = append(errs, validateAttachmentStatus(a)...)
 	if name := source.PersistentVolumeName; name != nil {
-		errs = append(errs, invalidEach(field.NewPath("spec.source.persistentVolumeName"), *name, apivalidation.NameIsDNSSubdomain(*name, false))...)
+		errs = append(errs, validate.Each(field.NewPath("spec.source.persistentVolumeName"), *name, apivalidation.NameIsDNSSubdomain(*name, false))...)
 	}
 	at = path.Child("attacher")
 	if a.Spec.Attacher == "" {
 		return append(errs, field.Required(at, ""))
 	}
-	errs = append(errs, invalidEach(at, a.Spec.Attacher, content.IsDNS1123SubdomainCaseless(a.Spec.Attacher))...)
-	if utf8.RuneCountInString(a.Spec.Attacher) > maxDriverName {
-		errs = append(errs, field.TooLongCharacters(at, "" /* not shown */, maxDriverName))
+	errs = append(errs, validate.Each(at, a.Spec.Attacher, content.IsDNS1123SubdomainCaseless(a.Spec.Attacher))...)
+	if utf8.RuneCountInString(a.Spec.Attacher) > volume.MaxDriverName {
+		errs = append(errs, field.TooLongCharacters(at, "" /* not shown */, volume.MaxDriverName))
 	}
 	return errs
 }
@@ -94,16 +98,16 @@ func validateInlineVolume(s *corev1.PersistentVolumeSpec, path *field.Path) fiel
 	if s.CSI == nil {
 		errs = append(errs, field.Required(path.Child("csi"), "has to be specified "+inline))
 	}
-	errs = append(errs, requiredList(s.AccessModes, path.Child("accessModes"))...)
-	errs = append(errs, validateAccessModes(s.AccessModes, path.Child("accessModes"))...)
+	errs = append(errs, validate.RequiredList(s.AccessModes, path.Child("accessModes"))...)
+	errs = append(errs, volume.ValidateAccessModes(s.AccessModes, path.Child("accessModes"))...)
 	policy := s.PersistentVolumeReclaimPolicy
 	forbid(policy != "" && policy != corev1.PersistentVolumeReclaimRetain, "persistentVolumeReclaimPolicy", "may only be Retain")
 	forbid(s.NodeAffinity != nil, "nodeAffinity", unspecified)
 	unbound := *s
 	unbound.NodeAffinity = nil
-	errs = append(errs, validatePersistentSource(&unbound, "", path)...)
+	errs = append(errs, volume.ValidatePersistent(&unbound, "", path)...)
 	forbid(s.StorageClassName != "", "storageClassName", unspecified)
-	forbid(deref(s.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeFilesystem, "volumeMode", "may not specify volumeMode other than Filesystem")
+	forbid(ptr.Deref(s.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeFilesystem, "volumeMode", "may not specify volumeMode other than Filesystem")
 	return errs
 }
 

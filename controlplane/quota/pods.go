@@ -15,6 +15,7 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 )
 
 // now is the clock, for tests.
@@ -163,9 +164,9 @@ func podInScope(p *corev1.Pod, s corev1.ScopedResourceSelectorRequirement) bool 
 	case corev1.ResourceQuotaScopeNotTerminating:
 		return !terminating
 	case corev1.ResourceQuotaScopeBestEffort:
-		return kind.QOSClass(p) == corev1.PodQOSBestEffort
+		return podspec.QOSClass(p) == corev1.PodQOSBestEffort
 	case corev1.ResourceQuotaScopeNotBestEffort:
-		return kind.QOSClass(p) != corev1.PodQOSBestEffort
+		return podspec.QOSClass(p) != corev1.PodQOSBestEffort
 	case corev1.ResourceQuotaScopePriorityClass:
 		return selects(s, p.Spec.PriorityClassName)
 	case corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
