@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -12,9 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
 )
-
-const namespace = metav1.NamespaceDefault
 
 // each calls do(0) … do(n-1) with so many at once.
 func each(ctx context.Context, workers, n int, do func(ctx context.Context, i int) error) error {
@@ -26,13 +27,13 @@ func each(ctx context.Context, workers, n int, do func(ctx context.Context, i in
 	return g.Wait()
 }
 
-func measureCreate(ctx context.Context, s *server, o *options) error {
+func measureCreate(ctx context.Context, s *target, o *options) ([]figure, error) {
 	payload := strings.Repeat("abcdefghijklmnopqrstuvwxyz012345", 32)
 	took := make(latencies, o.objects)
 	begin := time.Now()
 	err := each(ctx, o.writers, o.objects, func(ctx context.Context, i int) error {
 		t := time.Now()
-		_, err := s.client.CoreV1().ConfigMaps(namespace).Create(ctx, &corev1.ConfigMap{
+		_, err := s.client.CoreV1().ConfigMaps(s.namespace).Create(ctx, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"group": fmt.Sprint(i % 10)}},
 			Data:       map[string]string{"payload": payload},
 		}, metav1.CreateOptions{})
@@ -40,32 +41,57 @@ func measureCreate(ctx context.Context, s *server, o *options) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	row(fmt.Sprintf("create ConfigMap of 1 KiB, %d writers", o.writers), kubernetesCreate, "%.0f a second", float64(o.objects)/time.Since(begin).Seconds())
-	row("  p50 / p99", kubernetesCreateTail, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
-	return nil
+	return []figure{
+		{fmt.Sprintf("create ConfigMap of 1 KiB, %d writers", o.writers), perSecond, []float64{rate(o.objects, begin)}, kubernetesCreate},
+		{"its p50 / p99", milliseconds, took.middleAndTail(), kubernetesCreateTail},
+	}, nil
 }
 
-func measureList(ctx context.Context, s *server, o *options) error {
-	for _, c := range []struct{ name, selector, kubernetes string }{
-		{fmt.Sprintf("list %d of them", o.objects), "", kubernetesList}, {"list a tenth by label", "group=3", kubernetesListLabel},
+// measureList reads what measureCreate made, whole and a tenth of it: into objects, and as bytes that nobody decodes, which
+// is the server's part and the connection's.
+func measureList(ctx context.Context, s *target, o *options) ([]figure, error) {
+	objects := func(ctx context.Context, l metav1.ListOptions) error {
+		_, err := s.client.CoreV1().ConfigMaps(s.namespace).List(ctx, l)
+		return err
+	}
+	undecoded := func(ctx context.Context, l metav1.ListOptions) error {
+		body, err := s.client.CoreV1().RESTClient().Get().Namespace(s.namespace).Resource("configmaps").VersionedParams(&l, scheme.ParameterCodec).Stream(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(io.Discard, body)
+		return errors.Join(err, body.Close())
+	}
+	tenth := metav1.ListOptions{LabelSelector: "group=3"}
+	var figures []figure
+	for _, c := range []struct {
+		name      string
+		list      func(context.Context, metav1.ListOptions) error
+		options   metav1.ListOptions
+		reference string
+	}{
+		{fmt.Sprintf("list %d of them", o.objects), objects, metav1.ListOptions{}, kubernetesList},
+		{"list a tenth by label", objects, tenth, kubernetesListLabel},
+		{fmt.Sprintf("list %d of them, not decoded", o.objects), undecoded, metav1.ListOptions{}, ""},
+		{"list a tenth by label, not decoded", undecoded, tenth, ""},
 	} {
 		var took latencies
 		for range 10 {
-			t := time.Now()
-			if _, err := s.client.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{LabelSelector: c.selector}); err != nil {
-				return err
+			begin := time.Now()
+			if err := c.list(ctx, c.options); err != nil {
+				return nil, err
 			}
-			took = append(took, time.Since(t))
+			took = append(took, time.Since(begin))
 		}
-		row(c.name, c.kubernetes, "%s", ms(took.quantile(.5)))
+		figures = append(figures, figure{c.name, milliseconds, []float64{took.quantile(.5)}, c.reference})
 	}
-	return nil
+	return figures, nil
 }
 
 // measureWatch takes the time from a create to its event at each of many watchers.
-func measureWatch(ctx context.Context, s *server, o *options) error {
+func measureWatch(ctx context.Context, s *target, o *options) ([]figure, error) {
 	const events = 200
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -74,9 +100,9 @@ func measureWatch(ctx context.Context, s *server, o *options) error {
 	var took latencies
 	var g errgroup.Group
 	for range o.watchers {
-		w, err := s.client.CoreV1().Secrets(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "bench=watch"})
+		w, err := s.client.CoreV1().Secrets(s.namespace).Watch(ctx, metav1.ListOptions{LabelSelector: "bench=watch"})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		g.Go(func() error { return receive(w, events, &mu, sent, &took) })
 	}
@@ -86,15 +112,14 @@ func measureWatch(ctx context.Context, s *server, o *options) error {
 		sent[name] = time.Now()
 		mu.Unlock()
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"bench": "watch"}}}
-		if _, err := s.client.CoreV1().Secrets(namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
-			return err
+		if _, err := s.client.CoreV1().Secrets(s.namespace).Create(ctx, secret, metav1.CreateOptions{}); err != nil {
+			return nil, err
 		}
 	}
 	if err := g.Wait(); err != nil {
-		return err
+		return nil, err
 	}
-	row(fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), kubernetesWatch, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
-	return nil
+	return []figure{{fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), milliseconds, took.middleAndTail(), kubernetesWatch}}, nil
 }
 
 func receive(w watch.Interface, want int, mu *sync.Mutex, sent map[string]time.Time, took *latencies) error {

@@ -3,6 +3,8 @@
 //	go run ./bench -binary ./fairlead            start, memory, writes, lists, watches, scheduling
 //	go run ./bench -binary ./fairlead -node      also pods and services; needs root and containerd
 //	go run ./bench -binary ./fairlead -scale     also a server of its own that holds 100,000 objects
+//	go run ./bench -binary ./fairlead -against admin.kubeconfig -processes 12,34
+//	                                             a server of ours and another one that runs already, in turn, and the ratios
 //
 // It starts its own processes in a temporary directory and ends them. Figures depend on the machine: compare
 // those of one machine only, and let it be quiet meanwhile.
@@ -15,7 +17,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -37,6 +40,11 @@ type options struct {
 	scale       bool
 	stored      int
 	idleWatches int
+	// against is the kubeconfig of another server to compare with, processes are those that it consists of.
+	against   string
+	processes []int
+	rounds    int
+	settle    time.Duration
 }
 
 func main() {
@@ -56,6 +64,19 @@ func main() {
 	flag.BoolVar(&o.scale, "scale", false, "measure a server with many objects too")
 	flag.IntVar(&o.stored, "stored", 100_000, "objects that -scale stores")
 	flag.IntVar(&o.idleWatches, "idle-watches", 1000, "watches that are open while nothing happens")
+	flag.StringVar(&o.against, "against", "", "kubeconfig of another server, which runs already, to measure in turn with ours")
+	flag.Func("processes", "comma-separated process ids that the other server consists of, for its memory", func(list string) error {
+		for _, text := range strings.Split(list, ",") {
+			pid, err := strconv.Atoi(text)
+			if err != nil || pid <= 0 {
+				return fmt.Errorf("%q is no process id", text)
+			}
+			o.processes = append(o.processes, pid)
+		}
+		return nil
+	})
+	flag.IntVar(&o.rounds, "rounds", 3, "with -against: measure both so often, and print medians")
+	flag.DurationVar(&o.settle, "settle", 15*time.Second, "with -against: wait this long before each round")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -66,44 +87,99 @@ func main() {
 }
 
 func run(ctx context.Context, o *options) error {
+	if o.against != "" {
+		return compare(ctx, o)
+	}
+	heading("figure", "Fairlead", "Kubernetes")
 	if err := measure(ctx, o); err != nil || !o.scale {
 		return err
 	}
 	return measureScale(ctx, o)
 }
 
+// steps are what is measured of any server, in this order: a later one reads what an earlier one wrote.
+var steps = []func(context.Context, *target, *options) ([]figure, error){measureCreate, measureList, measureWatch, measureSchedule, measureDeploy}
+
 func measure(ctx context.Context, o *options) (err error) {
-	row("figure", "Kubernetes", "Fairlead")
-	row("---", "---", "---")
 	s, err := startServer(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	row("start to /readyz", kubernetesReady, "%d ms", s.readyAfter.Milliseconds())
+	printAlone(figure{"start to /readyz", milliseconds, []float64{millis(s.readyAfter)}, kubernetesReady})
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	row("server memory, idle for "+o.idle.String(), kubernetesIdle, "%d MB", s.rss()/1000)
-	steps := []func(context.Context, *server, *options) error{measureCreate, measureList, measureWatch, measureSchedule, measureDeploy}
-	for _, step := range steps {
-		if err := step(ctx, s, o); err != nil {
-			return err
-		}
-	}
-	row("server memory after that", kubernetesLoaded, "%d MB", s.rss()/1000)
-	if err := measureIdleWatches(ctx, s, o); err != nil {
+	printAlone(figure{"server memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, kubernetesIdle})
+	found, err := measureRound(ctx, s.target, o)
+	if err != nil {
 		return err
 	}
+	printAlone(found...)
+	if found, err = measureIdleWatches(ctx, s.target, o); err != nil {
+		return err
+	}
+	printAlone(found...)
 	if !o.node {
 		return nil
 	}
 	return measureNode(ctx, s, o)
 }
 
-// row prints one figure beside what Kubernetes has for it, see kubernetes.go; empty when that was not measured.
-func row(name, kubernetes, format string, values ...any) {
-	fmt.Printf("| %-52s | %-22s | %-22s |\n", name, fmt.Sprintf(format, values...), kubernetes)
+// measureRound takes all steps once, in a namespace of their own.
+func measureRound(ctx context.Context, t *target, o *options) (figures []figure, err error) {
+	leave, err := t.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, leave()) }()
+	for _, step := range steps {
+		found, err := step(ctx, t, o)
+		if err != nil {
+			return nil, err
+		}
+		figures = append(figures, found...)
+	}
+	if len(t.processes) > 0 {
+		figures = append(figures, figure{"server memory after that", megabytes, []float64{t.rss()}, kubernetesLoaded})
+	}
+	return figures, nil
+}
+
+// compare measures a server of ours and one that runs already in turn, and prints both with the ratio of ours to the other.
+func compare(ctx context.Context, o *options) (err error) {
+	other, err := connect(o.against, o.processes)
+	if err != nil {
+		return err
+	}
+	s, err := startServer(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if len(o.processes) == 0 {
+		s.processes = nil
+	}
+	var ours, theirs [][]figure
+	for i := range o.rounds {
+		for _, side := range []struct {
+			*target
+			found *[][]figure
+		}{{other, &theirs}, {s.target, &ours}} {
+			if err := sleep(ctx, o.settle); err != nil {
+				return err
+			}
+			found, err := measureRound(ctx, side.target, o)
+			if err != nil {
+				return fmt.Errorf("cannot measure %s: %w", side.config.Host, err)
+			}
+			*side.found = append(*side.found, found)
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s is measured\n", i+1, o.rounds, side.config.Host)
+		}
+	}
+	heading("figure", "Fairlead", "the other", "ratio")
+	printBeside(medians(ours), medians(theirs))
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -114,13 +190,3 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-// latencies are those of one operation; quantile sorts them.
-type latencies []time.Duration
-
-func (l latencies) quantile(q float64) time.Duration {
-	slices.Sort(l)
-	return l[int(float64(len(l)-1)*q)]
-}
-
-func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }

@@ -47,7 +47,10 @@ func measureNode(ctx context.Context, s *server, o *options) (err error) {
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	row("agent memory, idle for "+o.idle.String(), kubernetesAgent, "%d MB", processRSS(n.agent.Process.Pid)/1000)
+	printAlone(figure{"agent memory, idle for " + o.idle.String(), megabytes, []float64{float64(processRSS(n.agent.Process.Pid)) / 1000}, kubernetesAgent})
+	if err := n.measureRuntime(ctx, o); err != nil {
+		return err
+	}
 	if err := measurePods(ctx, s, o); err != nil {
 		return err
 	}
@@ -163,25 +166,25 @@ func measurePods(ctx context.Context, s *server, o *options) error {
 		}
 		took = append(took, d)
 	}
-	row("pod create to Ready, p50 / p99", kubernetesPod, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
+	printAlone(figure{"pod create to Ready, p50 / p99", milliseconds, took.middleAndTail(), kubernetesPod})
 	d, err := s.podStart(ctx, "bench-burst", o.burst)
 	if err != nil {
 		return err
 	}
-	row(fmt.Sprintf("%d pods at once, all Ready", o.burst), kubernetesBurst, "%s", ms(d))
+	printAlone(figure{fmt.Sprintf("%d pods at once, all Ready", o.burst), milliseconds, []float64{millis(d)}, kubernetesBurst})
 	return s.deletePods(ctx)
 }
 
 // podStart takes the time from the first create until n pods are Ready, as a watcher sees it.
 func (s *server) podStart(ctx context.Context, label string, n int) (time.Duration, error) {
-	done, stop, err := counted(ctx, s.client, "bench="+label, n, podReady)
+	done, stop, err := s.counted(ctx, "bench="+label, n, podReady)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
 	begin := time.Now()
 	err = each(ctx, n, n, func(ctx context.Context, i int) error {
-		_, err := s.client.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
+		_, err := s.client.CoreV1().Pods(s.namespace).Create(ctx, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", label, i), Labels: map[string]string{"bench": label, "bench-node": "yes"}},
 			Spec: corev1.PodSpec{TerminationGracePeriodSeconds: ptr.To[int64](0), Containers: []corev1.Container{
 				{Name: "c", Image: benchImage, ImagePullPolicy: corev1.PullNever, Args: []string{"sleep", "100000"}}}},
@@ -206,7 +209,7 @@ func podReady(p *corev1.Pod) bool {
 
 func (s *server) deletePods(ctx context.Context) error {
 	begin := time.Now()
-	pods := s.client.CoreV1().Pods(namespace)
+	pods := s.client.CoreV1().Pods(s.namespace)
 	sel := metav1.ListOptions{LabelSelector: "bench-node=yes"}
 	list, err := pods.List(ctx, sel)
 	if err != nil {
@@ -224,7 +227,7 @@ func (s *server) deletePods(ctx context.Context) error {
 			return err
 		}
 	}
-	row(fmt.Sprintf("%d pods deleted, all gone", count), kubernetesGone, "%s", ms(time.Since(begin)))
+	printAlone(figure{fmt.Sprintf("%d pods deleted, all gone", count), milliseconds, []float64{millis(time.Since(begin))}, kubernetesGone})
 	return nil
 }
 
@@ -276,17 +279,17 @@ func (n *node) measureService(ctx context.Context, o *options) error {
 		}
 		took = append(took, time.Since(begin))
 	}
-	row(fmt.Sprintf("new service to first answer, %d standing, p50 / p99", o.services), kubernetesService, "%s / %s", ms(took.quantile(.5)), ms(took.quantile(.99)))
+	printAlone(figure{fmt.Sprintf("new service to first answer, %d standing, p50 / p99", o.services), milliseconds, took.middleAndTail(), kubernetesService})
 	return nil
 }
 
 func (s *server) addService(ctx context.Context, name, address string, port int32) (ip string, err error) {
-	svc, err := s.client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name},
+	svc, err := s.client.CoreV1().Services(s.namespace).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "p", Port: 80, TargetPort: intstr.FromInt32(port)}}}}, metav1.CreateOptions{})
 	if err != nil {
 		return "", err
 	}
-	_, err = s.client.DiscoveryV1().EndpointSlices(namespace).Create(ctx, &discoveryv1.EndpointSlice{
+	_, err = s.client.DiscoveryV1().EndpointSlices(s.namespace).Create(ctx, &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("p"), Port: &port, Protocol: ptr.To(corev1.ProtocolTCP)}},

@@ -27,7 +27,7 @@ func measureScale(ctx context.Context, o *options) (err error) {
 	payload := strings.Repeat("abcdefghijklmnopqrstuvwxyz012345", 32)
 	begin := time.Now()
 	err = each(ctx, o.writers, o.stored, func(ctx context.Context, i int) error {
-		_, err := s.client.CoreV1().ConfigMaps(namespace).Create(ctx, &corev1.ConfigMap{
+		_, err := s.client.CoreV1().ConfigMaps(s.namespace).Create(ctx, &corev1.ConfigMap{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"group": fmt.Sprint(i % 10)}},
 			Data:       map[string]string{"payload": payload},
 		}, metav1.CreateOptions{})
@@ -37,22 +37,22 @@ func measureScale(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	name := fmt.Sprintf("%d ConfigMaps of 1 KiB: ", o.stored)
-	row(name+"written", "", "%.0f a second", float64(o.stored)/time.Since(begin).Seconds())
-	row(name+"server memory", "", "%d MB", s.rss()/1000)
+	printAlone(figure{name + "written", perSecond, []float64{rate(o.stored, begin)}, ""},
+		figure{name + "server memory", megabytes, []float64{s.rss()}, ""})
 	if err := s.measurePagedList(ctx, o.stored, name+"paged list"); err != nil {
 		return err
 	}
 	if err := s.restart(ctx, o); err != nil {
 		return err
 	}
-	row(name+"restart to /readyz", "", "%d ms", s.readyAfter.Milliseconds())
+	printAlone(figure{name + "restart to /readyz", milliseconds, []float64{millis(s.readyAfter)}, ""})
 	if err := s.measurePagedList(ctx, o.stored, name+"paged list after it"); err != nil {
 		return err
 	}
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	row(name+"memory, idle for "+o.idle.String(), "", "%d MB", s.rss()/1000)
+	printAlone(figure{name + "memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, ""})
 	return nil
 }
 
@@ -66,7 +66,7 @@ func (s *server) measurePagedList(ctx context.Context, want int, name string) er
 	}
 	begin, got := time.Now(), 0
 	for opts := (metav1.ListOptions{Limit: pageSize}); ; {
-		list, err := client.CoreV1().ConfigMaps(namespace).List(ctx, opts)
+		list, err := client.CoreV1().ConfigMaps(s.namespace).List(ctx, opts)
 		if err != nil {
 			return err
 		}
@@ -78,12 +78,12 @@ func (s *server) measurePagedList(ctx context.Context, want int, name string) er
 	if got < want {
 		return fmt.Errorf("cannot list all: got %d objects of %d", got, want)
 	}
-	row(name, "", "%.2f s", time.Since(begin).Seconds())
+	printAlone(figure{name, seconds, []float64{time.Since(begin).Seconds()}, ""})
 	return nil
 }
 
 // measureIdleWatches takes what a server's memory grows by when many watches are open and nothing happens on them.
-func measureIdleWatches(ctx context.Context, s *server, o *options) error {
+func measureIdleWatches(ctx context.Context, s *target, o *options) ([]figure, error) {
 	before := s.rss()
 	ctx, cancel := context.WithCancel(ctx)
 	var g errgroup.Group
@@ -102,11 +102,10 @@ func measureIdleWatches(ctx context.Context, s *server, o *options) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := sleep(ctx, o.idle/4); err != nil {
-		return err
+		return nil, err
 	}
-	row(fmt.Sprintf("%d idle watches added", o.idleWatches), "", "%.1f MB", float64(s.rss()-before)/1000)
-	return nil
+	return []figure{{fmt.Sprintf("%d idle watches added", o.idleWatches), megabytes, []float64{s.rss() - before}, ""}}, nil
 }

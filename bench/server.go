@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,14 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
-
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 )
 
 const startTimeout = 30 * time.Second
@@ -30,8 +23,7 @@ type server struct {
 	url        string
 	cmd        *exec.Cmd
 	readyAfter time.Duration
-	config     *rest.Config
-	client     kubernetes.Interface
+	*target
 }
 
 func startServer(ctx context.Context, o *options) (_ *server, err error) {
@@ -47,7 +39,10 @@ func startServer(ctx context.Context, o *options) (_ *server, err error) {
 	if err := s.start(ctx, o); err != nil {
 		return nil, errors.Join(err, s.stop())
 	}
-	return s, s.connect()
+	if s.target, err = connect(filepath.Join(s.dir, "server", "admin.kubeconfig"), []int{s.cmd.Process.Pid}); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
 }
 
 // start runs the server on its directory and waits until it is ready.
@@ -77,7 +72,11 @@ func (s *server) restart(ctx context.Context, o *options) error {
 	if err := s.cmd.Wait(); err != nil {
 		return fmt.Errorf("the server did not end well: %w", err)
 	}
-	return s.start(ctx, o)
+	if err := s.start(ctx, o); err != nil {
+		return err
+	}
+	s.processes = []int{s.cmd.Process.Pid}
+	return nil
 }
 
 func freePort() (int, error) {
@@ -112,34 +111,6 @@ func (s *server) awaitReady(ctx context.Context) error {
 			return fmt.Errorf("the server is not ready; see %s/server.log: %w", s.dir, err)
 		}
 	}
-}
-
-func (s *server) connect() (err error) {
-	s.config, err = clientcmd.BuildConfigFromFlags("", filepath.Join(s.dir, "server", "admin.kubeconfig"))
-	if err != nil {
-		return err
-	}
-	s.config.QPS = -1
-	s.client, err = kubernetes.NewForConfig(s.config)
-	return err
-}
-
-// rss is the process's resident memory in kB.
-func (s *server) rss() int { return processRSS(s.cmd.Process.Pid) }
-
-func processRSS(pid int) int {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if v, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
-			n, _ := strconv.Atoi(strings.Fields(v)[0])
-			return n
-		}
-	}
-	return 0
 }
 
 func (s *server) stop() error {

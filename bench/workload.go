@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,15 +13,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 )
 
 // counted closes done when want pods with a label satisfy ok for the first time.
-func counted(ctx context.Context, c kubernetes.Interface, label string, want int, ok func(*corev1.Pod) bool) (done chan struct{}, stop func(), err error) {
+func (t *target) counted(ctx context.Context, label string, want int, ok func(*corev1.Pod) bool) (done chan struct{}, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	done = make(chan struct{})
-	f := informers.NewSharedInformerFactoryWithOptions(c, 0, informers.WithNamespace(namespace),
+	f := informers.NewSharedInformerFactoryWithOptions(t.client, 0, informers.WithNamespace(t.namespace),
 		informers.WithTweakListOptions(func(l *metav1.ListOptions) { l.LabelSelector = label }))
 	seen := map[types.UID]bool{}
 	see := func(o any) {
@@ -57,38 +57,41 @@ func template() corev1.PodSpec {
 }
 
 // measureSchedule makes nodes that nobody runs and takes how fast pods are created and given nodes.
-func measureSchedule(ctx context.Context, s *server, o *options) error {
+func measureSchedule(ctx context.Context, s *target, o *options) ([]figure, error) {
 	if err := each(ctx, o.writers, o.nodes, s.addNode); err != nil {
-		return err
+		return nil, err
 	}
-	done, stop, err := counted(ctx, s.client, "bench=schedule", o.pods, func(p *corev1.Pod) bool { return p.Spec.NodeName != "" })
+	if err := s.awaitUntainted(ctx); err != nil {
+		return nil, err
+	}
+	done, stop, err := s.counted(ctx, "bench=schedule", o.pods, func(p *corev1.Pod) bool { return p.Spec.NodeName != "" })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer stop()
 	begin := time.Now()
 	err = each(ctx, o.writers, o.pods, func(ctx context.Context, i int) error {
-		_, err := s.client.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
+		_, err := s.client.CoreV1().Pods(s.namespace).Create(ctx, &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"bench": "schedule"}}, Spec: template(),
 		}, metav1.CreateOptions{})
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	created := time.Since(begin)
 	if err := await(ctx, done, "the scheduling of all pods"); err != nil {
-		return err
+		return nil, err
 	}
-	row(fmt.Sprintf("%d pods created / scheduled on %d nodes", o.pods, o.nodes), kubernetesSchedule, "%.0f / %.0f a second", float64(o.pods)/created.Seconds(), float64(o.pods)/time.Since(begin).Seconds())
-	err = s.client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{LabelSelector: "bench=schedule"})
+	found := figure{fmt.Sprintf("%d pods created / scheduled on %d nodes", o.pods, o.nodes), perSecond, []float64{float64(o.pods) / created.Seconds(), rate(o.pods, begin)}, kubernetesSchedule}
+	err = s.client.CoreV1().Pods(s.namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}, metav1.ListOptions{LabelSelector: "bench=schedule"})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.client.CoreV1().Nodes().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "bench=node"})
+	return []figure{found}, s.client.CoreV1().Nodes().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "bench=node"})
 }
 
-func (s *server) addNode(ctx context.Context, i int) error {
+func (s *target) addNode(ctx context.Context, i int) error {
 	nodes := s.client.CoreV1().Nodes()
 	n, err := nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"bench": "node"}}}, metav1.CreateOptions{})
 	if err != nil {
@@ -104,11 +107,27 @@ func (s *server) addNode(ctx context.Context, i int) error {
 	return err
 }
 
+// awaitUntainted returns once the server's controllers have seen that the nodes are ready.
+func (s *target) awaitUntainted(ctx context.Context) error {
+	for {
+		nodes, err := s.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: "bench=node"})
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(nodes.Items, func(n corev1.Node) bool { return len(n.Spec.Taints) > 0 }) {
+			return nil
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // measureDeploy takes how fast one deployment's pods come to exist; they stay pending.
-func measureDeploy(ctx context.Context, s *server, o *options) error {
-	done, stop, err := counted(ctx, s.client, "bench=deploy", o.replicas, func(*corev1.Pod) bool { return true })
+func measureDeploy(ctx context.Context, s *target, o *options) ([]figure, error) {
+	done, stop, err := s.counted(ctx, "bench=deploy", o.replicas, func(*corev1.Pod) bool { return true })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer stop()
 	replicas := int32(o.replicas)
@@ -116,17 +135,17 @@ func measureDeploy(ctx context.Context, s *server, o *options) error {
 	spec.NodeSelector = map[string]string{"bench": "nowhere"}
 	labels := map[string]string{"bench": "deploy"}
 	begin := time.Now()
-	_, err = s.client.AppsV1().Deployments(namespace).Create(ctx, &appsv1.Deployment{
+	_, err = s.client.AppsV1().Deployments(s.namespace).Create(ctx, &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "bench"},
 		Spec: appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec}},
 	}, metav1.CreateOptions{})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := await(ctx, done, "the creation of all replicas"); err != nil {
-		return err
+		return nil, err
 	}
-	row(fmt.Sprintf("pods of one deployment of %d", o.replicas), kubernetesDeploy, "%.0f a second", float64(o.replicas)/time.Since(begin).Seconds())
-	return s.client.AppsV1().Deployments(namespace).Delete(ctx, "bench", metav1.DeleteOptions{})
+	found := figure{fmt.Sprintf("pods of one deployment of %d", o.replicas), perSecond, []float64{rate(o.replicas, begin)}, kubernetesDeploy}
+	return []figure{found}, s.client.AppsV1().Deployments(s.namespace).Delete(ctx, "bench", metav1.DeleteOptions{})
 }
