@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -303,90 +302,6 @@ func TestAllocationUnderRace(t *testing.T) {
 	if len(held) != 2*workers*each {
 		t.Errorf("%d claims, want %d", len(held), 2*workers*each)
 	}
-}
-
-func TestNodeRestriction(t *testing.T) {
-	c := start(t)
-	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
-	as := kind.WithUser(t.Context(), &kind.User{Name: "system:node:a", Groups: []string{"system:nodes"}})
-	mine, err := client.Create(as, c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{corev1.LabelHostname: "a", "zone": "z"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	other := create(t, c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "b"}})
-	bound := func(name, node string) *corev1.Pod {
-		p := create(t, c, aPod(name))
-		if err := c.Bind(t.Context(), "default", name, p.UID, node); err != nil {
-			t.Fatal(err)
-		}
-		p, err := client.Get[*corev1.Pod](t.Context(), c, "default", name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	here, there := bound("here", "a"), bound("there", "b")
-	running := func(p *corev1.Pod, labels map[string]string) *corev1.Pod {
-		p = p.DeepCopy()
-		p.ResourceVersion = ""
-		p.Status.Phase = corev1.PodRunning
-		if labels != nil {
-			p.Labels = labels
-		}
-		return p
-	}
-	lease := func(namespace, name string) *coordinationv1.Lease {
-		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-	}
-	labelled := func(n *corev1.Node, key string) *corev1.Node {
-		n = n.DeepCopy()
-		n.ResourceVersion = ""
-		n.Labels = map[string]string{corev1.LabelHostname: n.Name, key: "x"}
-		return n
-	}
-	tainted := mine.DeepCopy()
-	tainted.ResourceVersion = ""
-	tainted.Spec.Taints = []corev1.Taint{{Key: "a", Effect: corev1.TaintEffectNoSchedule}}
-	write := func(_ any, err error) error { return err }
-	for _, tc := range []struct {
-		name string
-		do   func() error
-		want string // "" when it is allowed
-	}{
-		{"label itself", func() error { return write(client.Update(as, c, labelled(mine, "zone"))) }, ""},
-		{"label itself as reserved", func() error {
-			return write(client.Update(as, c, labelled(mine, "node-restriction.kubernetes.io/x")))
-		}, "is not allowed to modify labels: node-restriction.kubernetes.io/x"},
-		{"taint itself", func() error { return write(client.Update(as, c, tainted)) }, `node "a" is not allowed to modify taints`},
-		{"touch another node", func() error { return write(client.Update(as, c, labelled(other, "zone"))) }, `node "a" is not allowed to modify node "b"`},
-		{"touch another node's status", func() error { return write(client.UpdateStatus(as, c, other)) }, `node "a" is not allowed to modify node "b"`},
-		{"status of its pod", func() error { return write(client.UpdateStatus(as, c, running(here, nil))) }, ""},
-		{"labels through status", func() error {
-			return write(client.UpdateStatus(as, c, running(here, map[string]string{"a": "b"})))
-		}, "cannot update labels through pod status"},
-		{"status of another's pod", func() error { return write(client.UpdateStatus(as, c, running(there, nil))) }, `can only update status for pods with spec.nodeName set to itself`},
-		{"delete another's pod", func() error { return client.Delete[*corev1.Pod](as, c, "default", "there", metav1.DeleteOptions{}) }, "can only delete pods with spec.nodeName set to itself"},
-		{"create a pod", func() error { return write(client.Create(as, c, aPod("x"))) }, "can only create mirror pods"},
-		{"change its pod", func() error { return write(client.Update(as, c, running(here, nil))) }, "unexpected operation"},
-		{"its lease", func() error { return write(client.Create(as, c, lease(corev1.NamespaceNodeLease, "a"))) }, ""},
-		{"another's lease", func() error { return write(client.Create(as, c, lease(corev1.NamespaceNodeLease, "b"))) }, "with the same name as the requesting node"},
-		{"a lease elsewhere", func() error { return write(client.Create(as, c, lease("default", "a"))) }, "can only access leases in the"},
-		{"delete its pod", func() error { return client.Delete[*corev1.Pod](as, c, "default", "here", metav1.DeleteOptions{}) }, ""},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			err := tc.do()
-			if tc.want == "" {
-				if err != nil {
-					t.Error(err)
-				}
-				return
-			}
-			refused(t, err, apierrors.IsForbidden, tc.want)
-		})
-	}
-	nameless := kind.WithUser(t.Context(), &kind.User{Name: "x", Groups: []string{"system:nodes"}})
-	_, err = client.Create(nameless, c, aPod("y"))
-	refused(t, err, apierrors.IsForbidden, `could not determine node from user "x"`)
 }
 
 func TestLimitRanges(t *testing.T) {

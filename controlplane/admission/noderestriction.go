@@ -8,11 +8,14 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -55,53 +58,56 @@ func (p *nodeRestriction) Admit(ctx context.Context, r *Request) error {
 		return ownNode(r, node)
 	case *corev1.Pod:
 		return p.ownPod(ctx, r, node)
+	case *corev1.PersistentVolumeClaim:
+		return claimStatus(r, node)
 	case *coordinationv1.Lease:
 		return ownLease(r, node)
 	case *storagev1.CSINode:
-		if r.Verb == kind.Create && r.Object.GetName() != node {
-			return forbidden(r, fmt.Errorf("can only access CSINode with the same name as the requesting node"))
+		if r.Name != node {
+			return forbidden(r, errors.New("can only access CSINode with the same name as the requesting node"))
 		}
+	case *certificatesv1.CertificateSigningRequest:
+		return ownCertificate(r, node)
 	}
 	return nil
 }
 
 func ownNode(r *Request, node string) error {
-	name := r.Name
-	if name == "" && r.Object != nil {
-		name = r.Object.GetName()
-	}
-	if name != node {
-		return forbidden(r, fmt.Errorf("node %q is not allowed to modify node %q", node, name))
+	if r.Name != node {
+		return forbidden(r, fmt.Errorf("node %q is not allowed to modify node %q", node, r.Name))
 	}
 	obj, _ := r.Object.(*corev1.Node)
-	if r.Subresource != "" || obj == nil {
+	if obj == nil {
 		return nil
 	}
 	old, _ := r.Old.(*corev1.Node)
 	if old == nil {
-		if labels := foreignLabels(obj.Labels, nil); len(labels) > 0 {
-			return forbidden(r, fmt.Errorf("node %q is not allowed to set the following labels: %s", node, strings.Join(labels, ", ")))
-		}
-		return ownReferences(r, node, obj, nil)
+		return newNode(r, node, obj)
 	}
-	if labels := foreignLabels(obj.Labels, old.Labels); len(labels) > 0 {
-		return forbidden(r, fmt.Errorf("is not allowed to modify labels: %s", strings.Join(labels, ", ")))
+	if obj.Spec.ConfigSource != nil && !apiequality.Semantic.DeepEqual(obj.Spec.ConfigSource, old.Spec.ConfigSource) {
+		return forbidden(r, fmt.Errorf("node %q is not allowed to update configSource to a new non-nil configSource", node))
 	}
 	// an agent that could take its taints away could call pods to itself
 	if !apiequality.Semantic.DeepEqual(obj.Spec.Taints, old.Spec.Taints) {
 		return forbidden(r, fmt.Errorf("node %q is not allowed to modify taints", node))
 	}
-	return ownReferences(r, node, obj, old)
+	if !apiequality.Semantic.DeepEqual(obj.OwnerReferences, old.OwnerReferences) {
+		return forbidden(r, fmt.Errorf("node %q is not allowed to modify ownerReferences", node))
+	}
+	if labels := foreignLabels(obj.Labels, old.Labels); len(labels) > 0 {
+		return forbidden(r, fmt.Errorf("is not allowed to modify labels: %s", strings.Join(labels, ", ")))
+	}
+	return nil
 }
 
-func ownReferences(r *Request, node string, obj, old *corev1.Node) error {
-	if old == nil && len(obj.OwnerReferences) == 0 {
-		return nil
+func newNode(r *Request, node string, obj *corev1.Node) error {
+	if obj.Spec.ConfigSource != nil {
+		return forbidden(r, fmt.Errorf("node %q is not allowed to create pods with a non-nil configSource", node))
 	}
-	if old != nil && apiequality.Semantic.DeepEqual(obj.OwnerReferences, old.OwnerReferences) {
-		return nil
+	if labels := foreignLabels(obj.Labels, nil); len(labels) > 0 {
+		return forbidden(r, fmt.Errorf("node %q is not allowed to set the following labels: %s", node, strings.Join(labels, ", ")))
 	}
-	return forbidden(r, fmt.Errorf("node %q is not allowed to modify ownerReferences", node))
+	return nil
 }
 
 // agentLabels are the labels in Kubernetes' own namespaces that an agent may set on its node.
@@ -147,50 +153,106 @@ func ownLease(r *Request, node string) error {
 	if r.Namespace != corev1.NamespaceNodeLease {
 		return forbidden(r, fmt.Errorf("can only access leases in the %q system namespace", corev1.NamespaceNodeLease))
 	}
-	name := r.Name
-	if name == "" && r.Object != nil {
-		name = r.Object.GetName()
+	if r.Name != node {
+		return forbidden(r, errors.New("can only access node lease with the same name as the requesting node"))
 	}
-	if name != node {
-		return forbidden(r, fmt.Errorf("can only access node lease with the same name as the requesting node"))
+	return nil
+}
+
+// ownCertificate holds a node to certificates in its own name. Whatever else a request may ask for is for the signer to
+// say.
+func ownCertificate(r *Request, node string) error {
+	request, ok := r.Object.(*certificatesv1.CertificateSigningRequest)
+	if !ok || r.Verb != kind.Create {
+		return nil
+	}
+	if signer := request.Spec.SignerName; signer != certificatesv1.KubeletServingSignerName && signer != certificatesv1.KubeAPIServerClientKubeletSignerName {
+		return nil
+	}
+	parsed, err := kind.ParseCertificateRequest(request.Spec.Request)
+	if err != nil {
+		return forbidden(r, fmt.Errorf("unable to parse csr: %w", err))
+	}
+	if parsed.Subject.CommonName != nodeUserPrefix+node {
+		return forbidden(r, fmt.Errorf("can only create a node CSR with CN=%s%s", nodeUserPrefix, node))
+	}
+	return nil
+}
+
+// claimStatus lets a node say how large the volume of a claim has become and what it does to it.
+func claimStatus(r *Request, node string) error {
+	if r.Subresource != "status" {
+		return forbidden(r, errors.New("may only update PVC status"))
+	}
+	obj, isClaim := r.Object.(*corev1.PersistentVolumeClaim)
+	old, wasClaim := r.Old.(*corev1.PersistentVolumeClaim)
+	if !isClaim || !wasClaim {
+		return forbidden(r, fmt.Errorf("unexpected operation %q", r.Verb))
+	}
+	rest := func(claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
+		claim = claim.DeepCopy()
+		claim.ResourceVersion, claim.ManagedFields = "", nil
+		claim.Status.Capacity, claim.Status.Conditions = nil, nil
+		claim.Status.AllocatedResources, claim.Status.AllocatedResourceStatuses = nil, nil
+		return claim
+	}
+	if !apiequality.Semantic.DeepEqual(rest(obj), rest(old)) {
+		return forbidden(r, fmt.Errorf("node %q is not allowed to update fields other than status.quantity and status.conditions", node))
 	}
 	return nil
 }
 
 func (p *nodeRestriction) ownPod(ctx context.Context, r *Request, node string) error {
-	switch {
-	case r.Subresource == "" && r.Verb == kind.Create:
-		return mirrorPod(r, node)
-	case r.Subresource == "" && r.Verb == kind.Delete:
-		return boundTo(r, r.Old, node, "delete")
-	case r.Subresource == "status" && r.Verb == kind.Update:
-		if err := boundTo(r, r.Old, node, "update status for"); err != nil {
-			return err
+	switch r.Subresource {
+	case "":
+		switch r.Verb {
+		case kind.Create:
+			return p.mirrorPod(ctx, r, node)
+		case kind.Delete:
+			return boundTo(r, r.Old, fmt.Errorf("node %q can only delete pods with spec.nodeName set to itself", node), node)
 		}
-		if !maps.Equal(r.Object.GetLabels(), r.Old.GetLabels()) {
-			return forbidden(r, fmt.Errorf("node %q cannot update labels through pod status", node))
-		}
-		return nil
-	case r.Subresource == "eviction":
+		return forbidden(r, fmt.Errorf("unexpected operation %q, node %q can only create and delete mirror pods", r.Verb, node))
+	case "status":
+		return podStatus(r, node)
+	case "eviction":
 		pod, err := client.Get[*corev1.Pod](ctx, p.client(), r.Namespace, r.Name)
 		if err != nil {
 			return err
 		}
-		return boundTo(r, pod, node, "evict")
+		return boundTo(r, pod, fmt.Errorf("node %s can only evict pods with spec.nodeName set to itself", node), node)
 	}
-	return forbidden(r, fmt.Errorf("unexpected operation %q, subresource %q: node %q may not do this to pods", r.Verb, r.Subresource, node))
+	return forbidden(r, fmt.Errorf("unexpected pod subresource %q, only 'status' and 'eviction' are allowed", r.Subresource))
 }
 
-func boundTo(r *Request, obj kind.Object, node, verb string) error {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok || pod.Spec.NodeName != node {
-		return forbidden(r, fmt.Errorf("node %q can only %s pods with spec.nodeName set to itself", node, verb))
+func podStatus(r *Request, node string) error {
+	if r.Verb != kind.Update {
+		return forbidden(r, fmt.Errorf("unexpected operation %q", r.Verb))
+	}
+	if err := boundTo(r, r.Old, fmt.Errorf("node %q can only update pod status for pods with spec.nodeName set to itself", node), node); err != nil {
+		return err
+	}
+	obj, old := r.Object.(*corev1.Pod), r.Old.(*corev1.Pod)
+	switch {
+	case !maps.Equal(obj.Labels, old.Labels):
+		return forbidden(r, fmt.Errorf("node %q cannot update labels through pod status", node))
+	case !apiequality.Semantic.DeepEqual(obj.Status.ResourceClaimStatuses, old.Status.ResourceClaimStatuses):
+		return forbidden(r, fmt.Errorf("node %q cannot update resource claim statues", node))
+	case !apiequality.Semantic.DeepEqual(obj.Status.ExtendedResourceClaimStatus, old.Status.ExtendedResourceClaimStatus):
+		return forbidden(r, fmt.Errorf("node %q cannot update extended resource claim status", node))
 	}
 	return nil
 }
 
-// mirrorPod allows the one kind of pod that an agent makes: the image of a pod that it runs without the API.
-func mirrorPod(r *Request, node string) error {
+func boundTo(r *Request, obj kind.Object, otherwise error, node string) error {
+	if pod, ok := obj.(*corev1.Pod); !ok || pod.Spec.NodeName != node {
+		return forbidden(r, otherwise)
+	}
+	return nil
+}
+
+// mirrorPod allows the one kind of pod that an agent makes: the image of a pod that it runs without the API. It belongs
+// to the node, and it may not be a way to read what the node has no pod for.
+func (p *nodeRestriction) mirrorPod(ctx context.Context, r *Request, node string) error {
 	pod := r.Object.(*corev1.Pod)
 	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; !mirror {
 		return forbidden(r, fmt.Errorf("pod does not have %q annotation, node %q can only create mirror pods", corev1.MirrorPodAnnotationKey, node))
@@ -198,29 +260,40 @@ func mirrorPod(r *Request, node string) error {
 	if pod.Spec.NodeName != node {
 		return forbidden(r, fmt.Errorf("node %q can only create pods with spec.nodeName set to itself", node))
 	}
-	if pod.Spec.ServiceAccountName != "" {
-		return forbidden(r, fmt.Errorf("node %q can not create pods that reference a service account", node))
+	if err := p.ownedByNode(ctx, r, pod, node); err != nil {
+		return err
 	}
-	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil || v.ConfigMap != nil || v.PersistentVolumeClaim != nil || v.Projected != nil {
-			return forbidden(r, errors.New("a mirror pod may not reference secrets, configmaps, persistentvolumeclaims or projected volumes"))
-		}
+	if resource := authz.Reference(pod); resource != "" {
+		return forbidden(r, fmt.Errorf("node %q can not create pods that reference %s", node, resource))
 	}
 	return nil
 }
 
-// NodeToken says why a user may not have a service account's token that is bound to pod (nil: to no pod). The
-// agent of a node gets tokens for the pods on its node only; for all other users it is nil. It is for the
-// token subresource of service accounts, which writes no object and so passes no plug-in.
-func NodeToken(u *kind.User, pod *corev1.Pod) error {
-	node, ok := nodeOf(u)
+func (p *nodeRestriction) ownedByNode(ctx context.Context, r *Request, pod *corev1.Pod, node string) error {
+	if len(pod.OwnerReferences) > 1 {
+		return forbidden(r, fmt.Errorf("node %q can only create pods with a single owner reference set to itself", node))
+	}
+	if len(pod.OwnerReferences) == 0 {
+		return forbidden(r, fmt.Errorf("node %q can only create pods with an owner reference set to itself", node))
+	}
+	owner := pod.OwnerReferences[0]
 	switch {
-	case !ok:
-		return nil
-	case pod == nil:
-		return errors.New("node requested token not bound to a pod")
-	case pod.Spec.NodeName != node:
-		return errors.New("node requested token bound to a pod scheduled on a different node")
+	case owner.APIVersion != "v1" || owner.Kind != "Node" || owner.Name != node:
+		return forbidden(r, fmt.Errorf("node %q can only create pods with an owner reference set to itself", node))
+	case owner.Controller == nil || !*owner.Controller:
+		return forbidden(r, fmt.Errorf("node %q can only create pods with a controller owner reference set to itself", node))
+	case owner.BlockOwnerDeletion != nil && *owner.BlockOwnerDeletion:
+		return forbidden(r, fmt.Errorf("node %q must not set blockOwnerDeletion on an owner reference", node))
+	}
+	obj, err := client.Get[*corev1.Node](ctx, p.client(), "", node)
+	if apierrors.IsNotFound(err) {
+		return err
+	}
+	if err != nil {
+		return forbidden(r, fmt.Errorf("error looking up node %s to verify uid: %w", node, err))
+	}
+	if owner.UID != obj.UID {
+		return forbidden(r, fmt.Errorf("node %s UID mismatch: expected %s got %s", node, owner.UID, obj.UID))
 	}
 	return nil
 }

@@ -3,10 +3,7 @@ package api_test
 import (
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	coordinationv1 "k8s.io/api/coordination/v1"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,100 +111,6 @@ func TestImpersonation(t *testing.T) {
 	if _, err := e.Kube(u).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Fatalf("list by jane as admin: %v", err)
 	}
-}
-
-// TestNode holds a node to what its own pods need.
-func TestNode(t *testing.T) {
-	e := apitest.Start(t, apitest.Options{})
-	ctx, admin := t.Context(), e.Kube(e.Admin())
-	n1, n2 := e.Kube(e.As("system:node:n1", "system:nodes")), e.Kube(e.As("system:node:n2", "system:nodes"))
-	for name, c := range map[string]kubernetes.Interface{"n1": n1, "n2": n2} {
-		if _, err := c.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
-			t.Fatalf("node %s registers: %v", name, err)
-		}
-		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		if _, err := c.CoordinationV1().Leases("kube-node-lease").Create(ctx, lease, metav1.CreateOptions{}); err != nil {
-			t.Fatalf("node %s makes its lease: %v", name, err)
-		}
-	}
-	for _, name := range []string{"used", "unused"} {
-		if _, err := admin.CoreV1().Secrets("default").Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{NodeName: "n1",
-		Containers: []corev1.Container{{Name: "c", Image: "registry.example/a:1", EnvFrom: []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "used"}}}}}}}}
-	if _, err := admin.CoreV1().Pods("default").Create(ctx, p, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	e.Eventually("n1 may read its pod's secret", func() bool {
-		_, err := n1.CoreV1().Secrets("default").Get(ctx, "used", metav1.GetOptions{})
-		return err == nil
-	})
-	for name, call := range map[string]func() error{
-		"another secret": func() error {
-			_, err := n1.CoreV1().Secrets("default").Get(ctx, "unused", metav1.GetOptions{})
-			return err
-		},
-		"all secrets": func() error { _, err := n1.CoreV1().Secrets("default").List(ctx, metav1.ListOptions{}); return err },
-		"a secret of n1": func() error {
-			_, err := n2.CoreV1().Secrets("default").Get(ctx, "used", metav1.GetOptions{})
-			return err
-		},
-		"write a secret": func() error { return n1.CoreV1().Secrets("default").Delete(ctx, "used", metav1.DeleteOptions{}) },
-		"all pods":       func() error { _, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{}); return err },
-		"pods of n1": func() error {
-			_, err := n2.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=n1"})
-			return err
-		},
-		"status of a pod of n1": func() error {
-			_, err := n2.CoreV1().Pods("default").Patch(ctx, "p", "application/merge-patch+json", []byte(`{}`), metav1.PatchOptions{}, "status")
-			return err
-		},
-		"another node": func() error {
-			_, err := n2.CoreV1().Nodes().Patch(ctx, "n1", "application/merge-patch+json", []byte(`{}`), metav1.PatchOptions{})
-			return err
-		},
-		"create another node": func() error {
-			_, err := n2.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n3"}}, metav1.CreateOptions{})
-			return err
-		},
-		"another lease": func() error {
-			_, err := n2.CoordinationV1().Leases("kube-node-lease").Get(ctx, "n1", metav1.GetOptions{})
-			return err
-		},
-		"a token for no pod": func() error {
-			_, err := n1.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-			return err
-		},
-		"a token for a pod of n1": func() error {
-			ref := &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: "p"}
-			_, err := n2.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{BoundObjectRef: ref}}, metav1.CreateOptions{})
-			return err
-		},
-		"create a pod": func() error {
-			_, err := n1.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{})
-			return err
-		},
-	} {
-		if err := call(); !apierrors.IsForbidden(err) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	if l, err := n1.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=n1"}); err != nil || len(l.Items) != 1 {
-		t.Errorf("own pods: %v", err)
-	}
-	if _, err := n1.CoreV1().Pods("default").Patch(ctx, "p", "application/merge-patch+json", []byte(`{"status":{"phase":"Running"}}`), metav1.PatchOptions{}, "status"); err != nil {
-		t.Errorf("status of an own pod: %v", err)
-	}
-	zero := int64(0)
-	if err := n1.CoreV1().Pods("default").Delete(ctx, "p", metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
-		t.Errorf("delete of an own pod: %v", err)
-	}
-	e.Eventually("the secret is none of n1's any more", func() bool {
-		_, err := n1.CoreV1().Secrets("default").Get(ctx, "used", metav1.GetOptions{})
-		return apierrors.IsForbidden(err)
-	})
 }
 
 // TestRoleOfOneName holds a role with resourceNames to lists and watches of that name alone.

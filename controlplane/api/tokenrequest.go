@@ -102,7 +102,8 @@ func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest) (grant,
 		}
 	}
 	// A node gets tokens for its own pods only, whatever its roles allow.
-	if err := admission.NodeToken(kind.UserFrom(r.Context()), g.pod); err != nil {
+	tokens := admission.NodeTokens{Client: s.client, Authorizer: s.Allowed}
+	if err := tokens.Check(r.Context(), kind.UserFrom(r.Context()), g.account, &req.Spec, g.pod); err != nil {
 		return g, apierrors.NewForbidden(corev1.Resource("serviceaccounts/token"), r.name, err)
 	}
 	return g, nil

@@ -4,14 +4,12 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -26,143 +24,6 @@ const (
 func nodeOf(u *kind.User) (string, bool) {
 	name, ok := strings.CutPrefix(u.Name, nodePrefix)
 	return name, ok && name != "" && slices.Contains(u.Groups, nodesGroup)
-}
-
-// need is an object that a pod needs on its node.
-type need struct{ resource, namespace, name string }
-
-// graph knows which node needs which objects, by the pods that are bound to it.
-type graph struct {
-	mu    sync.RWMutex
-	pods  map[string]podNeeds     // by NAMESPACE/NAME
-	nodes map[string]map[need]int // by node: how many of its pods need the object
-}
-
-type podNeeds struct {
-	node  string
-	needs []need
-}
-
-func newGraph() *graph { return &graph{pods: map[string]podNeeds{}, nodes: map[string]map[need]int{}} }
-
-func (g *graph) onPod(e client.Event) {
-	pod, ok := e.Object.(*corev1.Pod)
-	if !ok {
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	key := pod.Namespace + "/" + pod.Name
-	had, known := g.pods[key]
-	if e.Type != watch.Deleted && known && had.node == pod.Spec.NodeName {
-		return // what a bound pod mounts does not change
-	}
-	if known {
-		g.add(had, -1)
-		delete(g.pods, key)
-	}
-	if e.Type == watch.Deleted || pod.Spec.NodeName == "" {
-		return
-	}
-	p := podNeeds{pod.Spec.NodeName, needsOf(pod)}
-	g.pods[key] = p
-	g.add(p, 1)
-}
-
-func (g *graph) add(p podNeeds, n int) {
-	m := g.nodes[p.node]
-	if m == nil {
-		m = map[need]int{}
-		g.nodes[p.node] = m
-	}
-	for _, nd := range p.needs {
-		if m[nd] += n; m[nd] <= 0 {
-			delete(m, nd)
-		}
-	}
-	if len(m) == 0 {
-		delete(g.nodes, p.node)
-	}
-}
-
-// needsOf lists what a pod mounts and refers to.
-func needsOf(pod *corev1.Pod) []need {
-	set := map[need]bool{}
-	add := func(resource, name string) {
-		if name != "" {
-			set[need{resource, pod.Namespace, name}] = true
-		}
-	}
-	add("pods", pod.Name)
-	add("serviceaccounts", pod.Spec.ServiceAccountName)
-	for _, s := range pod.Spec.ImagePullSecrets {
-		add("secrets", s.Name)
-	}
-	for i := range pod.Spec.Volumes {
-		volumeNeeds(&pod.Spec.Volumes[i], add)
-	}
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			envNeeds(list[i].EnvFrom, list[i].Env, add)
-		}
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		c := &pod.Spec.EphemeralContainers[i]
-		envNeeds(c.EnvFrom, c.Env, add)
-	}
-	out := make([]need, 0, len(set))
-	for n := range set {
-		out = append(out, n)
-	}
-	return out
-}
-
-func volumeNeeds(v *corev1.Volume, add func(resource, name string)) {
-	switch {
-	case v.Secret != nil:
-		add("secrets", v.Secret.SecretName)
-	case v.ConfigMap != nil:
-		add("configmaps", v.ConfigMap.Name)
-	case v.PersistentVolumeClaim != nil:
-		add("persistentvolumeclaims", v.PersistentVolumeClaim.ClaimName)
-	case v.Projected != nil:
-		for _, s := range v.Projected.Sources {
-			if s.Secret != nil {
-				add("secrets", s.Secret.Name)
-			}
-			if s.ConfigMap != nil {
-				add("configmaps", s.ConfigMap.Name)
-			}
-		}
-	}
-}
-
-func envNeeds(from []corev1.EnvFromSource, env []corev1.EnvVar, add func(resource, name string)) {
-	for _, f := range from {
-		if f.SecretRef != nil {
-			add("secrets", f.SecretRef.Name)
-		}
-		if f.ConfigMapRef != nil {
-			add("configmaps", f.ConfigMapRef.Name)
-		}
-	}
-	for _, e := range env {
-		if e.ValueFrom == nil {
-			continue
-		}
-		if e.ValueFrom.SecretKeyRef != nil {
-			add("secrets", e.ValueFrom.SecretKeyRef.Name)
-		}
-		if e.ValueFrom.ConfigMapKeyRef != nil {
-			add("configmaps", e.ValueFrom.ConfigMapKeyRef.Name)
-		}
-	}
-}
-
-func (g *graph) needs(node string, n need) bool {
-	g.mu.RLock()
-	defer g.mu.RUnlock()
-	return g.nodes[node][n] > 0
 }
 
 // nodeResource decides about one resource; name is that of the node.
@@ -214,17 +75,45 @@ func exactName(a Attributes) string {
 }
 
 // related allows what one of the node's pods needs.
-func (a *Authorizer) related(node string, n need) (bool, string) {
+func (a *Authorizer) related(ctx context.Context, node string, n need) (bool, string) {
 	if n.name == "" {
 		return false, "No Object name found"
 	}
-	if a.nodes.needs(node, n) {
+	if a.nodes.needs(node, n) || a.boundNeeds(ctx, node, n) {
 		return true, ""
 	}
 	return false, unrelated(node)
 }
 
-func (a *Authorizer) nodeContent(_ context.Context, node string, at Attributes) (bool, string) {
+// boundNeeds looks at the pods that are bound to the node now. An agent may have learned of a pod from its watch before
+// the graph did from its own.
+func (a *Authorizer) boundNeeds(ctx context.Context, node string, n need) bool {
+	pods, err := client.List[*corev1.Pod](ctx, a.client, client.Query{Namespace: n.namespace, Index: kind.NodeNameIndex, Value: node})
+	return err == nil && slices.ContainsFunc(pods, func(p *corev1.Pod) bool { return slices.Contains(needsOf(p), n) })
+}
+
+// volumeNeeds says whether a volume that one of the node's pods claims is mounted with the secret.
+func (a *Authorizer) volumeNeeds(ctx context.Context, node, namespace, secret string) bool {
+	for n := range a.nodes.of(node, "persistentvolumeclaims") {
+		claim, err := client.Get[*corev1.PersistentVolumeClaim](ctx, a.client, n.namespace, n.name)
+		if err != nil || claim.Spec.VolumeName == "" {
+			continue
+		}
+		volume, err := client.Get[*corev1.PersistentVolume](ctx, a.client, "", claim.Spec.VolumeName)
+		if err == nil && claims(volume, n) && slices.Contains(mountSecrets(volume), corev1.SecretReference{Namespace: namespace, Name: secret}) {
+			return true
+		}
+	}
+	return false
+}
+
+// claims says whether the volume is bound to the claim; the claim's own word for it is its author's.
+func claims(volume *corev1.PersistentVolume, claim need) bool {
+	ref := volume.Spec.ClaimRef
+	return ref != nil && ref.Namespace == claim.namespace && ref.Name == claim.name
+}
+
+func (a *Authorizer) nodeContent(ctx context.Context, node string, at Attributes) (bool, string) {
 	switch {
 	case at.Verb != "get" && at.Verb != "list" && at.Verb != "watch":
 		return false, "can only read resources of this type"
@@ -233,12 +122,16 @@ func (a *Authorizer) nodeContent(_ context.Context, node string, at Attributes) 
 	case at.Namespace == "":
 		return false, "can only read namespaced object of this type"
 	}
-	return a.related(node, need{at.Resource, at.Namespace, exactName(at)})
+	ok, why := a.related(ctx, node, need{at.Resource, at.Namespace, exactName(at)})
+	if !ok && at.Resource == "secrets" && a.volumeNeeds(ctx, node, at.Namespace, exactName(at)) {
+		return true, ""
+	}
+	return ok, why
 }
 
 const onlyGet = "can only get individual resources of this type"
 
-func (a *Authorizer) nodeClaim(_ context.Context, node string, at Attributes) (bool, string) {
+func (a *Authorizer) nodeClaim(ctx context.Context, node string, at Attributes) (bool, string) {
 	switch {
 	case at.Subresource == "status" && (at.Verb == "update" || at.Verb == "patch"):
 	case at.Subresource == "status":
@@ -248,7 +141,7 @@ func (a *Authorizer) nodeClaim(_ context.Context, node string, at Attributes) (b
 	case at.Subresource != "":
 		return false, "cannot get subresource"
 	}
-	return a.related(node, need{at.Resource, at.Namespace, at.Name})
+	return a.related(ctx, node, need{at.Resource, at.Namespace, at.Name})
 }
 
 // nodeVolume lets a node read the volumes whose claims its pods use.
@@ -260,7 +153,7 @@ func (a *Authorizer) nodeVolume(ctx context.Context, node string, at Attributes)
 	if err != nil || volume.Spec.ClaimRef == nil {
 		return false, unrelated(node)
 	}
-	return a.related(node, need{"persistentvolumeclaims", volume.Spec.ClaimRef.Namespace, volume.Spec.ClaimRef.Name})
+	return a.related(ctx, node, need{"persistentvolumeclaims", volume.Spec.ClaimRef.Namespace, volume.Spec.ClaimRef.Name})
 }
 
 func (a *Authorizer) nodeAttachment(ctx context.Context, node string, at Attributes) (bool, string) {
@@ -288,43 +181,33 @@ func (a *Authorizer) nodeCSI(_ context.Context, node string, at Attributes) (boo
 	return true, ""
 }
 
-func (a *Authorizer) nodeAccount(_ context.Context, node string, at Attributes) (bool, string) {
+func (a *Authorizer) nodeAccount(ctx context.Context, node string, at Attributes) (bool, string) {
 	if !(at.Verb == "create" && at.Subresource == "token" || at.Verb == "get" && at.Subresource == "") {
 		return false, "can only create tokens for individual service accounts"
 	}
-	return a.related(node, need{at.Resource, at.Namespace, at.Name})
+	return a.related(ctx, node, need{at.Resource, at.Namespace, at.Name})
 }
 
-// nodePod lets a node read the pods that are its own, write their status and delete them.
-func (au *Authorizer) nodePod(_ context.Context, node string, a Attributes) (bool, string) {
-	g := au.nodes
-	const reason = "can only access pods that are bound to this node"
-	switch a.Verb {
-	case "list", "watch":
-		sel, err := fields.ParseSelector(a.Fields)
-		if err != nil {
-			return false, reason
+// nodePod lets a node read the pods that are its own. What it may write is for admission's node restriction to say, which
+// has the pod before it.
+func (a *Authorizer) nodePod(ctx context.Context, node string, at Attributes) (bool, string) {
+	switch at.Subresource + " " + at.Verb {
+	case " get":
+		return a.related(ctx, node, need{at.Resource, at.Namespace, at.Name})
+	case " list", " watch":
+		if sel, err := fields.ParseSelector(at.Fields); err == nil {
+			if v, ok := sel.RequiresExactMatch("spec.nodeName"); ok && v == node {
+				return true, ""
+			}
 		}
-		if v, ok := sel.RequiresExactMatch("spec.nodeName"); ok && v == node {
-			return true, ""
+		if name := exactName(at); name != "" {
+			return a.related(ctx, node, need{at.Resource, at.Namespace, name})
 		}
-		return false, "can only list and watch pods with spec.nodeName=" + node + " field selector"
-	case "get", "delete":
-		if a.Subresource == "" && g.needs(node, need{"pods", a.Namespace, a.Name}) {
-			return true, ""
-		}
-		return false, reason
-	case "update", "patch":
-		if a.Subresource == "status" && g.needs(node, need{"pods", a.Namespace, a.Name}) {
-			return true, ""
-		}
-		return false, reason
-	case "create":
-		if a.Subresource == "eviction" && g.needs(node, need{"pods", a.Namespace, a.Name}) {
-			return true, ""
-		}
+		return false, "can only list/watch pods with spec.nodeName field selector"
+	case " create", " delete", "status update", "status patch", "eviction create":
+		return true, ""
 	}
-	return false, reason
+	return false, ""
 }
 
 // nodeItself lets a node register, read and update itself. Admission's node restriction looks at what it sets.
