@@ -58,7 +58,7 @@ func (s *schemaOf) kind(stored *kind.Kind) *kind.Kind {
 	}
 	k.Columns, k.Row = s.columns()
 	if s.hasStatus() {
-		k.Status = &kind.Status{PrepareUpdate: prepareStatus, Validate: s.validateStatus}
+		k.Status = &kind.Status{PrepareUpdate: prepareStatus, Validate: s.validateStatus, Unowned: kind.Paths("metadata", "spec")}
 	}
 	if s.hasScale() {
 		k.Scale = s.scale()

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
@@ -48,8 +47,10 @@ func certificateRequestKind() *Kind {
 				stampConditions(r, old)
 			},
 			validate: validateRequestStatus,
+			unowned:  Paths("spec", "status.conditions"),
 		},
 		approval: &statusRules[*certificatesv1.CertificateSigningRequest]{
+			unowned: Paths("spec", "status.certificate"),
 			prepareUpdate: func(r, old *certificatesv1.CertificateSigningRequest) {
 				r.Spec, r.Status.Certificate = old.Spec, old.Status.Certificate
 				stampConditions(r, old)
@@ -73,7 +74,7 @@ func certificateRequestKind() *Kind {
 			return []any{r.Name, age(r, now), r.Spec.SignerName, r.Spec.Username, life, requestCondition(&r.Status)}
 		},
 	}.build()
-	k.Unowned = fieldpath.NewSet(fieldpath.MakePathOrDie("spec")) // it never changes
+	k.Unowned = Paths("spec") // it never changes
 	return k
 }
 

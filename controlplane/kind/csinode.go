@@ -24,7 +24,7 @@ func csiNodeKind() *Kind {
 		list:           func() runtime.Object { return &storagev1.CSINodeList{} },
 		prepareCreate:  func(n *storagev1.CSINode) { prepareCSINode(n, &storagev1.CSINode{}) },
 		prepareUpdate:  prepareCSINode,
-		status:         &statusRules[*storagev1.CSINode]{prepareUpdate: prepareCSINodeStatus},
+		status:         &statusRules[*storagev1.CSINode]{prepareUpdate: prepareCSINodeStatus, unowned: Paths("spec", "metadata")},
 		validate:       validateCSINode,
 		validateUpdate: keptDrivers,
 		columns:        []metav1.TableColumnDefinition{nameColumn(), column("Drivers", "integer", docs["drivers"]), ageColumn()},

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 )
@@ -62,13 +63,18 @@ type definition[T Object] struct {
 type statusRules[T Object] struct {
 	prepareUpdate func(obj, old T)
 	validate      func(obj, old T) field.ErrorList
+	unowned       *fieldpath.Set // nil means the spec
 }
 
 func (r *statusRules[T]) build() *Status {
 	if r == nil {
 		return nil
 	}
-	return &Status{PrepareUpdate: two(r.prepareUpdate), Validate: twoTo(r.validate)}
+	s := &Status{PrepareUpdate: two(r.prepareUpdate), Validate: twoTo(r.validate), Unowned: r.unowned}
+	if s.Unowned == nil {
+		s.Unowned = Paths("spec")
+	}
+	return s
 }
 
 type scaleRules[T Object] struct {

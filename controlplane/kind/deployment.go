@@ -43,6 +43,7 @@ func deploymentKind() *Kind {
 		status: &statusRules[*appsv1.Deployment]{
 			prepareUpdate: func(d, old *appsv1.Deployment) { d.Spec, d.Labels = old.Spec, old.Labels },
 			validate:      validateDeploymentStatus,
+			unowned:       Paths("spec", "metadata.labels"),
 		},
 		scale: &scaleRules[*appsv1.Deployment]{
 			get: func(d *appsv1.Deployment) (int32, int32, string) {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -172,6 +173,21 @@ type Status struct {
 	// labels/annotations/finalizers/ownerReferences as Kubernetes has it.
 	PrepareUpdate func(obj, old Object)
 	Validate      func(obj, old Object) field.ErrorList
+	// Unowned is what writers of the status do not come to own, whatever they send.
+	Unowned *fieldpath.Set
+}
+
+// Paths returns the set of these paths of fields, whose parts are separated by dots.
+func Paths(paths ...string) *fieldpath.Set {
+	set := fieldpath.NewSet()
+	for _, p := range paths {
+		var path fieldpath.Path
+		for part := range strings.SplitSeq(p, ".") {
+			path = append(path, fieldpath.FieldNameElement(part))
+		}
+		set.Insert(path)
+	}
+	return set
 }
 
 // Scale maps an object to autoscaling/v1 Scale and back.

@@ -30,8 +30,10 @@ func podKind() *Kind {
 		validateCreate: podspec.ValidateNew,
 		validateUpdate: validatePodUpdate,
 		warnings:       podspec.Warnings,
-		status:         &statusRules[*corev1.Pod]{prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate},
-		fields:         podFields,
+		status: &statusRules[*corev1.Pod]{
+			prepareUpdate: preparePodStatus, validate: validatePodStatusUpdate, unowned: Paths("spec", "metadata.deletionTimestamp", "metadata.ownerReferences"),
+		},
+		fields: podFields,
 		indexes: map[string]func(*corev1.Pod) []string{
 			NodeNameIndex: func(p *corev1.Pod) []string {
 				if p.Spec.NodeName == "" {

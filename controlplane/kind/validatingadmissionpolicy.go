@@ -42,6 +42,7 @@ func admissionPolicyKind() *Kind {
 	d.validate = validateAdmissionPolicy
 	d.status = &statusRules[*admissionregistrationv1.ValidatingAdmissionPolicy]{
 		prepareUpdate: func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Spec = old.Spec },
+		unowned:       Paths("spec", "metadata"),
 	}
 	d.columns = []metav1.TableColumnDefinition{
 		nameColumn(),

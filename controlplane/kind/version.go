@@ -72,7 +72,7 @@ func (f further[T, S]) build() *Kind {
 		k.Fields = func(obj Object) fields.Set { return f.fields(s.Fields(obj)) }
 	}
 	if s.Status != nil {
-		k.Status = &Status{PrepareUpdate: f.two(s.Status.PrepareUpdate), Validate: f.compare(s.Status.Validate)}
+		k.Status = &Status{PrepareUpdate: f.two(s.Status.PrepareUpdate), Validate: f.compare(s.Status.Validate), Unowned: s.Status.Unowned}
 	}
 	return k
 }

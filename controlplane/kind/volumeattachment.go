@@ -41,6 +41,7 @@ func volumeAttachmentKind() *Kind {
 		},
 		status: &statusRules[*storagev1.VolumeAttachment]{
 			prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
+			unowned:       Paths("spec", "metadata"),
 			validate:      func(a, _ *storagev1.VolumeAttachment) field.ErrorList { return validateAttachmentStatus(a) },
 		},
 		columns: []metav1.TableColumnDefinition{

@@ -133,13 +133,8 @@ var strippedPaths = fieldpath.NewSet(
 	fieldpath.MakePathOrDie("metadata", "deletionGracePeriodSeconds"),
 )
 
-// statusPath and notStatusPaths are what a write of the object and a write of its status can not own.
-var (
-	statusPath     = fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
-	notStatusPaths = fieldpath.NewSet(fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata", "labels"),
-		fieldpath.MakePathOrDie("metadata", "annotations"), fieldpath.MakePathOrDie("metadata", "ownerReferences"),
-		fieldpath.MakePathOrDie("metadata", "finalizers"))
-)
+// statusPath is what a write of an object can not own where its status is a subresource.
+var statusPath = fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
 
 func managerName(name string) string {
 	if name == "" {
@@ -242,7 +237,6 @@ func (m *fieldManagers) update(k *kind.Kind, obj, old kind.Object, subresource, 
 	}
 	changed := fm.UpdateNoErrors(withType(k, old), withType(k, obj), managerName(manager))
 	obj.SetManagedFields(changed.(kind.Object).GetManagedFields())
-	keepTimes(obj, old)
 	return nil
 }
 
@@ -281,7 +275,6 @@ func (m *fieldManagers) apply(k *kind.Kind, live kind.Object, patch *unstructure
 		return nil, apierrors.NewInternalError(fmt.Errorf("cannot use a merged %T", merged))
 	}
 	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	keepTimes(obj, live)
 	return obj, nil
 }
 
@@ -301,8 +294,10 @@ func (m *fieldManagers) manager(k *kind.Kind, subresource string) (*managedfield
 	}
 	var ignored *fieldpath.Set
 	switch {
-	case subresource == "status", subresource == "approval":
-		ignored = notStatusPaths
+	case subresource == "status" && k.Status != nil:
+		ignored = k.Status.Unowned
+	case subresource == "approval" && k.Approval != nil:
+		ignored = k.Approval.Unowned
 	default:
 		ignored = unowned(k)
 	}

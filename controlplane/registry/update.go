@@ -153,13 +153,14 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 	if k.Default != nil {
 		k.Default(obj)
 	}
-	rules.prepare(obj, old)
-	// A binding is the scheduler's word to the server, not a field that anybody manages.
+	// A client manages what it sends, also where the server then does not take it; what the server adds is nobody's. A
+	// binding is the scheduler's word to the server, not a field that anybody manages.
 	if !w.applied && subresource != "binding" {
 		if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
 			return nil, nil, err
 		}
 	}
+	rules.prepare(obj, old)
 	if err := w.check(obj, old); err != nil {
 		return nil, nil, err
 	}
@@ -176,6 +177,7 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		}
 		rules.prepare(obj, old)
 	}
+	keepTimes(obj, old)
 	if k.Generation && subresource != "status" && contentChanged(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
