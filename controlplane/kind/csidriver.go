@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	ptr "k8s.io/utils/ptr"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"

@@ -11,7 +11,7 @@ import (
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	ptr "k8s.io/utils/ptr"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"

@@ -23,6 +23,11 @@ func networkPolicyKind() *Kind {
 		new:            func() *networkingv1.NetworkPolicy { return &networkingv1.NetworkPolicy{} },
 		list:           func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
 		defaults:       defaultNetworkPolicy,
+		prepareUpdate: func(p, old *networkingv1.NetworkPolicy) {
+			if !sameAsStored(p, old) {
+				p.Generation = old.Generation + 1
+			}
+		},
 		validateCreate: func(p *networkingv1.NetworkPolicy) field.ErrorList { return validateNetworkPolicy(p, policyLeniency{}) },
 		validateUpdate: func(p, old *networkingv1.NetworkPolicy) field.ErrorList {
 			return validateNetworkPolicy(p, policyLeniencyOf(old))

@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	ptr "k8s.io/utils/ptr"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 )

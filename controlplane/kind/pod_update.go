@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	ptr "k8s.io/utils/ptr"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"

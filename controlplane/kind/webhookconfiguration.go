@@ -1,9 +1,6 @@
 package kind
 
 import (
-	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -11,7 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	ptr "k8s.io/utils/ptr"
+	webhookutil "k8s.io/apiserver/pkg/util/webhook"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/expression"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
@@ -24,6 +22,11 @@ func webhookConfigurationKind[T Object](kind, plural string, new func() T, list 
 	d.defaults = func(c T) {
 		for _, h := range hooks(c) {
 			defaultWebhook(h)
+		}
+	}
+	d.prepareUpdate = func(c, old T) {
+		if !sameAsStored(c, old) {
+			c.SetGeneration(old.GetGeneration() + 1)
 		}
 	}
 	d.validate = func(c T) field.ErrorList { return validateWebhooks(hooks(c)) }
@@ -166,62 +169,8 @@ func validateClientConfig(c *admissionregistrationv1.WebhookClientConfig, path *
 	case (c.URL == nil) == (c.Service == nil):
 		return field.ErrorList{field.Required(path, "exactly one of url or service is required")}
 	case c.URL != nil:
-		return validateWebhookURL(*c.URL, path.Child("url"))
+		return webhookutil.ValidateWebhookURL(path.Child("url"), *c.URL, true)
 	}
-	var errs field.ErrorList
-	s, at := c.Service, path.Child("service")
-	if s.Name == "" {
-		errs = append(errs, field.Required(at.Child("name"), "service name is required"))
-	}
-	if s.Namespace == "" {
-		errs = append(errs, field.Required(at.Child("namespace"), "service namespace is required"))
-	}
-	for _, msg := range validation.IsValidPortNum(int(ptr.Deref(s.Port, 443))) {
-		errs = append(errs, field.Invalid(at.Child("port"), *s.Port, "port is not valid: "+msg))
-	}
-	return append(errs, validateWebhookPath(s.Path, at.Child("path"))...)
-}
-
-func validateWebhookURL(text string, path *field.Path) field.ErrorList {
-	const form = "; desired format: https://host[/path]"
-	u, err := url.Parse(text)
-	if err != nil {
-		return field.ErrorList{field.Required(path, "url must be a valid URL: "+err.Error()+form)}
-	}
-	var errs field.ErrorList
-	if u.Scheme != "https" {
-		errs = append(errs, field.Invalid(path, u.Scheme, "'https' is the only allowed URL scheme"+form))
-	}
-	if u.Host == "" {
-		errs = append(errs, field.Invalid(path, u.Host, "host must be specified"+form))
-	}
-	if u.User != nil {
-		errs = append(errs, field.Invalid(path, u.User.String(), "user information is not permitted in the URL"))
-	}
-	if u.Fragment != "" {
-		errs = append(errs, field.Invalid(path, u.Fragment, "fragments are not permitted in the URL"))
-	}
-	if u.RawQuery != "" {
-		errs = append(errs, field.Invalid(path, u.RawQuery, "query parameters are not permitted in the URL"))
-	}
-	return errs
-}
-
-func validateWebhookPath(p *string, path *field.Path) field.ErrorList {
-	if p == nil || *p == "" || *p == "/" {
-		return nil
-	}
-	if !strings.HasPrefix(*p, "/") {
-		return field.ErrorList{field.Invalid(path, *p, "must start with a '/'")}
-	}
-	if strings.Contains(*p, "//") {
-		return field.ErrorList{field.Invalid(path, *p, "segment may not be empty")}
-	}
-	var errs field.ErrorList
-	for i, step := range strings.Split(strings.Trim(*p, "/"), "/") {
-		for _, msg := range validation.IsDNS1123Subdomain(step) {
-			errs = append(errs, field.Invalid(path, *p, fmt.Sprintf("segment[%d]: %v", i, msg)))
-		}
-	}
-	return errs
+	s := c.Service
+	return webhookutil.ValidateWebhookService(path.Child("service"), s.Namespace, s.Name, s.Path, ptr.Deref(s.Port, 443))
 }

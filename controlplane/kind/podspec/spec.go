@@ -13,7 +13,7 @@ import (
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	ptr "k8s.io/utils/ptr"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
