@@ -268,7 +268,8 @@ func (p *serviceAllocation) checkPorts(ctx context.Context, r *Request, s *corev
 		if port == 0 || had[port] {
 			return nil
 		}
-		if int(port) < p.ports.first || int(port) > p.ports.last {
+		// a dry run takes no port, and Kubernetes does not ask then whether it could
+		if !r.DryRun && (int(port) < p.ports.first || int(port) > p.ports.last) {
 			errs = append(errs, field.Invalid(path, port, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", p.ports.first, p.ports.last)))
 			return nil
 		}

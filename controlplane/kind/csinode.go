@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
@@ -98,7 +99,7 @@ func keptDrivers(n, old *storagev1.CSINode) field.ErrorList {
 			was.Allocatable = now.Allocatable
 			if was.Name == now.Name && !apiequality.Semantic.DeepEqual(was, now) {
 				now.Allocatable = nil
-				errs = append(errs, field.Invalid(field.NewPath("spec", "drivers"), now, "field is immutable"))
+				errs = append(errs, field.Invalid(field.NewPath("spec", "drivers"), unversioned.Form(now), "field is immutable"))
 			}
 		}
 	}

@@ -42,7 +42,7 @@ func endpointSliceKind() *Kind {
 		validateCreate: func(s *discoveryv1.EndpointSlice) field.ErrorList { return validateEndpointSlice(s, nil) },
 		validateUpdate: func(s, old *discoveryv1.EndpointSlice) field.ErrorList {
 			errs := validateEndpointSlice(s, old)
-			return append(errs, validate.Immutable(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
+			return append(errs, validate.Unchanged(s.AddressType, old.AddressType, field.NewPath("addressType"))...)
 		},
 		warnings: sliceWarnings,
 		indexes: map[string]func(*discoveryv1.EndpointSlice) []string{
@@ -81,7 +81,8 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 func prepareSlice(s, old *discoveryv1.EndpointSlice) {
 	s.Ports, s.Endpoints = noneIfEmpty(s.Ports), noneIfEmpty(s.Endpoints)
 	if old != nil {
-		if !apiequality.Semantic.DeepEqual(s.Labels, old.Labels) {
+		// also when what changes is dropped below
+		if !apiequality.Semantic.DeepEqual(s.Labels, old.Labels) || !apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {
 			s.Generation = old.Generation + 1
 		}
 		if apiequality.Semantic.DeepEqual(s.Endpoints, old.Endpoints) {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 )
 
 // The annotations that carry what version 1 has no fields for.
@@ -80,7 +81,7 @@ func autoscalerToV1(a *autoscalingv2.HorizontalPodAutoscaler) *autoscalingv1.Hor
 		extra[conditionsAnnotation] = a.Status.Conditions
 	}
 	if b := a.Spec.Behavior; b != nil {
-		extra[behaviorAnnotation] = behaviorForm{(*rulesForm)(b.ScaleUp), (*rulesForm)(b.ScaleDown)}
+		extra[behaviorAnnotation] = unversioned.Form(b)
 	}
 	if len(extra) > 0 {
 		out.Annotations = maps.Clone(out.Annotations)
@@ -158,30 +159,6 @@ func dropFurtherAnnotations(a *autoscalingv2.HorizontalPodAutoscaler) {
 			return
 		}
 	}
-}
-
-// behaviorForm is how version 1 carries scaling rules: in the form that has no version.
-type behaviorForm struct{ ScaleUp, ScaleDown *rulesForm }
-
-type rulesForm autoscalingv2.HPAScalingRules
-
-// MarshalJSON writes the names of the fields as they are in Go.
-func (r *rulesForm) MarshalJSON() ([]byte, error) {
-	type policy struct {
-		Type          autoscalingv2.HPAScalingPolicyType
-		Value         int32
-		PeriodSeconds int32
-	}
-	var policies []policy
-	for _, p := range r.Policies {
-		policies = append(policies, policy(p))
-	}
-	return json.Marshal(struct {
-		StabilizationWindowSeconds *int32
-		SelectPolicy               *autoscalingv2.ScalingPolicySelect
-		Policies                   []policy
-		Tolerance                  *resource.Quantity
-	}{r.StabilizationWindowSeconds, r.SelectPolicy, policies, r.Tolerance})
 }
 
 // orZero returns *q, or the zero that version 1 has for a value that is not there.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -253,7 +254,7 @@ func validateExitCodes(c *batchv1.PodFailurePolicyOnExitCodesRequirement, contai
 
 func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 	if ptr.Deref(s.CompletionMode, "") != batchv1.IndexedCompletion {
-		return field.ErrorList{field.Invalid(path, successPolicyForm(s.SuccessPolicy), "requires indexed completion mode")}
+		return field.ErrorList{field.Invalid(path, unversioned.Form(s.SuccessPolicy), "requires indexed completion mode")}
 	}
 	var errs field.ErrorList
 	rules := s.SuccessPolicy.Rules
@@ -268,22 +269,6 @@ func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList
 		errs = append(errs, validateSuccessRule(&rules[i], ptr.Deref(s.Completions, 0), path.Index(i))...)
 	}
 	return errs
-}
-
-// successPolicyForm is how errors quote a success policy: in the form that has no version.
-func successPolicyForm(p *batchv1.SuccessPolicy) any {
-	type rule struct {
-		SucceededIndexes *string
-		SucceededCount   *int32
-	}
-	var out struct{ Rules []rule }
-	if p.Rules != nil {
-		out.Rules = []rule{}
-	}
-	for _, r := range p.Rules {
-		out.Rules = append(out.Rules, rule(r))
-	}
-	return out
 }
 
 func validateSuccessRule(r *batchv1.SuccessPolicyRule, completions int32, path *field.Path) field.ErrorList {

@@ -20,9 +20,9 @@ import (
 func networkPolicyKind() *Kind {
 	return definition[*networkingv1.NetworkPolicy]{
 		gv: networkingv1.SchemeGroupVersion, kind: "NetworkPolicy", plural: "networkpolicies", singular: "networkpolicy", short: []string{"netpol"}, namespaced: true, generation: true,
-		new:            func() *networkingv1.NetworkPolicy { return &networkingv1.NetworkPolicy{} },
-		list:           func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
-		defaults:       defaultNetworkPolicy,
+		new:      func() *networkingv1.NetworkPolicy { return &networkingv1.NetworkPolicy{} },
+		list:     func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
+		defaults: defaultNetworkPolicy,
 		prepareUpdate: func(p, old *networkingv1.NetworkPolicy) {
 			if !sameAsStored(p, old) {
 				p.Generation = old.Generation + 1

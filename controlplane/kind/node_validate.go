@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -89,13 +89,6 @@ func validatePodCIDRs(cidrs []string, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// shownTaint is a taint as Kubernetes shows it in errors.
-type shownTaint struct {
-	Key, Value string
-	Effect     corev1.TaintEffect
-	TimeAdded  *metav1.Time
-}
-
 func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	type key struct {
@@ -112,7 +105,7 @@ func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 		errs = append(errs, scheduling.ValidateTaintEffect(t.Effect, false, at.Child("effect"))...)
 		k := key{t.Key, t.Effect}
 		if seen[k] {
-			duplicate := field.Duplicate(at, shownTaint(t))
+			duplicate := field.Duplicate(at, unversioned.Form(t))
 			duplicate.Detail = "taints must be unique by key and effect pair"
 			errs = append(errs, duplicate)
 		}

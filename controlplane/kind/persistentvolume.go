@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
@@ -187,7 +188,7 @@ func validatePersistentVolumeUpdate(v, old *corev1.PersistentVolume) field.Error
 	}
 	if !apiequality.Semantic.DeepEqual(source, &old.Spec.PersistentVolumeSource) {
 		errs = append(errs, field.Forbidden(field.NewPath("spec", "persistentvolumesource"),
-			fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v", diff.Diff(&old.Spec.PersistentVolumeSource, source))))
+			fmt.Sprintf("spec.persistentvolumesource is immutable after creation\n%v", diff.Diff(unversioned.Form(&old.Spec.PersistentVolumeSource), unversioned.Form(source)))))
 	}
 	errs = append(errs, validate.Immutable(v.Spec.VolumeMode, old.Spec.VolumeMode, field.NewPath("volumeMode"))...)
 	if old.Spec.NodeAffinity != nil {

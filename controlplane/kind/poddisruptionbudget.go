@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -55,13 +56,7 @@ func validateBudget(b *policyv1.PodDisruptionBudget) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec")
 	if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
-		// quoted in the form that has no version
-		errs = append(errs, field.Invalid(path, struct {
-			MinAvailable               *intstr.IntOrString
-			Selector                   *metav1.LabelSelector
-			MaxUnavailable             *intstr.IntOrString
-			UnhealthyPodEvictionPolicy *policyv1.UnhealthyPodEvictionPolicyType
-		}(b.Spec), "minAvailable and maxUnavailable cannot be both set"))
+		errs = append(errs, field.Invalid(path, unversioned.Form(b.Spec), "minAvailable and maxUnavailable cannot be both set"))
 	}
 	if v := b.Spec.MinAvailable; v != nil {
 		errs = append(errs, validate.IntOrPercent(*v, path.Child("minAvailable"))...)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 )
 
 func resourceQuotaKind() *Kind {
@@ -95,20 +96,6 @@ func validateQuota(q *corev1.ResourceQuota) field.ErrorList {
 	return errs
 }
 
-// shownSelector is a selector as Kubernetes shows it in errors, by the names that its fields have there.
-func shownSelector(s *corev1.ScopeSelector) any {
-	type expression struct {
-		ScopeName corev1.ResourceQuotaScope
-		Operator  corev1.ScopeSelectorOperator
-		Values    []string
-	}
-	var shown struct{ MatchExpressions []expression }
-	for _, e := range s.MatchExpressions {
-		shown.MatchExpressions = append(shown.MatchExpressions, expression(e))
-	}
-	return shown
-}
-
 // conflicts counts the pairs of scopes that no pod is in both of.
 func conflicts(scopes []corev1.ResourceQuotaScope) int {
 	n := 0
@@ -132,7 +119,7 @@ func validateScopeSelector(q *corev1.ResourceQuota, path *field.Path) field.Erro
 			errs = append(errs, field.Invalid(path.Child("scopeName"), req.ScopeName, "unsupported scope"))
 		}
 		for range misfits(req.ScopeName, q.Spec.Hard) {
-			errs = append(errs, field.Invalid(path, shownSelector(q.Spec.ScopeSelector), "unsupported scope applied to resource"))
+			errs = append(errs, field.Invalid(path, unversioned.Form(q.Spec.ScopeSelector), "unsupported scope applied to resource"))
 		}
 		switch req.ScopeName {
 		case corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort, corev1.ResourceQuotaScopeTerminating,

@@ -127,11 +127,7 @@ func validateSubjects(subjects []rbacv1.Subject, namespaced bool, path *field.Pa
 }
 
 func sameRoleRef(ref, old rbacv1.RoleRef) field.ErrorList {
-	if ref == old {
-		return nil
-	}
-	// quoted in the form that has no version
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), struct{ APIGroup, Kind, Name string }(ref), "field is immutable")}
+	return validate.Immutable(ref, old, field.NewPath("roleRef"))
 }
 
 func bindingColumns(roleRef string) []metav1.TableColumnDefinition {

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -26,7 +27,7 @@ func runtimeClassKind() *Kind {
 		list:     func() runtime.Object { return &nodev1.RuntimeClassList{} },
 		validate: validateRuntimeClass,
 		validateUpdate: func(r, old *nodev1.RuntimeClass) field.ErrorList {
-			return validate.Immutable(r.Handler, old.Handler, field.NewPath("handler"))
+			return validate.Unchanged(r.Handler, old.Handler, field.NewPath("handler"))
 		},
 		warnings: func(r, _ *nodev1.RuntimeClass) []string { return runtimeClassWarnings(r) },
 		columns:  []metav1.TableColumnDefinition{nameColumn(), column("Handler", "string", docs["handler"]), ageColumn()},
@@ -51,15 +52,6 @@ func validateRuntimeClass(r *nodev1.RuntimeClass) field.ErrorList {
 	return append(errs, validate.Each(handler, r.Handler, content.IsDNS1123Label(r.Handler))...)
 }
 
-// shownToleration is a toleration as Kubernetes shows it in errors.
-type shownToleration struct {
-	Key               string
-	Operator          corev1.TolerationOperator
-	Value             string
-	Effect            corev1.TaintEffect
-	TolerationSeconds *int64
-}
-
 // validateUniqueTolerations refuses tolerations that differ in their seconds only.
 func validateUniqueTolerations(tolerations []corev1.Toleration, path *field.Path) field.ErrorList {
 	errs := scheduling.ValidateTolerations(tolerations, path)
@@ -67,7 +59,7 @@ func validateUniqueTolerations(tolerations []corev1.Toleration, path *field.Path
 	for i, t := range tolerations {
 		key := corev1.Toleration{Key: t.Key, Operator: t.Operator, Value: t.Value, Effect: t.Effect}
 		if seen[key] {
-			errs = append(errs, field.Duplicate(path.Index(i), shownToleration(t)))
+			errs = append(errs, field.Duplicate(path.Index(i), unversioned.Form(t)))
 		}
 		seen[key] = true
 	}

@@ -7,11 +7,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -133,16 +133,6 @@ func validateServicePort(p *corev1.ServicePort, named bool, names map[string]boo
 	return errs
 }
 
-// shownPort is a port as Kubernetes shows it in errors.
-type shownPort struct {
-	Name        string
-	Protocol    corev1.Protocol
-	AppProtocol *string
-	Port        int32
-	TargetPort  intstr.IntOrString
-	NodePort    int32
-}
-
 // validateUniquePorts refuses a port, or one of the nodes, that two of the service's have in the same protocol.
 func validateUniquePorts(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
@@ -169,7 +159,7 @@ func validateUniquePorts(spec *corev1.ServiceSpec, path *field.Path) field.Error
 	for i, p := range spec.Ports {
 		k := key{p.Protocol, p.Port}
 		if seen[k] {
-			errs = append(errs, field.Duplicate(path.Index(i), shownPort{Protocol: p.Protocol, Port: p.Port}))
+			errs = append(errs, field.Duplicate(path.Index(i), unversioned.Form(corev1.ServicePort{Protocol: p.Protocol, Port: p.Port})))
 		}
 		seen[k] = true
 	}

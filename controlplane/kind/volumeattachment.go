@@ -37,7 +37,7 @@ func volumeAttachmentKind() *Kind {
 		prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Status = old.Status },
 		validate:      validateAttachment,
 		validateUpdate: func(a, old *storagev1.VolumeAttachment) field.ErrorList {
-			return validate.Immutable(a.Spec, old.Spec, field.NewPath("spec"))
+			return validate.Unchanged(a.Spec, old.Spec, field.NewPath("spec"))
 		},
 		status: &statusRules[*storagev1.VolumeAttachment]{
 			prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },

@@ -172,5 +172,6 @@ func validateClientConfig(c *admissionregistrationv1.WebhookClientConfig, path *
 		return webhookutil.ValidateWebhookURL(path.Child("url"), *c.URL, true)
 	}
 	s := c.Service
-	return webhookutil.ValidateWebhookService(path.Child("service"), s.Namespace, s.Name, s.Path, ptr.Deref(s.Port, 443))
+	// Kubernetes hands over name and namespace in each other's place, so that errors name the other one
+	return webhookutil.ValidateWebhookService(path.Child("service"), s.Name, s.Namespace, s.Path, ptr.Deref(s.Port, 443))
 }

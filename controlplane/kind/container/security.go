@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -83,12 +84,7 @@ func ValidateSeccomp(p *corev1.SeccompProfile, path *field.Path) field.ErrorList
 	case local:
 		errs = append(errs, validate.LocalPath(*p.LocalhostProfile, path.Child("localhostProfile"))...)
 	case p.LocalhostProfile != nil:
-		// as kube-apiserver writes it, whose own type has no names for JSON
-		plain := struct {
-			Type             corev1.SeccompProfileType
-			LocalhostProfile *string
-		}(*p)
-		errs = append(errs, field.Invalid(path.Child("localhostProfile"), plain, "can only be set when seccomp type is Localhost"))
+		errs = append(errs, field.Invalid(path.Child("localhostProfile"), unversioned.Form(p), "can only be set when seccomp type is Localhost"))
 	}
 	return errs
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/quantity"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/scheduling"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/volume"
 )
@@ -182,16 +183,11 @@ func validateResourceClaims(claims []corev1.PodResourceClaim, meta *metav1.Objec
 			errs = append(errs, validate.DNSLabel(c.Name, at.Child("name"))...)
 			seen[c.Name] = true
 		}
-		// as kube-apiserver writes it, whose own type has no names for JSON
-		plain := struct {
-			Name                                         string
-			ResourceClaimName, ResourceClaimTemplateName *string
-		}(*c)
 		if c.ResourceClaimName != nil && c.ResourceClaimTemplateName != nil {
-			errs = append(errs, field.Invalid(at, plain, "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
+			errs = append(errs, field.Invalid(at, unversioned.Form(c), "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"))
 		}
 		if c.ResourceClaimName == nil && c.ResourceClaimTemplateName == nil {
-			errs = append(errs, field.Invalid(at, plain, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
+			errs = append(errs, field.Invalid(at, unversioned.Form(c), "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"))
 		}
 		if c.ResourceClaimName != nil {
 			errs = append(errs, validate.Subdomain(*c.ResourceClaimName, at.Child("resourceClaimName"))...)

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/unversioned"
 )
 
 // Each makes an error of each message about one value.
@@ -49,7 +51,16 @@ func Immutable(value, old any, path *field.Path) field.ErrorList {
 	if apiequality.Semantic.DeepEqual(value, old) {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(path, value, "field is immutable").WithOrigin("immutable")}
+	return field.ErrorList{field.Invalid(path, unversioned.Form(value), "field is immutable").WithOrigin("immutable")}
+}
+
+// Unchanged refuses any change of a value like Immutable, and does not quote the new one: so do the rules that Kubernetes
+// generates from its types.
+func Unchanged(value, old any, path *field.Path) field.ErrorList {
+	if apiequality.Semantic.DeepEqual(value, old) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, nil, "field is immutable").WithOrigin("immutable")}
 }
 
 // NonNegative refuses values below zero.
