@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/podspec"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/validate"
 )
 
@@ -41,11 +42,11 @@ func cronJobKind() *Kind {
 			c.Status = old.Status
 			dropScheduling(&c.Spec.JobTemplate.Spec, &old.Spec.JobTemplate.Spec)
 		},
-		validate:       validateCronJob,
-		validateCreate: validateNewCronJob,
-		validateUpdate: validateCronJobUpdate,
-		warnings:       cronJobWarnings,
-		status:         &statusRules[*batchv1.CronJob]{prepareUpdate: func(c, old *batchv1.CronJob) { c.Spec = old.Spec }},
+		validateTemplated: validateCronJob,
+		validateCreate:    validateNewCronJob,
+		validateUpdate:    validateCronJobUpdate,
+		warnings:          cronJobWarnings,
+		status:            &statusRules[*batchv1.CronJob]{prepareUpdate: func(c, old *batchv1.CronJob) { c.Spec = old.Spec }},
 		columns: append([]metav1.TableColumnDefinition{
 			nameColumn(), column("Schedule", "string", spec["schedule"]), column("Timezone", "string", spec["timeZone"]),
 			column("Suspend", "boolean", spec["suspend"]), column("Active", "integer", status["active"]),
@@ -71,7 +72,7 @@ func cronJobKind() *Kind {
 // maxCronJobName leaves room for what the names of its jobs have after it.
 const maxCronJobName = 52
 
-func validateCronJob(c *batchv1.CronJob) field.ErrorList {
+func validateCronJob(c *batchv1.CronJob, e podspec.Exempt) field.ErrorList {
 	path := field.NewPath("spec")
 	var errs field.ErrorList
 	if c.Spec.Schedule != "" {
@@ -82,7 +83,7 @@ func validateCronJob(c *batchv1.CronJob) field.ErrorList {
 	errs = append(errs, validate.Optional(c.Spec.StartingDeadlineSeconds, path.Child("startingDeadlineSeconds"))...)
 	errs = append(errs, validate.OneOf(c.Spec.ConcurrencyPolicy, path.Child("concurrencyPolicy"), batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)...)
 	job, at := &c.Spec.JobTemplate.Spec, path.Child("jobTemplate", "spec")
-	errs = append(errs, validateJobSpec(job, at)...)
+	errs = append(errs, validateJobSpec(job, e, at)...)
 	if job.Selector != nil {
 		errs = append(errs, field.Invalid(at.Child("selector"), job.Selector, "`selector` will be auto-generated"))
 	}

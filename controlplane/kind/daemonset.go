@@ -39,9 +39,10 @@ func daemonSetKind() *Kind {
 			}
 			setTemplateGeneration(d, generation)
 		},
-		validate: validateDaemonSet,
+		validateCreate: func(d *appsv1.DaemonSet) field.ErrorList { return validateDaemonSet(d, podspec.Exempt{}) },
 		validateUpdate: func(d, old *appsv1.DaemonSet) field.ErrorList {
-			return validate.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
+			errs := validateDaemonSet(d, storedExemptions(&old.Spec.Template, old.Spec.Selector))
+			return append(errs, validate.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))...)
 		},
 		warnings: func(d, old *appsv1.DaemonSet) []string {
 			if old != nil && templateGeneration(d) == templateGeneration(old) {
@@ -110,9 +111,9 @@ func setTemplateGeneration(d *appsv1.DaemonSet, generation int64) {
 	d.Annotations[appsv1.DeprecatedTemplateGeneration] = strconv.FormatInt(generation, 10)
 }
 
-func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
+func validateDaemonSet(d *appsv1.DaemonSet, e podspec.Exempt) field.ErrorList {
 	path, s := field.NewPath("spec"), d.Spec.Selector
-	errs := validate.Selector(s, path.Child("selector"))
+	errs := validate.StoredSelector(s, e.Scheduling.SelectorValues, path.Child("selector"))
 	template := path.Child("template")
 	if selector, err := metav1.LabelSelectorAsSelector(s); err == nil {
 		errs = append(errs, validateSelected(selector, &d.Spec.Template, template)...)
@@ -120,7 +121,7 @@ func validateDaemonSet(d *appsv1.DaemonSet) field.ErrorList {
 	if s != nil && len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		errs = append(errs, field.Invalid(path.Child("selector"), s, "empty selector is invalid for daemonset"))
 	}
-	errs = append(errs, podspec.ValidateTemplate(&d.Spec.Template, template)...)
+	errs = append(errs, podspec.ValidateTemplate(&d.Spec.Template, e, template)...)
 	errs = append(errs, validateEndless(&d.Spec.Template, template, "DaemonSet")...)
 	errs = append(errs, validate.NonNegative(d.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 	errs = append(errs, validateDaemonSetStrategy(&d.Spec.UpdateStrategy, path.Child("updateStrategy"))...)

@@ -32,17 +32,19 @@ type definition[T Object] struct {
 	new  func() T
 	list func() runtime.Object
 
-	defaults       func(T)
-	prepareCreate  func(T)
-	requestor      func(obj T, u *User)
-	complete       func(T) (warnings []string)
-	template       func(T) *corev1.PodTemplateSpec // of kinds that make pods
-	prepareUpdate  func(obj, old T)
-	validate       func(T) field.ErrorList
-	validateCreate func(T) field.ErrorList
-	validateUpdate func(obj, old T) field.ErrorList
-	validName      func(name string, prefix bool) []string
-	warnings       func(obj, old T) []string
+	defaults      func(T)
+	prepareCreate func(T)
+	requestor     func(obj T, u *User)
+	complete      func(T) (warnings []string)
+	template      func(T) *corev1.PodTemplateSpec // of kinds that make pods
+	prepareUpdate func(obj, old T)
+	validate      func(T) field.ErrorList
+	// validateTemplated is validate for a kind with a template, of which an update may keep what breaks newer rules.
+	validateTemplated func(obj T, e podspec.Exempt) field.ErrorList
+	validateCreate    func(T) field.ErrorList
+	validateUpdate    func(obj, old T) field.ErrorList
+	validName         func(name string, prefix bool) []string
+	warnings          func(obj, old T) []string
 
 	status   *statusRules[T]
 	approval *statusRules[T]
@@ -129,6 +131,23 @@ func (d definition[T]) build() *Kind {
 				prepare(obj, old)
 			}
 			podspec.DropTemplate(d.template(obj.(T)), d.template(old.(T)))
+		}
+	}
+	if d.validateTemplated != nil {
+		create, update := k.ValidateCreate, k.ValidateUpdate
+		k.ValidateCreate = func(obj Object) field.ErrorList {
+			errs := d.validateTemplated(obj.(T), podspec.Exempt{})
+			if create != nil {
+				errs = append(errs, create(obj)...)
+			}
+			return errs
+		}
+		k.ValidateUpdate = func(obj, old Object) field.ErrorList {
+			errs := d.validateTemplated(obj.(T), podspec.TemplateExemptions(d.template(old.(T))))
+			if update != nil {
+				errs = append(errs, update(obj, old)...)
+			}
+			return errs
 		}
 	}
 	if d.complete != nil {

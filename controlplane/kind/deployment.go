@@ -35,7 +35,7 @@ func deploymentKind() *Kind {
 				d.Generation = old.Generation + 1
 			}
 		},
-		validate: validateDeployment,
+		validateTemplated: validateDeployment,
 		validateUpdate: func(d, old *appsv1.Deployment) field.ErrorList {
 			return validate.Immutable(d.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))
 		},
@@ -82,12 +82,12 @@ func defaultDeployment(d *appsv1.Deployment) {
 	podspec.DefaultTemplate(&s.Template)
 }
 
-func validateDeployment(d *appsv1.Deployment) field.ErrorList {
+func validateDeployment(d *appsv1.Deployment, e podspec.Exempt) field.ErrorList {
 	path := field.NewPath("spec")
 	s := &d.Spec
 	errs := validate.NonNegative(ptr.Deref(s.Replicas, 0), path.Child("replicas"))
 	errs = append(errs, validateWorkloadSelector(s.Selector, path.Child("selector"), "deployment")...)
-	errs = append(errs, validateReplicated(&s.Template, s.Selector, path)...)
+	errs = append(errs, validateReplicated(&s.Template, s.Selector, e, path)...)
 	errs = append(errs, validateStrategy(&s.Strategy, path.Child("strategy"))...)
 	errs = append(errs, validate.NonNegative(s.MinReadySeconds, path.Child("minReadySeconds"))...)
 	errs = append(errs, validate.Optional(s.RevisionHistoryLimit, path.Child("revisionHistoryLimit"))...)

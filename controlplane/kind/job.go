@@ -43,7 +43,6 @@ func jobKind() *Kind {
 			j.Status = old.Status
 			dropScheduling(&j.Spec, &old.Spec)
 		},
-		validate:       validateJob,
 		validateCreate: validateNewJob,
 		validateUpdate: validateJobUpdate,
 		warnings: func(j, old *batchv1.Job) []string {

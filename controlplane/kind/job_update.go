@@ -13,7 +13,8 @@ import (
 
 func validateJobUpdate(j, old *batchv1.Job) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateCompletionsUpdate(j, old, path)
+	errs := validateJob(j, storedExemptions(&old.Spec.Template, old.Spec.Selector))
+	errs = append(errs, validateCompletionsUpdate(j, old, path)...)
 	errs = append(errs, validate.Immutable(j.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
 	errs = append(errs, validateJobTemplateUpdate(j, old, path)...)
 	errs = append(errs, validate.Immutable(j.Spec.CompletionMode, old.Spec.CompletionMode, path.Child("completionMode"))...)

@@ -32,13 +32,13 @@ const (
 	maxSucceededIndexes = 64 << 10 // bytes
 )
 
-func validateJob(j *batchv1.Job) field.ErrorList {
+func validateJob(j *batchv1.Job, e podspec.Exempt) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validateJobSpec(&j.Spec, path)
+	errs := validateJobSpec(&j.Spec, e, path)
 	if j.Spec.Selector == nil {
 		errs = append(errs, field.Required(path.Child("selector"), ""))
 	} else {
-		errs = append(errs, validate.Selector(j.Spec.Selector, path.Child("selector"))...)
+		errs = append(errs, validate.StoredSelector(j.Spec.Selector, e.Scheduling.SelectorValues, path.Child("selector"))...)
 	}
 	if selector, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil {
 		errs = append(errs, validateSelected(selector, &j.Spec.Template, path.Child("template"))...)
@@ -59,12 +59,12 @@ func validateJobName(j *batchv1.Job) field.ErrorList {
 	return field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+hostname)}
 }
 
-// validateNewJob checks that what selects a job's pods is its own, unless its user wants to see to that.
+// validateNewJob checks also that what selects a job's pods is its own, unless its user wants to see to that.
 func validateNewJob(j *batchv1.Job) field.ErrorList {
+	errs := validateJob(j, podspec.Exempt{})
 	if ptr.Deref(j.Spec.ManualSelector, false) || j.Spec.Selector == nil {
-		return nil
+		return errs
 	}
-	var errs field.ErrorList
 	at := field.NewPath("spec", "template", "metadata", "labels")
 	want := labels.Set{}
 	for _, l := range jobLabels(j) {
@@ -83,7 +83,7 @@ func validateNewJob(j *batchv1.Job) field.ErrorList {
 }
 
 // validateJobSpec checks a job or what a cron job makes jobs from.
-func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
+func validateJobSpec(s *batchv1.JobSpec, e podspec.Exempt, path *field.Path) field.ErrorList {
 	errs := validate.Optional(s.Parallelism, path.Child("parallelism"))
 	errs = append(errs, validate.Optional(s.Completions, path.Child("completions"))...)
 	errs = append(errs, validate.Optional(s.ActiveDeadlineSeconds, path.Child("activeDeadlineSeconds"))...)
@@ -116,7 +116,7 @@ func validateJobSpec(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
 			errs = append(errs, field.NotSupported(path.Child("podReplacementPolicy"), *p, supported))
 		}
 	}
-	errs = append(errs, podspec.ValidateTemplate(&s.Template, path.Child("template"))...)
+	errs = append(errs, podspec.ValidateTemplate(&s.Template, e, path.Child("template"))...)
 	return append(errs, validateJobRestart(s, path.Child("template", "spec", "restartPolicy"))...)
 }
 

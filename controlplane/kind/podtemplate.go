@@ -18,8 +18,8 @@ func podTemplateKind() *Kind {
 		list:     func() runtime.Object { return &corev1.PodTemplateList{} },
 		template: func(o *corev1.PodTemplate) *corev1.PodTemplateSpec { return &o.Template },
 		defaults: func(p *corev1.PodTemplate) { podspec.DefaultTemplate(&p.Template) },
-		validate: func(p *corev1.PodTemplate) field.ErrorList {
-			return podspec.ValidateTemplate(&p.Template, field.NewPath("template"))
+		validateTemplated: func(p *corev1.PodTemplate, e podspec.Exempt) field.ErrorList {
+			return podspec.ValidateTemplate(&p.Template, e, field.NewPath("template"))
 		},
 		warnings: func(p, _ *corev1.PodTemplate) []string {
 			return podspec.TemplateWarnings(&p.Template, field.NewPath("template"))

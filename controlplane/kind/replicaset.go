@@ -31,12 +31,12 @@ func replicaSetKind() *Kind {
 		},
 		prepareCreate: func(r *appsv1.ReplicaSet) { r.Status = appsv1.ReplicaSetStatus{} },
 		prepareUpdate: func(r, old *appsv1.ReplicaSet) { r.Status = old.Status },
-		validate: func(r *appsv1.ReplicaSet) field.ErrorList {
+		validateTemplated: func(r *appsv1.ReplicaSet, e podspec.Exempt) field.ErrorList {
 			path := field.NewPath("spec")
 			errs := validate.NonNegative(ptr.Deref(r.Spec.Replicas, 0), path.Child("replicas"))
 			errs = append(errs, validate.NonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
 			errs = append(errs, validateWorkloadSelector(r.Spec.Selector, path.Child("selector"), "deployment")...)
-			return append(errs, validateReplicated(&r.Spec.Template, r.Spec.Selector, path)...)
+			return append(errs, validateReplicated(&r.Spec.Template, r.Spec.Selector, e, path)...)
 		},
 		validateUpdate: func(r, old *appsv1.ReplicaSet) field.ErrorList {
 			return validate.Immutable(r.Spec.Selector, old.Spec.Selector, field.NewPath("spec", "selector"))

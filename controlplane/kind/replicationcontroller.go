@@ -23,13 +23,13 @@ func replicationControllerKind() *Kind {
 	return definition[*corev1.ReplicationController]{
 		gv: corev1.SchemeGroupVersion, kind: "ReplicationController", plural: "replicationcontrollers", singular: "replicationcontroller",
 		short: []string{"rc"}, categories: []string{"all"}, namespaced: true, generation: true,
-		new:           func() *corev1.ReplicationController { return &corev1.ReplicationController{} },
-		list:          func() runtime.Object { return &corev1.ReplicationControllerList{} },
-		template:      func(o *corev1.ReplicationController) *corev1.PodTemplateSpec { return o.Spec.Template },
-		defaults:      defaultReplicationController,
-		prepareCreate: func(r *corev1.ReplicationController) { r.Status = corev1.ReplicationControllerStatus{} },
-		prepareUpdate: func(r, old *corev1.ReplicationController) { r.Status = old.Status },
-		validate:      validateReplicationController,
+		new:               func() *corev1.ReplicationController { return &corev1.ReplicationController{} },
+		list:              func() runtime.Object { return &corev1.ReplicationControllerList{} },
+		template:          func(o *corev1.ReplicationController) *corev1.PodTemplateSpec { return o.Spec.Template },
+		defaults:          defaultReplicationController,
+		prepareCreate:     func(r *corev1.ReplicationController) { r.Status = corev1.ReplicationControllerStatus{} },
+		prepareUpdate:     func(r, old *corev1.ReplicationController) { r.Status = old.Status },
+		validateTemplated: validateReplicationController,
 		status: &statusRules[*corev1.ReplicationController]{
 			prepareUpdate: func(r, old *corev1.ReplicationController) { r.Spec = old.Spec },
 			validate: func(r, _ *corev1.ReplicationController) field.ErrorList {
@@ -78,7 +78,7 @@ func defaultReplicationController(r *corev1.ReplicationController) {
 	defaults.Pointer(&r.Spec.Replicas, 1)
 }
 
-func validateReplicationController(r *corev1.ReplicationController) field.ErrorList {
+func validateReplicationController(r *corev1.ReplicationController, e podspec.Exempt) field.ErrorList {
 	path := field.NewPath("spec")
 	errs := validate.NonNegative(ptr.Deref(r.Spec.Replicas, 0), path.Child("replicas"))
 	errs = append(errs, validate.NonNegative(r.Spec.MinReadySeconds, path.Child("minReadySeconds"))...)
@@ -90,6 +90,6 @@ func validateReplicationController(r *corev1.ReplicationController) field.ErrorL
 	}
 	path = path.Child("template")
 	errs = append(errs, validateSelected(labels.SelectorFromSet(r.Spec.Selector), r.Spec.Template, path)...)
-	errs = append(errs, podspec.ValidateTemplate(r.Spec.Template, path)...)
+	errs = append(errs, podspec.ValidateTemplate(r.Spec.Template, e, path)...)
 	return append(errs, validateEndless(r.Spec.Template, path, "ReplicationController")...)
 }

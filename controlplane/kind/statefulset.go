@@ -30,7 +30,6 @@ func statefulSetKind() *Kind {
 		prepareCreate:  func(s *appsv1.StatefulSet) { s.Status = appsv1.StatefulSetStatus{} },
 		prepareUpdate:  func(s, old *appsv1.StatefulSet) { s.Status = old.Status },
 		validName:      apivalidation.NameIsDNSLabel,
-		validate:       validateStatefulSet,
 		validateCreate: validateNewStatefulSet,
 		validateUpdate: validateStatefulSetUpdate,
 		warnings:       statefulSetWarnings,
@@ -82,7 +81,7 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 	}
 }
 
-func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
+func validateStatefulSet(s *appsv1.StatefulSet, e podspec.Exempt) field.ErrorList {
 	path, spec := field.NewPath("spec"), &s.Spec
 	errs := validateStatefulSetPolicies(spec, path)
 	errs = append(errs, validate.NonNegative(ptr.Deref(spec.Replicas, 0), path.Child("replicas"))...)
@@ -96,14 +95,14 @@ func validateStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("selector"), spec.Selector, ""))
 	} else {
 		errs = append(errs, validateSelected(selector, &spec.Template, at)...)
-		errs = append(errs, podspec.ValidateTemplate(statefulTemplate(spec), at)...)
+		errs = append(errs, podspec.ValidateTemplate(statefulTemplate(spec), e, at)...)
 	}
 	return append(errs, validateEndless(&spec.Template, at, "StatefulSet")...)
 }
 
-// validateNewStatefulSet is about fields that never change: what was stored before a rule came is left alone.
+// validateNewStatefulSet is also about fields that never change: what was stored before a rule came is left alone.
 func validateNewStatefulSet(s *appsv1.StatefulSet) field.ErrorList {
-	var errs field.ErrorList
+	errs := validateStatefulSet(s, podspec.Exempt{})
 	path := field.NewPath("spec")
 	for i := range s.Spec.VolumeClaimTemplates {
 		errs = append(errs, volume.ValidateClaim(&s.Spec.VolumeClaimTemplates[i].Spec, path.Child("volumeClaimTemplates").Index(i).Child("spec"))...)
@@ -199,7 +198,10 @@ func statefulTemplate(spec *appsv1.StatefulSetSpec) *corev1.PodTemplateSpec {
 
 func validateStatefulSetUpdate(s, old *appsv1.StatefulSet) field.ErrorList {
 	path := field.NewPath("spec")
-	errs := validate.Immutable(s.Spec.Selector, old.Spec.Selector, path.Child("selector"))
+	e := podspec.TemplateExemptions(&old.Spec.Template)
+	e.Template = len(validateStatefulSet(old, e)) > 0
+	errs := validateStatefulSet(s, e)
+	errs = append(errs, validate.Immutable(s.Spec.Selector, old.Spec.Selector, path.Child("selector"))...)
 	errs = append(errs, validate.Immutable(s.Spec.VolumeClaimTemplates, old.Spec.VolumeClaimTemplates, path.Child("volumeClaimTemplates"))...)
 	errs = append(errs, validate.Immutable(s.Spec.ServiceName, old.Spec.ServiceName, path.Child("serviceName"))...)
 	return append(errs, validate.Immutable(s.Spec.PodManagementPolicy, old.Spec.PodManagementPolicy, path.Child("podManagementPolicy"))...)

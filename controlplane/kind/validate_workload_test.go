@@ -1,6 +1,10 @@
 package kind_test
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+)
 
 func TestValidationOfWorkloads(t *testing.T) {
 	deployment := func(more string) string {
@@ -135,6 +139,31 @@ func TestStatusOfJobs(t *testing.T) {
 			unmarshal(t, spec+"\nstatus: {"+c.old+"}", old)
 			unmarshal(t, spec+"\nstatus: {"+c.now+"}", now)
 			expect(t, short(k.Status.Validate(now, old)), c.want)
+		})
+	}
+}
+
+// TestTemplatesKeepWhatWasStored changes workloads whose templates were stored before a rule came that they break.
+func TestTemplatesKeepWhatWasStored(t *testing.T) {
+	const (
+		broken   = "metadata: {labels: {a: b}, annotations: {controller.kubernetes.io/pod-deletion-cost: high}}, spec: {volumes: [{name: v, projected: {sources: [{serviceAccountToken: {path: ../t}}]}}], containers: [{name: c, image: x, resources: {limits: {cpu: 1, hugepages-2Mi: 3Mi}}}]"
+		replaces = "{spec: {selector: {matchLabels: {a: b}}, template: {" + broken + "}}}}"
+		once     = "{metadata: {name: j, uid: u}, spec: {template: {" + broken + ", restartPolicy: Never}}}}"
+	)
+	for name, yaml := range map[string]string{
+		"Deployment": replaces, "ReplicaSet": replaces, "DaemonSet": replaces, "StatefulSet": replaces, "Job": once,
+		"ReplicationController": "{spec: {template: {" + broken + "}}}}", "PodTemplate": "{template: {" + broken + "}}}",
+		"CronJob": "{spec: {schedule: '@daily', jobTemplate: " + once + "}}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := byName(t, name)
+			old := created(t, k, yaml)
+			if errs := validated(k, old); len(errs) < 3 {
+				t.Errorf("a new one is refused for %v, want three faults", errs)
+			}
+			now := old.DeepCopyObject().(kind.Object)
+			now.SetLabels(map[string]string{"c": "d"})
+			expect(t, short(k.ValidateUpdate(now, old)), nil)
 		})
 	}
 }

@@ -51,15 +51,22 @@ func validateEndless(t *corev1.PodTemplateSpec, path *field.Path, noun string) f
 
 // validateReplicated checks the template of a ReplicaSet, or of what makes ReplicaSets, and the selector that must find it.
 // A selector that can not be read hides what else is wrong.
-func validateReplicated(t *corev1.PodTemplateSpec, s *metav1.LabelSelector, path *field.Path) field.ErrorList {
+func validateReplicated(t *corev1.PodTemplateSpec, s *metav1.LabelSelector, e podspec.Exempt, path *field.Path) field.ErrorList {
 	selector, err := metav1.LabelSelectorAsSelector(s)
 	if err != nil {
 		return field.ErrorList{field.Invalid(path.Child("selector"), s, "invalid label selector")}
 	}
 	path = path.Child("template")
 	errs := validateSelected(selector, t, path)
-	errs = append(errs, podspec.ValidateTemplate(t, path)...)
+	errs = append(errs, podspec.ValidateTemplate(t, e, path)...)
 	return append(errs, validateEndless(t, path, "ReplicaSet")...)
+}
+
+// storedExemptions returns what an update of a workload is not held to, with the values of its own selector.
+func storedExemptions(old *corev1.PodTemplateSpec, selector *metav1.LabelSelector) podspec.Exempt {
+	e := podspec.TemplateExemptions(old)
+	e.Scheduling.SelectorValues = e.Scheduling.SelectorValues || len(validate.Selector(selector, nil)) > len(validate.StoredSelector(selector, true, nil))
+	return e
 }
 
 // strategyForm is how errors quote the update strategy of a Deployment or DaemonSet: in the form that has no version.

@@ -18,10 +18,21 @@ type Exempt struct {
 	Scheduling scheduling.Exempt
 	Containers container.Exempt
 
+	// Template exempts from what holds for the specification of a template as a whole.
+	Template bool
+
 	deletionCost     bool // the annotation is no number
 	hostSysctls      bool // parameters of a kernel namespace that is the host's
 	deviceUsers      bool // block devices in a user namespace
 	hostNetworkUsers bool // a user namespace on the host's network
+}
+
+// TemplateExemptions returns what an update of an old template, which may be nil, is not held to.
+func TemplateExemptions(old *corev1.PodTemplateSpec) Exempt {
+	if old == nil {
+		return Exempt{}
+	}
+	return Exemptions(&old.Spec, &old.ObjectMeta)
 }
 
 // Exemptions returns what an update of an old pod, or template, is not held to.

@@ -60,11 +60,14 @@ func Validate(p *corev1.Pod, e Exempt) field.ErrorList {
 }
 
 // ValidateTemplate checks a pod template: what a pod made from it would be checked for, and its metadata.
-func ValidateTemplate(t *corev1.PodTemplateSpec, path *field.Path) field.ErrorList {
+func ValidateTemplate(t *corev1.PodTemplateSpec, e Exempt, path *field.Path) field.ErrorList {
 	errs := metavalidation.ValidateLabels(t.Labels, path.Child("labels"))
 	errs = append(errs, apivalidation.ValidateAnnotations(t.Annotations, path.Child("annotations"))...)
-	errs = append(errs, ValidateAnnotations(t.Annotations, &t.Spec, Exempt{}, path.Child("annotations"))...)
-	errs = append(errs, validateSpec(&t.Spec, nil, Exempt{}, path.Child("spec"))...)
+	errs = append(errs, ValidateAnnotations(t.Annotations, &t.Spec, e, path.Child("annotations"))...)
+	if e.Template {
+		return errs
+	}
+	errs = append(errs, validateSpec(&t.Spec, nil, e, path.Child("spec"))...)
 	errs = append(errs, validateProfilesMatch(t.Annotations, &t.Spec, path.Child("spec"))...)
 	if len(t.Spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(path.Child("spec", "ephemeralContainers"), "ephemeral containers not allowed in pod template"))

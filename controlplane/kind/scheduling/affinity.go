@@ -50,7 +50,7 @@ func ValidateAffinity(a *corev1.Affinity, e Exempt, path *field.Path) field.Erro
 			errs = append(errs, validateNodeSelectorTerm(&p.Preference, false, at.Child("preference"))...)
 		}
 	}
-	selectors := metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: e.selectorValues}
+	selectors := metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: e.SelectorValues}
 	if p := a.PodAffinity; p != nil {
 		errs = append(errs, validatePodAffinity(p.RequiredDuringSchedulingIgnoredDuringExecution, p.PreferredDuringSchedulingIgnoredDuringExecution, selectors, path.Child("podAffinity"))...)
 	}

@@ -9,7 +9,7 @@ import (
 
 // Exempt says which rules about scheduling an update is not held to, since the stored object breaks them already.
 type Exempt struct {
-	selectorValues bool // values in selectors of pods that no label can have
+	SelectorValues bool // values in selectors of pods that no label can have
 	nodeValues     bool // the same in required node affinity
 	spreadSelector bool // any fault of a spread constraint's selector
 	spreadKeys     bool // keys of spread constraints that are in the selector, too
@@ -24,7 +24,7 @@ func Exemptions(old *corev1.PodSpec) Exempt {
 		}
 	}
 	EachPodTerm(old.Affinity, func(t *corev1.PodAffinityTerm) {
-		e.selectorValues = e.selectorValues || len(validate.Selector(t.LabelSelector, nil)) > 0 || len(validate.Selector(t.NamespaceSelector, nil)) > 0
+		e.SelectorValues = e.SelectorValues || len(validate.Selector(t.LabelSelector, nil)) > 0 || len(validate.Selector(t.NamespaceSelector, nil)) > 0
 	})
 	for i := range old.TopologySpreadConstraints {
 		c := &old.TopologySpreadConstraints[i]

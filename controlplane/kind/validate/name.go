@@ -80,6 +80,11 @@ func Selector(s *metav1.LabelSelector, path *field.Path) field.ErrorList {
 	return metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{}, path)
 }
 
+// StoredSelector is Selector for one that may keep values that no label can have.
+func StoredSelector(s *metav1.LabelSelector, anyValue bool, path *field.Path) field.ErrorList {
+	return metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: anyValue}, path)
+}
+
 // LabelValues wants each value to be one that a label can have.
 func LabelValues(values []string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
