@@ -1,6 +1,7 @@
 package admission_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -125,7 +126,7 @@ func TestServiceAccount(t *testing.T) {
 	p := aPod("stranger")
 	p.Spec.ServiceAccountName = "nobody"
 	_, err := client.Create(t.Context(), c, p)
-	refused(t, err, apierrors.IsForbidden, `error looking up service account default/nobody: serviceaccounts "nobody" not found`)
+	refused(t, err, apierrors.IsForbidden, `error looking up service account default/nobody: serviceaccount "nobody" not found`)
 }
 
 // TestDefaultAccountIsAwaited makes a pod in a namespace whose account comes a moment later.
@@ -196,6 +197,57 @@ func TestPriority(t *testing.T) {
 	refused(t, err, apierrors.IsForbidden, "the integer value of priority (3) must not be provided in pod spec")
 	_, err = client.Create(t.Context(), c, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "second"}, GlobalDefault: true})
 	refused(t, err, apierrors.IsForbidden, "usual is already marked as default")
+	create(t, c, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "system-node-critical"}, Value: 2000001000})
+	err = client.Delete[*schedulingv1.PriorityClass](t.Context(), c, "", "system-node-critical", metav1.DeleteOptions{})
+	refused(t, err, apierrors.IsForbidden, "this is a system priority class and cannot be deleted")
+}
+
+// TestMountableSecrets holds pods to the secrets of an account that asks for it.
+func TestMountableSecrets(t *testing.T) {
+	c := start(t)
+	create(t, c, &corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "strict", Annotations: map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}},
+		Secrets:    []corev1.ObjectReference{{Name: "listed"}}, ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
+	})
+	for i, tc := range []struct{ spec, why string }{
+		{"containers: [{name: c, image: x, envFrom: [{secretRef: {name: listed}}]}]\n  volumes: [{name: v, secret: {secretName: listed}}]", ""},
+		{"containers: [{name: c, image: x}]\n  volumes: [{name: v, secret: {secretName: other}}]", `volume with secret.secretName="other" is not allowed because service account strict does not reference that secret`},
+		{"containers: [{name: c, image: x, env: [{name: E, valueFrom: {secretKeyRef: {name: other, key: k}}}]}]", `container c with envVar E referencing secret.secretName="other"`},
+		{"containers: [{name: c, image: x}]\n  initContainers: [{name: i, image: x, envFrom: [{secretRef: {name: other}}]}]", `init container i with envFrom referencing secret.secretName="other"`},
+		{"containers: [{name: c, image: x}]\n  imagePullSecrets: [{name: other}]", `imagePullSecrets[0].name="other" is not allowed because service account strict does not reference that imagePullSecret`},
+	} {
+		pod := parse[*corev1.Pod](t, fmt.Sprintf("metadata: {name: p%d}\nspec:\n  serviceAccountName: strict\n  %s", i, tc.spec))
+		_, err := client.Create(t.Context(), c, pod)
+		if tc.why == "" {
+			if err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		refused(t, err, apierrors.IsForbidden, tc.why)
+	}
+}
+
+// TestPodTopology gives pods the zone and region of their node, however they get there.
+func TestPodTopology(t *testing.T) {
+	c := start(t)
+	create(t, c, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{corev1.LabelTopologyZone: "z", corev1.LabelTopologyRegion: "r", "other": "x"}}})
+	named := aPod("named")
+	named.Spec.NodeName = "n"
+	create(t, c, named)
+	bound := create(t, c, aPod("bound"))
+	if err := c.Bind(t.Context(), "default", "bound", bound.UID, "n"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"named", "bound"} {
+		pod, err := client.Get[*corev1.Pod](t.Context(), c, "default", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if pod.Labels[corev1.LabelTopologyZone] != "z" || pod.Labels[corev1.LabelTopologyRegion] != "r" || pod.Labels["other"] != "" {
+			t.Errorf("labels of %s are %v", name, pod.Labels)
+		}
+	}
 }
 
 func service(name string, spec corev1.ServiceSpec) *corev1.Service {

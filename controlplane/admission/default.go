@@ -81,6 +81,7 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		&certificateSigning{allowed: o.Authorizer},
 		&certificateSubject{},
 		newDefaultIngressClass(c),
+		&podTopology{client: c},
 	}
 	plugins = append(plugins, &mutatingWebhooks{webhooks: newWebhooks(c, o, mutatingHooks), before: slices.Clone(plugins)})
 	return append(plugins,

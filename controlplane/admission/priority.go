@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -96,7 +97,13 @@ func (p *priority) defaultClass(ctx context.Context) (*schedulingv1.PriorityClas
 	return found, nil
 }
 
+// Validate keeps the default class unique and those of the system where they are.
 func (p *priority) Validate(ctx context.Context, r *Request) error {
+	if r.Verb == kind.Delete && r.Kind == kind.Of[*schedulingv1.PriorityClass]() {
+		if _, system := kind.SystemPriorities[r.Name]; system {
+			return forbidden(r, errors.New("this is a system priority class and cannot be deleted"))
+		}
+	}
 	class, ok := r.Object.(*schedulingv1.PriorityClass)
 	if !ok || !class.GlobalDefault {
 		return nil

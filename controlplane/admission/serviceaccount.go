@@ -35,15 +35,25 @@ type serviceAccount struct {
 	client Reader
 }
 
-// Validate keeps identities out of pods that a node runs on its own.
-func (p *serviceAccount) Validate(_ context.Context, r *Request) error {
+// Validate keeps identities out of pods that a node runs on its own, and secrets out of those whose account does not list
+// them where it is asked for.
+func (p *serviceAccount) Validate(ctx context.Context, r *Request) error {
 	pod := podOf(r)
-	if pod == nil || r.Verb != kind.Create {
+	switch {
+	case pod == nil:
+		return nil
+	case r.Subresource == "ephemeralcontainers":
+		return p.limitSecrets(ctx, r, pod, ephemeralSecrets)
+	case r.Verb != kind.Create:
 		return nil
 	}
-	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; !mirror {
-		return nil
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+		return mirrorIdentity(r, pod)
 	}
+	return p.limitSecrets(ctx, r, pod, podSecrets)
+}
+
+func mirrorIdentity(r *Request, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
 		return forbidden(r, errors.New("a mirror pod may not reference service accounts"))
 	}
@@ -77,9 +87,9 @@ func (p *serviceAccount) Admit(ctx context.Context, r *Request) error {
 		pod.Spec.ServiceAccountName = defaultServiceAccount
 		pod.Spec.DeprecatedServiceAccount = defaultServiceAccount
 	}
-	account, err := p.account(ctx, r.Namespace, pod.Spec.ServiceAccountName)
+	account, err := p.account(ctx, r, pod.Spec.ServiceAccountName)
 	if err != nil {
-		return forbidden(r, fmt.Errorf("error looking up service account %s/%s: %w", r.Namespace, pod.Spec.ServiceAccountName, err))
+		return err
 	}
 	if automount(pod, account) {
 		mountToken(pod)
@@ -90,9 +100,20 @@ func (p *serviceAccount) Admit(ctx context.Context, r *Request) error {
 	return nil
 }
 
-// account looks the account up. That of a new namespace is made by a controller a moment after it, so a pod
-// that comes in between waits.
-func (p *serviceAccount) account(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+// account looks the account up, and refuses the request without it.
+func (p *serviceAccount) account(ctx context.Context, r *Request, name string) (*corev1.ServiceAccount, error) {
+	account, err := p.awaitAccount(ctx, r.Namespace, name)
+	if apierrors.IsNotFound(err) {
+		err = apierrors.NewNotFound(corev1.Resource("serviceaccount"), name)
+	}
+	if err != nil {
+		return nil, forbidden(r, fmt.Errorf("error looking up service account %s/%s: %w", r.Namespace, name, err))
+	}
+	return account, nil
+}
+
+// awaitAccount waits for the account of a new namespace, which is made by a controller a moment after it.
+func (p *serviceAccount) awaitAccount(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
 	account, err := client.Get[*corev1.ServiceAccount](ctx, p.client(), namespace, name)
 	if !apierrors.IsNotFound(err) || name != defaultServiceAccount {
 		return account, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"os"
 	"reflect"
 
@@ -61,7 +62,7 @@ func tooLarge() error {
 type typed interface{ GetObjectKind() schema.ObjectKind }
 
 // decodeInto decodes a body into obj, whose kind is gvk. A body that names another kind is refused.
-func decodeInto(r *request, data []byte, obj runtime.Object, gvk schema.GroupVersionKind) error {
+func decodeInto(r *request, data []byte, obj runtime.Object, gvk schema.GroupVersionKind, also ...schema.GroupVersion) error {
 	enc, err := bodyEncoding(r)
 	if err != nil {
 		return err
@@ -80,16 +81,17 @@ func decodeInto(r *request, data []byte, obj runtime.Object, gvk schema.GroupVer
 	if err != nil {
 		return err
 	}
-	return checkType(obj, gvk)
+	return checkType(obj, gvk, also...)
 }
 
-func checkType(obj typed, want schema.GroupVersionKind) error {
+// checkType refuses a body that says it is something else. Also are further versions that read like the one that is wanted.
+func checkType(obj typed, want schema.GroupVersionKind, also ...schema.GroupVersion) error {
 	got := obj.GetObjectKind().GroupVersionKind()
 	if got.Kind != "" && got.Kind != want.Kind {
 		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: converting (%s) to (%s): unknown conversion",
 			got.Kind, got.Version, want.Kind, got, want))
 	}
-	if gv := got.GroupVersion(); !gv.Empty() && gv != want.GroupVersion() {
+	if gv := got.GroupVersion(); !gv.Empty() && gv != want.GroupVersion() && !slices.Contains(also, gv) {
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", gv, want.GroupVersion()))
 	}
 	return nil

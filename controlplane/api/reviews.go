@@ -244,7 +244,7 @@ func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	review.TypeMeta, review.Status = typeMetaOf(gvk), status
+	review.TypeMeta, review.Namespace, review.Status = typeMetaOf(gvk), r.namespace, status
 	s.answer(w, r, http.StatusCreated, review)
 	return nil
 }

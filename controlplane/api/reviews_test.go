@@ -36,7 +36,7 @@ func TestAccessReviews(t *testing.T) {
 	}{
 		"a node's own pods": {node, pods(&authorizationv1.FieldSelectorAttributes{Requirements: ofNode}), authorizationv1.SubjectAccessReviewStatus{Allowed: true}},
 		"as it is sent":     {node, pods(&authorizationv1.FieldSelectorAttributes{RawSelector: "spec.nodeName=a"}), authorizationv1.SubjectAccessReviewStatus{Allowed: true}},
-		"all pods":          {node, pods(nil), authorizationv1.SubjectAccessReviewStatus{Reason: "can only list and watch pods with spec.nodeName=a field selector"}},
+		"all pods":          {node, pods(nil), authorizationv1.SubjectAccessReviewStatus{Reason: "can only list/watch pods with spec.nodeName field selector"}},
 		"by a role": {authorizationv1.SubjectAccessReviewSpec{User: "jane"}, &authorizationv1.ResourceAttributes{Namespace: "default", Verb: "get", Resource: "pods"},
 			authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: `RBAC: allowed by RoleBinding "jane-view/default" of ClusterRole "view" to User "jane"`}},
 		"role that is missing": {authorizationv1.SubjectAccessReviewSpec{User: "jane"}, &authorizationv1.ResourceAttributes{Namespace: "default", Verb: "get", Resource: "secrets"},

@@ -573,3 +573,22 @@ func TestCompressedList(t *testing.T) {
 		}
 	}
 }
+
+// TestEvictionBody reads evictions of both versions and checks what they say of the deletion.
+func TestEvictionBody(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	c := e.Kube(e.Admin()).CoreV1()
+	if _, err := c.Pods("default").Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/a:1"}}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	evict := func(body string) error {
+		return c.RESTClient().Post().Namespace("default").Resource("pods").Name("p").SubResource("eviction").Body([]byte(body)).SetHeader("Content-Type", "application/json").Do(t.Context()).Error()
+	}
+	err := evict(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"p"},"deleteOptions":{"propagationPolicy":"Sometimes"}}`)
+	if cause, ok := apierrors.StatusCause(err, metav1.CauseTypeFieldValueNotSupported); !ok || cause.Field != "propagationPolicy" {
+		t.Errorf("policy that there is not: %v", err)
+	}
+	if err := evict(`{"apiVersion":"policy/v1beta1","kind":"Eviction","metadata":{"name":"p"}}`); err != nil {
+		t.Errorf("of the older version: %v", err)
+	}
+}

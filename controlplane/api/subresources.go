@@ -101,11 +101,17 @@ func (s *Server) evict(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	gvk := policyv1.SchemeGroupVersion.WithKind("Eviction")
-	if err := decodeInto(r, data, e, gvk); err != nil {
+	// clients of before policy/v1 say v1beta1, whose Eviction is the same
+	if err := decodeInto(r, data, e, gvk, schema.GroupVersion{Group: policyv1.GroupName, Version: "v1beta1"}); err != nil {
 		return err
 	}
 	if e.Name != "" && e.Name != r.name {
 		return apierrors.NewBadRequest("name in URL does not match name in Eviction object")
+	}
+	if e.DeleteOptions != nil {
+		if err := checkDeleteOptions(e.DeleteOptions); err != nil {
+			return err
+		}
 	}
 	if err := s.registry.Evict(r.Context(), r.namespace, r.name, e.DeleteOptions, o); err != nil {
 		return err

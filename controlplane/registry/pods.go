@@ -37,28 +37,32 @@ func (r *Registry) Bind(ctx context.Context, b *corev1.Binding, w Write) error {
 		case b.UID != "" && b.UID != pod.UID:
 			return nil, uidConflict(k, cur, string(b.UID))
 		case pod.DeletionTimestamp != nil:
-			return nil, bindConflict(k, b, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", pod.Name))
+			return nil, bindConflict(b, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", pod.Name))
 		case pod.Spec.NodeName != "":
-			return nil, bindConflict(k, b, fmt.Errorf("pod %s is already assigned to node %q", pod.Name, pod.Spec.NodeName))
+			return nil, bindConflict(b, fmt.Errorf("pod %s is already assigned to node %q", pod.Name, pod.Spec.NodeName))
 		case len(pod.Spec.SchedulingGates) > 0:
-			return nil, bindConflict(k, b, fmt.Errorf("pod %s has non-empty .spec.schedulingGates", pod.Name))
+			return nil, bindConflict(b, fmt.Errorf("pod %s has non-empty .spec.schedulingGates", pod.Name))
 		}
 		pod = pod.DeepCopy()
-		pod.Spec.NodeName = b.Target.Name
-		if len(b.Annotations) > 0 {
-			if pod.Annotations == nil {
-				pod.Annotations = map[string]string{}
-			}
-			maps.Copy(pod.Annotations, b.Annotations)
-		}
+		pod.Spec.NodeName, pod.Status.NominatedNodeName = b.Target.Name, ""
+		pod.Annotations = merged(pod.Annotations, b.Annotations)
+		pod.Labels = merged(pod.Labels, b.Labels)
 		setPodScheduled(pod, r.now())
 		return pod, nil
 	})
 	return err
 }
 
-func bindConflict(k *kind.Kind, b *corev1.Binding, err error) error {
-	return apierrors.NewConflict(k.GroupResource(), b.Name, err)
+func merged(have, more map[string]string) map[string]string {
+	if have == nil && len(more) > 0 {
+		have = map[string]string{}
+	}
+	maps.Copy(have, more)
+	return have
+}
+
+func bindConflict(b *corev1.Binding, err error) error {
+	return apierrors.NewConflict(corev1.Resource("pods/binding"), b.Name, err)
 }
 
 func validateBinding(b *corev1.Binding) field.ErrorList {

@@ -178,8 +178,8 @@ func TestImportantPodTakesTheRoomOfOthers(t *testing.T) {
 	important.Spec.PriorityClassName = class.Name
 	create(t, c, important)
 	plane.Eventually(t, soon, "important is bound", bound(t, c, "important"))
-	if got := get(t, c, "important").Status.NominatedNodeName; got != "n" {
-		t.Errorf("nominated node was %q", got)
+	if got := get(t, c, "important").Status.NominatedNodeName; got != "" {
+		t.Errorf("it is bound, and still nominated for %q", got)
 	}
 	if _, err := client.Get[*corev1.Pod](t.Context(), c, "ns", "ordinary"); !apierrors.IsNotFound(err) {
 		t.Errorf("ordinary: %v", err)

@@ -350,7 +350,7 @@ func (f *Fake) Bind(ctx context.Context, namespace, pod string, uid types.UID, n
 	}
 	p := old.DeepCopyObject().(*corev1.Pod)
 	if p.Spec.NodeName != "" || p.UID != uid {
-		return apierrors.NewConflict(k.GroupResource(), pod, fmt.Errorf("pod %s is already assigned to node %q", pod, p.Spec.NodeName))
+		return apierrors.NewConflict(corev1.Resource("pods/binding"), pod, fmt.Errorf("pod %s is already assigned to node %q", pod, p.Spec.NodeName))
 	}
 	if err := f.refused(kind.Update, k, p); err != nil {
 		return err
