@@ -156,5 +156,5 @@ func nodeAddress(n Node, c ssh.Conn, f *host.Facts) (string, error) {
 	if len(f.Addresses) > 0 {
 		return f.Addresses[0].Addr().String(), nil
 	}
-	return "", fmt.Errorf("cannot tell the address of %s in the cluster: it has no default route; set node_address", c.Host())
+	return "", fmt.Errorf("cannot tell the address of %s in the cluster: it has no default route; set internal_address", c.Host())
 }

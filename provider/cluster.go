@@ -1,7 +1,10 @@
 package provider
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
 )
 
@@ -87,6 +91,21 @@ func (r *clusterResource) ValidateConfig(ctx context.Context, req resource.Valid
 	if !resp.Diagnostics.HasError() {
 		validateOIDC(ctx, oidc, &resp.Diagnostics)
 		validateAudit(ctx, audit, &resp.Diagnostics)
+	}
+	var pods, services types.String
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("pod_cidr"), &pods)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root("service_cidr"), &services)...)
+	if pods.IsUnknown() || services.IsUnknown() {
+		return
+	}
+	a, errA := netip.ParsePrefix(cmp.Or(pods.ValueString(), config.DefaultPodCIDR))
+	b, errB := netip.ParsePrefix(cmp.Or(services.ValueString(), config.DefaultServiceCIDR))
+	if errA == nil && errB == nil && a.Overlaps(b) {
+		at := path.Root("service_cidr")
+		if services.IsNull() {
+			at = path.Root("pod_cidr")
+		}
+		resp.Diagnostics.AddAttributeError(at, "Ranges overlap", fmt.Sprintf("service_cidr %s overlaps pod_cidr %s: an address must be one or the other.", b, a))
 	}
 }
 
@@ -275,7 +294,7 @@ func (r *clusterResource) readUnreachable(ctx context.Context, m *clusterModel, 
 		resp.Diagnostics.AddWarning("Cluster not read", err.Error()+"\n\nIts state is what it was, since on_destroy ignores a host that does not answer.")
 	default:
 		resp.Diagnostics.AddAttributeError(clusterPaths.address, "Host can not be reached", err.Error()+
-			"\n\nWhat exists is kept in state; run the apply again when the host answers. If it will not come back, set lost_clusters = [\""+name+"\"] in the provider block.")
+			"\n\nWhat exists is kept in state; try again when the host answers. If it will not come back, set lost_clusters = [\""+name+"\"] in the provider block.")
 	}
 }
 

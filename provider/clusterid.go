@@ -1,10 +1,14 @@
 package provider
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // clusterID names a cluster and says how its control-plane host is reached and recognized. It holds nothing
@@ -63,12 +67,18 @@ func readClusterID(s string) (_ clusterID, problem string) {
 	if !ok || name == "" {
 		return bad("it has no NAME@")
 	}
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		return bad(fmt.Sprintf("%q is not the name of a cluster", name))
+	}
 	host, key, hasKey := strings.Cut(rest, "#")
 	id := clusterID{Name: name}
 	if hasKey {
 		i := strings.LastIndex(key, ".")
 		if i <= 0 || i == len(key)-1 {
 			return bad("what follows # is not TYPE.FINGERPRINT")
+		}
+		if sum, err := base64.RawURLEncoding.DecodeString(key[i+1:]); err != nil || len(sum) != sha256.Size {
+			return bad(fmt.Sprintf("%q is not a fingerprint", key[i+1:]))
 		}
 		id.HostKey = key[:i] + " SHA256:" + strings.NewReplacer("_", "/", "-", "+").Replace(key[i+1:])
 	}
@@ -83,6 +93,9 @@ func readClusterID(s string) (_ clusterID, problem string) {
 	}
 	if id.Address == "" {
 		return bad("it has no host")
+	}
+	if problem := addressProblem(id.Address); problem != "" {
+		return bad(fmt.Sprintf("%q %s", id.Address, problem))
 	}
 	return id, ""
 }

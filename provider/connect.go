@@ -1,19 +1,24 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -41,6 +46,38 @@ type connector struct {
 }
 
 type kubeconfigRef struct{ path, context, unknown string }
+
+// check says which attribute of the provider names what is not in the file. A file that is not there yet is no error.
+func (k *kubeconfigRef) check() (attribute string, err error) {
+	if k.unknown != "" {
+		return "", nil
+	}
+	file, err := clientcmd.LoadFromFile(k.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "kubeconfig_path", fmt.Errorf("cannot read kubeconfig %s: %w", k.path, err)
+	}
+	if k.context == "" && file.CurrentContext == "" {
+		return "kubeconfig_path", fmt.Errorf("kubeconfig %s has no current context: set kubeconfig_context to one of its own (%s)", k.path, contextsOf(file))
+	}
+	if _, ok := file.Contexts[cmp.Or(k.context, file.CurrentContext)]; ok {
+		return "", nil
+	}
+	attribute = "kubeconfig_path"
+	if k.context != "" {
+		attribute = "kubeconfig_context"
+	}
+	return attribute, fmt.Errorf("kubeconfig %s has no context %q; it has %s", k.path, cmp.Or(k.context, file.CurrentContext), contextsOf(file))
+}
+
+func contextsOf(file *clientcmdapi.Config) string {
+	if len(file.Contexts) == 0 {
+		return "none"
+	}
+	return strings.Join(slices.Sorted(maps.Keys(file.Contexts)), ", ")
+}
 
 // Connect implements kube.Connector.
 func (c *connector) Connect(ctx context.Context, cluster string) (*rest.Config, error) {
@@ -73,9 +110,17 @@ func (c *connector) SameCluster(a, b string) bool {
 	return x.Name == y.Name
 }
 
+// CheckCluster implements kube.ClusterChecker.
+func (c *connector) CheckCluster(cluster string) error {
+	if cluster == "" && c.kubeconfig == nil {
+		return errors.New("the resource has no cluster attribute, and the provider has no kubeconfig_path")
+	}
+	return nil
+}
+
 func (c *connector) fromKubeconfig() (*rest.Config, error) {
-	if c.kubeconfig == nil {
-		return nil, errors.New("cannot reach a cluster: the resource has no cluster attribute, and the provider has no kubeconfig_path")
+	if err := c.CheckCluster(""); err != nil {
+		return nil, fmt.Errorf("cannot reach a cluster: %w", err)
 	}
 	if c.kubeconfig.unknown != "" {
 		return nil, fmt.Errorf("cannot reach a cluster: the provider's %s is not known yet", c.kubeconfig.unknown)
@@ -156,10 +201,16 @@ func (t *tunnel) withConn(ctx context.Context, do func(ssh.Conn) error) error {
 	}
 }
 
+func (t *tunnel) credential() *bootstrap.Credential {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cred
+}
+
 func (t *tunnel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	var out net.Conn
 	err := t.withConn(ctx, func(conn ssh.Conn) (err error) {
-		out, err = conn.Dial(ctx, "tcp", t.cred.APIAddress)
+		out, err = conn.Dial(ctx, "tcp", t.credential().APIAddress)
 		return err
 	})
 	return out, err
@@ -167,7 +218,7 @@ func (t *tunnel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 func (t *tunnel) restConfig() *rest.Config {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(t.cred.CA)
+	roots.AppendCertsFromPEM(t.credential().CA)
 	return &rest.Config{
 		Host: "https://" + certs.APIServerName,
 		Transport: &http.Transport{
@@ -196,4 +247,5 @@ func (t *tunnel) restConfig() *rest.Config {
 var (
 	_ kube.Connector       = (*connector)(nil)
 	_ kube.ClusterComparer = (*connector)(nil)
+	_ kube.ClusterChecker  = (*connector)(nil)
 )

@@ -25,8 +25,14 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 		config    *ssh.ConfigError
 	)
 	switch {
+	case errors.Is(err, context.Canceled):
+		diags.AddError(summary, err.Error()+"\n\nThe run was interrupted. What exists is kept in state; the next run goes on from there.")
 	case errors.As(err, &preflight):
 		diags.AddAttributeError(at.address, "Host is not ready", err.Error()+"\n\nNothing was changed on any host.")
+	case errors.As(err, &key) && key.Unknown():
+		// There is no host_key to point at.
+		diags.AddAttributeError(at.address, "Host key not verified", err.Error()+
+			"\n\nssh-keyscan prints the key; compare it on the host's console.")
 	case errors.As(err, &key):
 		diags.AddAttributeError(at.hostKey, "Host key not verified", err.Error()+
 			"\n\nIf the host was really installed anew, set host_key to its new key (ssh-keyscan prints it; compare it on the host's console).")
@@ -37,7 +43,7 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 		diags.AddError("SSH configuration does not work", err.Error()+"\n\nThe setting is in the provider's ssh block, or on this resource.")
 	case errors.As(err, &conn):
 		diags.AddAttributeError(at.address, "Host can not be reached", err.Error()+
-			"\n\nWhat exists is kept in state; run the apply again when the host answers.")
+			"\n\nWhat exists is kept in state; try again when the host answers.")
 	default:
 		diags.AddError(summary, err.Error())
 	}

@@ -101,6 +101,12 @@ func (r *imageResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanR
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	if r.data != nil && !m.Cluster.IsUnknown() {
+		if err := r.data.kube.CheckCluster(m.Cluster.ValueString()); err != nil {
+			resp.Diagnostics.AddAttributeError(path.Root("cluster"), "No cluster for the image", err.Error())
+			return
+		}
+	}
 	m.Digest, m.Reference, m.ID, m.Complete = types.StringUnknown(), types.StringUnknown(), types.StringUnknown(), types.BoolValue(true)
 	if !m.Source.IsUnknown() && !m.Name.IsUnknown() {
 		img, err := ociimage.Open(m.Source.ValueString())
@@ -318,11 +324,36 @@ func complete(ctx context.Context, client *kube.Client, m *imageModel) (types.Bo
 // their disks fill.
 func (r *imageResource) Delete(context.Context, resource.DeleteRequest, *resource.DeleteResponse) {}
 
+// onSomeNode says whether a node has the image.
+func onSomeNode(ctx context.Context, client *kube.Client, ref string) (bool, error) {
+	nodes, err := readyNodes(ctx, client)
+	if err != nil {
+		return false, err
+	}
+	for _, node := range nodes {
+		if has, err := nodeHas(ctx, client, node, ref); err != nil || has {
+			return has, err
+		}
+	}
+	return false, nil
+}
+
 // ImportState takes CLUSTER/REFERENCE; the source is what the next apply compares with.
 func (r *imageResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	cluster, name, ref, err := parseImageID(req.ID)
 	if err != nil {
 		resp.Diagnostics.AddError("Not an id of an image", err.Error())
+		return
+	}
+	client, err := r.data.kube.Get(ctx, cluster)
+	if err == nil {
+		var found bool
+		if found, err = onSomeNode(ctx, client, ref); err == nil && !found {
+			err = fmt.Errorf("cannot import image %s: no node that is ready has it", ref)
+		}
+	}
+	if err != nil {
+		diagnose(&resp.Diagnostics, hostPaths{address: path.Root("id"), hostKey: path.Root("id")}, "Image can not be imported", err)
 		return
 	}
 	m := imageModel{

@@ -14,10 +14,19 @@ import (
 // served is the provider as Terraform drives it, with some attributes of its block set.
 type served struct {
 	tfprotov6.ProviderServer
-	types map[string]tftypes.Object
+	provider tftypes.Object
+	types    map[string]tftypes.Object
 }
 
 func serve(t *testing.T, set map[string]tftypes.Value) *served {
+	t.Helper()
+	s, diags := configured(t, set)
+	clean(t, "configure", diags)
+	return s
+}
+
+// configured is serve with what the configuration was answered with.
+func configured(t *testing.T, set map[string]tftypes.Value) (*served, []*tfprotov6.Diagnostic) {
 	t.Helper()
 	s := &served{ProviderServer: providerserver.NewProtocol6(New()())(), types: map[string]tftypes.Object{}}
 	schema, err := s.GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{})
@@ -27,13 +36,13 @@ func serve(t *testing.T, set map[string]tftypes.Value) *served {
 	for name, r := range schema.ResourceSchemas {
 		s.types[name] = r.ValueType().(tftypes.Object)
 	}
-	config := dynamic(t, filled(schema.Provider.ValueType().(tftypes.Object), set))
+	s.provider = schema.Provider.ValueType().(tftypes.Object)
+	config := dynamic(t, filled(s.provider, set))
 	resp, err := s.ConfigureProvider(t.Context(), &tfprotov6.ConfigureProviderRequest{Config: config})
 	if err != nil {
 		t.Fatal(err)
 	}
-	clean(t, "configure", resp.Diagnostics)
-	return s
+	return s, resp.Diagnostics
 }
 
 // filled is an object of the type with these members, and the others null.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -79,6 +80,7 @@ func (p *fairleadProvider) Schema(_ context.Context, _ provider.SchemaRequest, r
 			"kubeconfig_path": schema.StringAttribute{
 				MarkdownDescription: "Kubeconfig file for resources that leave out `cluster`, where there is no SSH to the hosts.",
 				Optional:            true,
+				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},
 			"kubeconfig_context": schema.StringAttribute{
 				MarkdownDescription: "Context of the kubeconfig; its current one by default.",
@@ -110,13 +112,17 @@ func sshAttributes() map[string]schema.Attribute {
 
 func bastionAttributes() map[string]schema.Attribute {
 	return map[string]schema.Attribute{
-		"address": schema.StringAttribute{MarkdownDescription: "Name or address.", Required: true},
+		"address": schema.StringAttribute{MarkdownDescription: "Name or address.", Required: true, Validators: []validator.String{hostAddress{}}},
 		"port": schema.Int64Attribute{
 			MarkdownDescription: "Port. Default: 22.",
 			Optional:            true,
 			Validators:          []validator.Int64{int64validator.Between(1, 65535)},
 		},
-		"user": schema.StringAttribute{MarkdownDescription: "User. Default: root.", Optional: true},
+		"user": schema.StringAttribute{
+			MarkdownDescription: "User. Default: root.",
+			Optional:            true,
+			Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile(`^[^\s:@/]+$`), "must be a user's name")},
+		},
 		"private_key": schema.StringAttribute{
 			MarkdownDescription: "Private key in PEM or OpenSSH form.",
 			Optional:            true,
@@ -135,6 +141,7 @@ func bastionAttributes() map[string]schema.Attribute {
 		"host_key": schema.StringAttribute{
 			MarkdownDescription: "Host key in authorized_keys form, or one a line.",
 			Optional:            true,
+			Validators:          []validator.String{hostKey{}},
 		},
 	}
 }
@@ -205,12 +212,12 @@ func (p *fairleadProvider) Configure(ctx context.Context, req provider.Configure
 		}
 	}
 	var wrong *ssh.ConfigError
-	if unknown == "" && errors.As(cfg.CheckKeys(), &wrong) {
+	if unknown == "" && errors.As(cfg.Check(), &wrong) {
 		at := path.Root("ssh")
 		for _, name := range strings.Split(wrong.Setting(), ".") {
 			at = at.AtName(name)
 		}
-		resp.Diagnostics.AddAttributeError(at, "SSH key does not work", wrong.Err.Error())
+		resp.Diagnostics.AddAttributeError(at, "SSH configuration does not work", "ssh."+wrong.Setting()+": "+wrong.Err.Error())
 		return
 	}
 	d := &data{hosts: newHosts(cfg, unknown), releases: configureReleases(ctx, m.Releases, &resp.Diagnostics)}
@@ -228,6 +235,10 @@ func (p *fairleadProvider) Configure(ctx context.Context, req provider.Configure
 		}
 		if m.KubeconfigContext.IsUnknown() {
 			ref.unknown = "kubeconfig_context"
+		}
+		if attribute, err := ref.check(); err != nil {
+			resp.Diagnostics.AddAttributeError(path.Root(attribute), "Kubeconfig does not work", err.Error())
+			return
 		}
 		d.connector.kubeconfig = ref
 	} else if !m.KubeconfigContext.IsNull() {

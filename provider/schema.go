@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"regexp"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/listvalidator"
-	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
 	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -45,14 +43,15 @@ func (r *clusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 				Validators:          []validator.List{oneHost{}},
 				NestedObject:        schema.NestedAttributeObject{Attributes: controlPlaneAttributes()},
 			},
-			"pod_cidr":     rangeAttribute("IPv4 range of all pods; each node gets a /24 of it.", config.DefaultPodCIDR),
-			"service_cidr": rangeAttribute("IPv4 range of services.", config.DefaultServiceCIDR),
-			"domain":       fixedString("DNS domain of services.", config.DefaultDomain),
-			"node_ports":   fixedString("Ports for services of type NodePort, FIRST-LAST.", config.DefaultNodePorts),
+			"pod_cidr":     fixedString("IPv4 range of all pods; each node gets a /24 of it.", config.DefaultPodCIDR, ipv4Range{}),
+			"service_cidr": fixedString("IPv4 range of services; it must not overlap `pod_cidr`.", config.DefaultServiceCIDR, ipv4Range{}),
+			"domain":       fixedString("DNS domain of services.", config.DefaultDomain, dnsSubdomain{}),
+			"node_ports":   fixedString("Ports for services of type NodePort, FIRST-LAST.", config.DefaultNodePorts, portRange{}),
 			"certificate_names": schema.ListAttribute{
 				MarkdownDescription: "Further names and addresses of the API server's certificate.",
 				Optional:            true,
 				ElementType:         types.StringType,
+				Validators:          []validator.List{listvalidator.ValueStringsAre(certificateName{})},
 			},
 			"oidc":           oidcAttribute(),
 			"audit":          auditAttribute(),
@@ -92,7 +91,7 @@ func hostAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Name or address that SSH answers at, or `local` for the machine that Terraform runs on.",
 			Required:            true,
 			PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
-			Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
+			Validators:          []validator.String{hostAddress{}},
 		},
 		"port": schema.Int64Attribute{
 			MarkdownDescription: "SSH port. Default: the provider's.",
@@ -123,8 +122,7 @@ func hostAttributes() map[string]schema.Attribute {
 			MarkdownDescription: "Taints of the node, `KEY=VALUE:EFFECT`.",
 			Optional:            true,
 			ElementType:         types.StringType,
-			Validators: []validator.List{listvalidator.ValueStringsAre(stringvalidator.RegexMatches(
-				regexp.MustCompile(`^[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)$`), "must be KEY=VALUE:EFFECT with effect NoSchedule, PreferNoSchedule or NoExecute"))},
+			Validators:          []validator.List{listvalidator.ValueStringsAre(taint{})},
 		},
 	}
 }
@@ -186,20 +184,15 @@ func computed(description string) schema.StringAttribute {
 	}
 }
 
-func fixedString(description, value string) schema.StringAttribute {
+func fixedString(description, value string, rules ...validator.String) schema.StringAttribute {
 	return schema.StringAttribute{
 		MarkdownDescription: description + " Default: `" + value + "`.",
 		Optional:            true,
 		Computed:            true,
 		Default:             stringdefault.StaticString(value),
 		PlanModifiers:       []planmodifier.String{stringplanmodifier.RequiresReplace()},
+		Validators:          rules,
 	}
-}
-
-func rangeAttribute(description, value string) schema.StringAttribute {
-	a := fixedString(description, value)
-	a.Validators = []validator.String{ipv4Range{}}
-	return a
 }
 
 func boolDefault(description string, value bool) schema.BoolAttribute {
@@ -235,7 +228,7 @@ func withTimeout(ctx context.Context, get func(context.Context, time.Duration) (
 	if diags.HasError() {
 		return ctx, nil, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, d)
+	ctx, cancel := context.WithTimeoutCause(ctx, d, fmt.Errorf("no end within %v, which the resource's timeouts can raise: %w", d, context.DeadlineExceeded))
 	return ctx, cancel, true
 }
 

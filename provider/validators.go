@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -48,14 +50,59 @@ func (dnsSubdomain) ValidateString(_ context.Context, req validator.StringReques
 	check(req, resp, func(s string) string { return strings.Join(validation.IsDNS1123Subdomain(s), "; ") })
 }
 
+// ipAddress takes an IPv4 address that other hosts can reach.
 type ipAddress struct{ described }
 
 func (ipAddress) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, func(s string) string {
-		if ip := net.ParseIP(s); ip == nil || ip.To4() == nil {
+		ip := net.ParseIP(s)
+		switch {
+		case ip == nil || ip.To4() == nil:
 			return "is not an IPv4 address"
+		case !ip.IsGlobalUnicast():
+			return "is not an address that other hosts can reach"
 		}
 		return ""
+	})
+}
+
+// certificateName takes what a certificate can be for.
+type certificateName struct{ described }
+
+func (certificateName) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		name := strings.TrimPrefix(s, "*.")
+		if net.ParseIP(s) == nil && len(validation.IsDNS1123Subdomain(name)) > 0 {
+			return "is neither a DNS name nor an address"
+		}
+		return ""
+	})
+}
+
+type portRange struct{ described }
+
+func (portRange) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		a, b, _ := strings.Cut(s, "-")
+		first, errA := strconv.Atoi(a)
+		last, errB := strconv.Atoi(b)
+		if errA != nil || errB != nil || first < 1 || last > 65535 || first > last {
+			return "is not FIRST-LAST within 1-65535"
+		}
+		return ""
+	})
+}
+
+type taint struct{ described }
+
+func (taint) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		rest, effect, _ := strings.Cut(s, ":")
+		if effect != "NoSchedule" && effect != "PreferNoSchedule" && effect != "NoExecute" {
+			return "must be KEY=VALUE:EFFECT with effect NoSchedule, PreferNoSchedule or NoExecute"
+		}
+		key, value, _ := strings.Cut(rest, "=")
+		return strings.Join(append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...), "; ")
 	})
 }
 
@@ -102,12 +149,43 @@ type hostKey struct{ described }
 
 func (hostKey) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
 	check(req, resp, func(s string) string {
+		if s == "" {
+			return "is empty; leave it out to have known_hosts asked"
+		}
 		c := ssh.Config{Address: "host", HostKey: s}
 		if err := c.Validate(); err != nil {
 			return err.Error()
 		}
 		return ""
 	})
+}
+
+// hostAddress takes what SSH can dial.
+type hostAddress struct{ described }
+
+func (hostAddress) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, addressProblem)
+}
+
+// addressProblem says what is wrong with the address of a host; empty means nothing.
+func addressProblem(s string) string {
+	if net.ParseIP(s) != nil {
+		return ""
+	}
+	if _, err := netip.ParseAddr(s); err == nil { // with a zone
+		return ""
+	}
+	if user, _, ok := strings.Cut(s, "@"); ok {
+		return fmt.Sprintf("is not a host's name or address; the user has an attribute of its own: user = %q", user)
+	}
+	if _, port, err := net.SplitHostPort(s); err == nil {
+		return "is not a host's name or address; the port has an attribute of its own: port = " + port
+	}
+	// Names in known_hosts and resolvers may have capitals and underscores.
+	if len(validation.IsDNS1123Subdomain(strings.ToLower(strings.ReplaceAll(strings.TrimSuffix(s, "."), "_", "-")))) > 0 {
+		return "is not a host's name or address"
+	}
+	return ""
 }
 
 type oneHost struct{ described }

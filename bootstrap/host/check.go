@@ -22,10 +22,13 @@ type Failure struct {
 	Host  string
 	Check string // such as "port" or "disk"
 	Found string // what was found
-	Fix   string // what to do
+	Fix   string // what to do; empty when Found says it
 }
 
 func (f Failure) String() string {
+	if f.Fix == "" {
+		return fmt.Sprintf("%s: %s: %s", f.Host, f.Check, f.Found)
+	}
 	return fmt.Sprintf("%s: %s: %s; %s", f.Host, f.Check, f.Found, f.Fix)
 }
 
@@ -84,11 +87,11 @@ func (c *checker) root() bool {
 	if c.f.Root {
 		return true
 	}
-	found := "the user is not root"
-	if c.f.NoRoot != nil {
-		found = c.f.NoRoot.Error()
+	if c.f.NoRoot != nil { // it says what to do
+		c.fail("root", c.f.NoRoot.Error(), "")
+		return false
 	}
-	c.fail("root", found, "log in as root, or set sudo = true for a user with a NOPASSWD rule")
+	c.fail("root", "the user is not root", "log in as root, or set sudo = true for a user with a NOPASSWD rule")
 	return false
 }
 

@@ -3,10 +3,13 @@ package ssh
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"strconv"
 	"time"
+
+	"golang.org/x/crypto/ssh/knownhosts"
 )
 
 // LocalAddress as Config.Address means this machine, without SSH.
@@ -100,29 +103,52 @@ func (c *Config) Validate() error {
 	if c.Bastion.HostKeyPolicy == HostKeyAcceptNew {
 		return &ConfigError{"Bastion.HostKeyPolicy", errors.New("the key of a bastion cannot be recorded: give its host_key or use known_hosts")}
 	}
-	if err := c.Bastion.Validate(); err != nil {
-		var ce *ConfigError
-		if errors.As(err, &ce) {
-			return &ConfigError{"Bastion." + ce.Field, ce.Err}
-		}
-		return err
-	}
-	return nil
+	return inBastion(c.Bastion.Validate())
 }
 
-// CheckKeys says what is wrong with private keys that are given themselves, of the bastion too. It reads no file.
-func (c *Config) CheckKeys() error {
+// Check says what is wrong with the configuration whatever host it is for, without dialling, of the bastion too. Files
+// that are not there yet are no error: they are when they are needed still.
+func (c *Config) Check() error {
+	any := *c
+	any.Address = "any"
+	if err := any.Validate(); err != nil {
+		return err
+	}
+	if err := c.checkFiles(); err != nil {
+		return err
+	}
+	if c.Bastion == nil {
+		return nil
+	}
+	return inBastion(c.Bastion.checkFiles())
+}
+
+func (c *Config) checkFiles() error {
 	if len(c.PrivateKey) > 0 {
 		if _, err := parseKey(c.PrivateKey, c.Passphrase); err != nil {
 			return &ConfigError{"PrivateKey", err}
 		}
 	}
-	if c.Bastion != nil && len(c.Bastion.PrivateKey) > 0 {
-		if _, err := parseKey(c.Bastion.PrivateKey, c.Bastion.Passphrase); err != nil {
-			return &ConfigError{"Bastion.PrivateKey", err}
+	if c.PrivateKeyFile != "" {
+		if _, err := readKey(c.PrivateKeyFile, c.Passphrase); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &ConfigError{"PrivateKeyFile", err}
+		}
+	}
+	if c.KnownHostsFile != "" {
+		if _, err := knownhosts.New(expandHome(c.KnownHostsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return &ConfigError{"KnownHostsFile", err}
 		}
 	}
 	return nil
+}
+
+// inBastion makes a setting of a bastion's configuration one of the configuration that has the bastion.
+func inBastion(err error) error {
+	var ce *ConfigError
+	if errors.As(err, &ce) {
+		return &ConfigError{"Bastion." + ce.Field, ce.Err}
+	}
+	return err
 }
 
 // withDefaults returns a copy that is complete, bastions included.

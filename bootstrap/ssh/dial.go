@@ -29,7 +29,11 @@ func dialRemote(ctx context.Context, c Config) (_ *remote, err error) {
 	var bastion *remote
 	if c.Bastion != nil {
 		if bastion, err = dialRemote(ctx, *c.Bastion); err != nil {
-			return nil, fmt.Errorf("cannot use bastion %s: %w", c.Bastion.Address, err)
+			var key *HostKeyError
+			if errors.As(err, &key) {
+				key.Bastion = true
+			}
+			return nil, fmt.Errorf("cannot use bastion %s: %w", c.Bastion.Address, inBastion(err))
 		}
 		defer func() {
 			if err != nil {
@@ -99,6 +103,9 @@ func dialTCP(ctx context.Context, c *Config, bastion *remote) (net.Conn, error) 
 	}
 	if err == nil {
 		return conn, nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		<-ctx.Done() // the dialer's deadline is that of ctx, and may come a moment before it
 	}
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)

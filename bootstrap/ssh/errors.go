@@ -48,11 +48,18 @@ type HostKeyError struct {
 	Revoked bool
 	// Source says where keys were looked up: "host_key" or the known_hosts files.
 	Source string
+	// Bastion says that the host is the one to go through.
+	Bastion bool
 	// Err is what is wrong with a host certificate, or the failed negotiation of a key type.
 	Err error
 }
 
 func (e *HostKeyError) Unwrap() error { return e.Err }
+
+// Unknown says that nothing is known about the host, as opposed to something else than what it proved.
+func (e *HostKeyError) Unknown() bool {
+	return e.Got != "" && len(e.Want) == 0 && !e.Revoked && e.Err == nil
+}
 
 func (e *HostKeyError) Error() string {
 	if e.Got == "" {
@@ -64,7 +71,9 @@ func (e *HostKeyError) Error() string {
 		return fmt.Sprintf("%s: %v", got, e.Err)
 	case e.Revoked:
 		return fmt.Sprintf("%s, which %s marks as revoked", got, e.Source)
-	case len(e.Want) == 0:
+	case e.Unknown() && e.Bastion:
+		return fmt.Sprintf("%s, and %s has no key for this host: give the bastion's host_key, or add it to known_hosts", got, e.Source)
+	case e.Unknown():
 		return fmt.Sprintf("%s, and %s has no key for this host: give host_key, add the host to known_hosts, or set host_key_policy = \"accept-new\"", got, e.Source)
 	}
 	return fmt.Sprintf("%s, but the key known for it is %s: either the host was installed anew or somebody sits in between",

@@ -32,6 +32,11 @@ type ClusterComparer interface {
 	SameCluster(a, b string) bool
 }
 
+// ClusterChecker may be implemented by a Connector that can tell at plan that it will not reach a cluster.
+type ClusterChecker interface {
+	CheckCluster(cluster string) error
+}
+
 // Source is what a provider must give its resources as data: the clients that they share.
 type Source interface {
 	KubeClients() *Clients
@@ -96,6 +101,14 @@ func (c *Clients) SameCluster(a, b string) bool {
 	}
 	comparer, ok := c.connector.(ClusterComparer)
 	return ok && a != "" && b != "" && comparer.SameCluster(a, b)
+}
+
+// CheckCluster says what is wrong with an id, or with leaving it out, as far as that can be told without dialling.
+func (c *Clients) CheckCluster(cluster string) error {
+	if checker, ok := c.connector.(ClusterChecker); ok {
+		return checker.CheckCluster(cluster)
+	}
+	return nil
 }
 
 func newClient(config *rest.Config) (*Client, error) {

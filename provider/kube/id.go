@@ -31,7 +31,7 @@ func parseIdentity(text string, namespaced bool) (identity, error) {
 	}
 	parts := strings.Split(text, "/")
 	for _, part := range parts[max(0, len(parts)-wanted):] {
-		if part == "" {
+		if part == "" || strings.Contains(part, "@") { // with an @ it is a cluster's id, and the name is missing
 			return identity{}, fmt.Errorf("cannot read id %q: want %s", text, form)
 		}
 	}

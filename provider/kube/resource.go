@@ -83,6 +83,12 @@ func (r *kubeResource) ModifyPlan(_ context.Context, req resource.ModifyPlanRequ
 	p := &planner{desc: r.desc, config: ViewOf(req.Config.Raw), prior: ViewOf(req.State.Raw)}
 	if r.clients != nil {
 		p.same = r.clients.SameCluster
+		cluster := p.config.At(attrCluster)
+		id, _ := cluster.Text()
+		if err := r.clients.CheckCluster(id); err != nil && !cluster.Unknown() {
+			resp.Diagnostics.AddAttributeError(path.Root(attrCluster), "No cluster for "+r.kindName(), upperFirst(err.Error())+".")
+			return
+		}
 	}
 	resp.Plan.Raw = p.complete(r.root, req.Plan.Raw)
 	resp.RequiresReplace = append(resp.RequiresReplace, p.replace...)

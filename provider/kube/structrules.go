@@ -11,19 +11,59 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // structRules are the API's rules over several members of one struct, wherever the struct is used.
 var structRules = map[reflect.Type]rule{
-	reflect.TypeFor[corev1.PodSpec]():            podSpec,
-	reflect.TypeFor[corev1.EnvVar]():             envVar,
-	reflect.TypeFor[corev1.ServiceSpec]():        serviceSpec,
-	reflect.TypeFor[appsv1.DeploymentSpec]():     selectsTemplate,
-	reflect.TypeFor[appsv1.ReplicaSetSpec]():     selectsTemplate,
-	reflect.TypeFor[appsv1.StatefulSetSpec]():    selectsTemplate,
-	reflect.TypeFor[appsv1.DaemonSetSpec]():      selectsTemplate,
-	reflect.TypeFor[batchv1.JobSpec]():           jobSpec,
-	reflect.TypeFor[appsv1.DeploymentStrategy](): deploymentStrategy,
+	reflect.TypeFor[corev1.PodSpec]():              podSpec,
+	reflect.TypeFor[corev1.ResourceRequirements](): resources,
+	reflect.TypeFor[corev1.Toleration]():           toleration,
+	reflect.TypeFor[corev1.EnvVar]():               envVar,
+	reflect.TypeFor[corev1.ServiceSpec]():          serviceSpec,
+	reflect.TypeFor[appsv1.DeploymentSpec]():       runsForever,
+	reflect.TypeFor[appsv1.ReplicaSetSpec]():       runsForever,
+	reflect.TypeFor[appsv1.StatefulSetSpec]():      runsForever,
+	reflect.TypeFor[appsv1.DaemonSetSpec]():        runsForever,
+	reflect.TypeFor[batchv1.JobSpec]():             jobSpec,
+	reflect.TypeFor[appsv1.DeploymentStrategy]():   deploymentStrategy,
+}
+
+// runsForever checks a workload whose pods are replaced when they end.
+func runsForever(v *Validation, spec View, at path.Path) {
+	selectsTemplate(v, spec, at)
+	if policy, ok := spec.At("template.spec.restart_policy").Text(); ok && policy != "Always" {
+		v.Error(at.AtName("template").AtName("spec").AtName("restart_policy"), fmt.Sprintf("The pods run always: %q is for jobs.", policy))
+	}
+}
+
+// resources checks that nothing asks for more than it may have.
+func resources(v *Validation, value View, at path.Path) {
+	limits := value.At("limits").Members()
+	for name, request := range value.At("requests").Members() {
+		asked, okA := request.Text()
+		most, okM := limits[name].Text()
+		if !okA || !okM {
+			continue
+		}
+		a, errA := resource.ParseQuantity(asked)
+		m, errM := resource.ParseQuantity(most)
+		if errA == nil && errM == nil && a.Cmp(m) > 0 {
+			v.Error(at.AtName("requests").AtMapKey(name), fmt.Sprintf("The request of %s is more than the limit of %s.", asked, most))
+		}
+	}
+}
+
+func toleration(v *Validation, value View, at path.Path) {
+	operator, known := value.At("operator").Text()
+	text, _ := value.At("value").Text()
+	key, hasKey := value.At("key").Text()
+	switch {
+	case known && operator == "Exists" && text != "":
+		v.Error(at.AtName("value"), "A toleration with operator Exists has no value.")
+	case (value.At("key").Null() || hasKey && key == "") && !value.At("operator").Unknown() && operator != "Exists":
+		v.Error(at.AtName("operator"), "A toleration without a key tolerates every taint: its operator must be Exists.")
+	}
 }
 
 // selectsTemplate checks that a workload selects the pods that it makes.
@@ -35,6 +75,10 @@ func selectsTemplate(v *Validation, spec View, at path.Path) {
 			v.Error(at.AtName("template").AtName("metadata"), "The template needs labels: the selector is made of them when it is not set.")
 		}
 		return
+	}
+	expressions := spec.At("selector.match_expressions")
+	if !spec.At("selector").Unknown() && !selector.Unknown() && len(selector.Members()) == 0 && !expressions.Unknown() && len(expressions.Elements()) == 0 {
+		v.Error(at.AtName("selector"), "The selector is empty and would select every pod; leave it out to have it made of the template's labels.")
 	}
 	if labels.Unknown() {
 		return
@@ -148,6 +192,9 @@ func serviceSpec(v *Validation, spec View, at path.Path) {
 		v.Error(at.AtName("cluster_ip"), fmt.Sprintf("A service of type %s can not be headless.", kind))
 	case address != "None" && (ports.Null() || !ports.Unknown() && len(ports.Elements()) == 0):
 		v.Error(at.AtName("ports"), "A service needs at least one port, unless it is headless (cluster_ip = \"None\") or of type ExternalName.")
+	}
+	if policy := spec.At("external_traffic_policy"); !policy.Null() && (kind == "ClusterIP" || kind == "ExternalName") && spec.At("external_ips").Null() {
+		v.Error(at.AtName("external_traffic_policy"), fmt.Sprintf("A service of type %s gets no traffic from outside.", kind))
 	}
 	servicePorts(v, kind, ports, at.AtName("ports"))
 }

@@ -58,6 +58,15 @@ func TestValidate(t *testing.T) {
 		{"unnamed ports", "Service", serviceOf(`{"ports": [{"port": 1}, {"port": 2}]}`), `ports[0]: Every port needs a name`},
 		{"equal names", "Service", serviceOf(`{"ports": [{"name": "a", "port": 1}, {"name": "a", "port": 2}]}`), `ports[1].name: There is another port with the name "a"`},
 		{"node port without type", "Service", serviceOf(`{"ports": [{"port": 1, "node_port": 30000}]}`), `node_port: A service of type ClusterIP has no node ports`},
+		{"empty selector", "Deployment", `{"metadata": {"name": "web"}, "spec": {"selector": {"match_labels": {}}, "template": {"metadata": {"labels": {"a": "b"}}}}}`, `spec.selector: The selector is empty`},
+		{"selector by expressions", "Deployment", `{"metadata": {"name": "web"}, "spec": {"selector": {"match_expressions": [{"key": "a", "operator": "Exists"}]}, "template": {"metadata": {"labels": {"a": "b"}}}}}`, ``},
+		{"restart policy", "Deployment", podOf(`{"restart_policy": "Never", "containers": [{"name": "a", "image": "i"}]}`), `restart_policy: The pods run always: "Never" is for jobs`},
+		{"request above limit", "Deployment", container(`"resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1001m", "memory": "1024Mi"}}`), `resources.requests["cpu"]: The request of 1001m is more than the limit of 1.`},
+		{"value of Exists", "Deployment", podOf(`{"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}], "containers": [{"name": "a", "image": "i"}]}`), `tolerations[0].value: A toleration with operator Exists`},
+		{"toleration without key", "Deployment", podOf(`{"tolerations": [{"effect": "NoSchedule"}], "containers": [{"name": "a", "image": "i"}]}`), `tolerations[0].operator: A toleration without a key`},
+		{"tolerations", "Deployment", podOf(`{"tolerations": [{"operator": "Exists"}, {"key": "a", "value": "b"}], "containers": [{"name": "a", "image": "i"}]}`), ``},
+		{"external traffic", "Service", serviceOf(`{"external_traffic_policy": "Local", "ports": [{"port": 1}]}`), `external_traffic_policy: A service of type ClusterIP gets no traffic from outside`},
+		{"external traffic of node ports", "Service", serviceOf(`{"type": "NodePort", "external_traffic_policy": "Local", "ports": [{"port": 1}]}`), ``},
 		{"restart policy of a job", "CronJob", `{"metadata": {"name": "c"}, "spec": {"schedule": "* * * * *", "job_template": {"spec": {"template": {"spec": {"restart_policy": "Always", "containers": [{"name": "a", "image": "i"}]}}}}}}`, `restart_policy: The pods of a job end`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
