@@ -91,6 +91,7 @@ func TestErrors(t *testing.T) {
 		{name: "update of nothing", method: "PUT", path: maps + "/none", contentType: jsonType, body: `{"metadata":{"name":"none"}}`, code: 404, reason: metav1.StatusReasonNotFound},
 		{name: "patch of the name", method: "PATCH", path: maps + "/there", contentType: mergeType, body: `{"metadata":{"name":"a"}}`, code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "patch of an immutable field", method: "PATCH", path: maps + "/there", contentType: mergeType, body: `{"metadata":{"uid":"a"}}`, code: 422, reason: metav1.StatusReasonInvalid},
+		{name: "patch that is no JSON, of nothing", method: "PATCH", path: maps + "/absent", contentType: mergeType, body: `{`, code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "broken JSON patch", method: "PATCH", path: maps + "/there", contentType: "application/json-patch+json", body: `[{"op":"replace","path":"/none/such","value":1}]`, code: 422, reason: metav1.StatusReasonInvalid},
 		{name: "apply without a manager", method: "PATCH", path: maps + "/there", contentType: "application/apply-patch+yaml", body: `{apiVersion: v1, kind: ConfigMap}`, code: 422, reason: metav1.StatusReasonInvalid, cause: "fieldManager"},
 		{name: "label selector", method: "GET", path: maps + "?labelSelector=a%20in", code: 400, reason: metav1.StatusReasonBadRequest},

@@ -284,10 +284,17 @@ func (r *request) readPatch() (types.PatchType, []byte, registry.Write, error) {
 	return t, data, o, err
 }
 
-// checkPatch looks at the brackets of a patch, and at what becomes of one that is YAML.
+// checkPatch looks at the brackets of a patch, and at what becomes of one that is YAML. One that is no JSON is refused before
+// anything is looked up.
 func checkPatch(data []byte, obj any, isYAML bool) error {
-	if err := checkJSON(data, listLimit(obj)); err != nil || !isYAML || bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+	if err := checkJSON(data, listLimit(obj)); err != nil {
 		return err
+	}
+	if !isYAML && !json.Valid(data) {
+		return apierrors.NewBadRequest("invalid JSON patch")
+	}
+	if !isYAML || bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return nil
 	}
 	asJSON, err := yaml.YAMLToJSON(data)
 	if err != nil {
