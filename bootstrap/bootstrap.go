@@ -88,4 +88,6 @@ type Target struct {
 	Conn ssh.Conn
 	Role string // "server" or "agent"
 	Node Node
+	// NoPods says that the host is to run no pods, so that what nodes need it does not.
+	NoPods bool
 }

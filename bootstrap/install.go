@@ -23,7 +23,7 @@ import (
 // returns besides an error is what is there; a *PreflightError means that nothing was changed.
 func InstallServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary, p Progress) (*Installed, error) {
 	t := newTarget(c, p)
-	if err := t.run(ctx, t.preflight(cp.Cluster, bin, RoleServer, cp.Node)); err != nil {
+	if err := t.run(ctx, t.preflight(cp.Cluster, bin, Target{Role: RoleServer, Node: cp.Node, NoPods: !cp.Pods})); err != nil {
 		return t.installed, err
 	}
 	cfg, err := serverConfig(cp, c, t.facts)

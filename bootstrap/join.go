@@ -22,7 +22,7 @@ const tokenLife = 15 * time.Minute
 // node is Ready. Run twice with the same input, the second changes nothing.
 func JoinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n Node, bin Binary, p Progress) (*Installed, error) {
 	t := newTarget(host, p)
-	if err := t.run(ctx, t.preflight(cluster, bin, RoleAgent, n)); err != nil {
+	if err := t.run(ctx, t.preflight(cluster, bin, Target{Role: RoleAgent, Node: n})); err != nil {
 		return t.installed, err
 	}
 	j := &joining{work: &work{target: t, role: RoleAgent, bin: bin}, control: control, name: nodeName(n, t.facts)}

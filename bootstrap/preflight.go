@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,8 +26,9 @@ const (
 const maxParallel = 16
 
 var (
-	agentPorts = []string{"tcp/" + strconv.Itoa(config.DefaultAgentPort), "udp/" + strconv.Itoa(config.DefaultVXLANPort)}
-	allPorts   = append([]string{"tcp/" + strconv.Itoa(config.DefaultAPIPort)}, agentPorts...)
+	agentPorts  = []string{"tcp/" + strconv.Itoa(config.DefaultAgentPort), "udp/" + strconv.Itoa(config.DefaultVXLANPort), "tcp/53", "udp/53"}
+	serverPorts = []string{"tcp/" + strconv.Itoa(config.DefaultAPIPort)}
+	allPorts    = slices.Concat(serverPorts, agentPorts)
 )
 
 // PreflightError has everything that is wrong with every host. Nothing was changed on any of them.
@@ -68,7 +70,7 @@ func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Targe
 			failures = append(failures, host.Failure{Host: t.Conn.Host(), Check: "connection", Found: errs[i].Error(), Fix: "mend the connection"})
 			continue
 		}
-		failures = append(failures, looked[i].check(cluster, bin, t.Role, t.Node)...)
+		failures = append(failures, looked[i].check(cluster, bin, t)...)
 		name := nodeName(t.Node, looked[i].facts)
 		if other, taken := names[name]; taken {
 			failures = append(failures, duplicateName(t.Conn.Host(), name, "it is "+other+"'s too"))
@@ -82,9 +84,13 @@ func Preflight(ctx context.Context, cluster Cluster, bin Binary, targets []Targe
 }
 
 // check is what can be said about one host alone.
-func (t *target) check(cluster Cluster, bin Binary, role string, n Node) []host.Failure {
+func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure {
+	role, n := want.Role, want.Node
 	ports := agentPorts
-	if role == RoleServer {
+	switch {
+	case role == RoleServer && want.NoPods:
+		ports = serverPorts
+	case role == RoleServer:
 		ports = allPorts
 	}
 	failures := host.Check(t.facts, host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present})
@@ -120,12 +126,12 @@ func duplicateName(host_, name, found string) host.Failure {
 }
 
 // preflight is Preflight as the first phase of one host.
-func (t *target) preflight(cluster Cluster, bin Binary, role string, n Node) phase {
+func (t *target) preflight(cluster Cluster, bin Binary, want Target) phase {
 	return phase{name: "check the host", timeout: checkTimeout, do: func(ctx context.Context) error {
 		if err := t.look(ctx); err != nil {
 			return err
 		}
-		if failures := t.check(cluster, bin, role, n); len(failures) > 0 {
+		if failures := t.check(cluster, bin, want); len(failures) > 0 {
 			return &PreflightError{failures}
 		}
 		return nil

@@ -142,7 +142,7 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node}
+	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
 	if err := bootstrap.Preflight(ctx, spec.Cluster, bin, []bootstrap.Target{target}); err != nil {
 		diagnose(&resp.Diagnostics, clusterPaths, "Host can not be checked", err)
 		return

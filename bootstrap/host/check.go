@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 // Limits of the checks.
@@ -191,7 +193,11 @@ func (c *checker) ports(w Wants) {
 		if s.PID != 0 {
 			by = fmt.Sprintf("%s (PID %d)", s.Command, s.PID)
 		}
-		c.fail("port", name+" is taken by "+by, "stop it, or let it listen elsewhere")
+		fix := "stop it, or let it listen elsewhere"
+		if s.Port == 53 {
+			fix = "let it listen on addresses of its own, such as by bind-interfaces of dnsmasq: a node answers DNS at " + config.DefaultDNSAddress
+		}
+		c.fail("port", name+" is taken by "+by, fix)
 	}
 }
 

@@ -48,7 +48,9 @@ func TestCheck(t *testing.T) {
 		"no need for packages": {set(func(f *Facts) {
 			f.PackageManager, f.Tools = "", map[string]string{"containerd": "", "runc": "", "nft": ""}
 		}), wants, "", ""},
-		"port":                  {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), wants, "port", "tcp/6443 is taken by haproxy (PID 12)"},
+		"port": {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), wants, "port", "tcp/6443 is taken by haproxy (PID 12)"},
+		"resolver": {set(func(f *Facts) { f.Listening = []Socket{{"udp", 53, 12, "dnsmasq"}} }), Wants{OS: "linux", Arch: "amd64", Ports: []string{"udp/53"}}, "port",
+			"udp/53 is taken by dnsmasq (PID 12); let it listen on addresses of its own"},
 		"kernel's port":         {set(func(f *Facts) { f.Listening = []Socket{{"udp", 8472, 0, ""}} }), wants, "port", "kernel"},
 		"port of no matter":     {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 22, 1, "sshd"}} }), wants, "", ""},
 		"our ports":             {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "fairlead"}, {"udp", 8472, 0, ""}} }), ours, "", ""},
