@@ -48,6 +48,7 @@ func init() {
 		"eviction": {of: pods, verbs: []string{"create"}, kind: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}, handle: (*Server).evict},
 
 		"ephemeralcontainers": {of: pods, verbs: getPatchUpdate, handle: (*Server).object},
+		"resize":              {of: pods, verbs: getPatchUpdate, handle: (*Server).object},
 
 		"token": {of: serviceAccounts, verbs: []string{"create"}, kind: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"}, handle: (*Server).issueToken},
 

@@ -298,6 +298,8 @@ func (m *fieldManagers) manager(k *kind.Kind, subresource string) (*managedfield
 		ignored = k.Status.Unowned
 	case subresource == "approval" && k.Approval != nil:
 		ignored = k.Approval.Unowned
+	case subresource == "resize", subresource == "ephemeralcontainers":
+		ignored = fieldpath.NewSet() // all that is sent, as in Kubernetes
 	default:
 		ignored = unowned(k)
 	}

@@ -31,6 +31,11 @@ func rulesOf(k *kind.Kind, subresource string) rules {
 		return rules{prepare: prepare, validate: func(obj, old kind.Object) field.ErrorList {
 			return append(validateMetaChange(k, obj, old), kind.ValidateEphemeralContainers(obj.(*corev1.Pod), old.(*corev1.Pod))...)
 		}}
+	case "resize":
+		prepare := func(obj, old kind.Object) { kind.PrepareResize(obj.(*corev1.Pod), old.(*corev1.Pod)) }
+		return rules{prepare: prepare, validate: func(obj, old kind.Object) field.ErrorList {
+			return append(validateMetaChange(k, obj, old), kind.ValidateResize(obj.(*corev1.Pod), old.(*corev1.Pod))...)
+		}}
 	case "binding":
 		// the binding is the one way to set a node: what forbids to change it must not be asked
 		return rules{

@@ -109,12 +109,7 @@ func (w *worker) containerStatus(c *corev1.Container, waiting string) corev1.Con
 		cs.State = rec.State
 		started := rec.Started
 		cs.Started, cs.Ready = &started, rec.Ready
-		cs.AllocatedResources = c.Resources.Requests
-		if len(c.Resources.Requests)+len(c.Resources.Limits) > 0 {
-			cs.Resources = c.Resources.DeepCopy()
-		} else {
-			cs.Resources = &corev1.ResourceRequirements{}
-		}
+		// without Resources: by that, the API server knows that this node does not resize what runs
 	case cs.State.Waiting != nil && rec.State.Terminated != nil:
 		cs.LastTerminationState = rec.State
 	default:

@@ -19,7 +19,7 @@ func Complete(p *corev1.Pod) (warnings []string) {
 	mergeLabelKeys(p)
 	warnings = appArmorFields(p)
 	if p.Spec.Resources != nil {
-		defaultPodResources(p)
+		DefaultResources(p)
 	}
 	p.Status.QOSClass = QOSClass(p)
 	return warnings

@@ -27,9 +27,9 @@ func requestsFromLimits(r *corev1.ResourceRequirements) {
 	}
 }
 
-// defaultPodResources completes what a pod asks for as a whole (KEP-2837) from what its containers ask for together:
+// DefaultResources completes what a pod asks for as a whole (KEP-2837) from what its containers ask for together:
 // limits of huge pages, then requests, or where no container has any the pod's own limit, then limits of what every container limits.
-func defaultPodResources(p *corev1.Pod) {
+func DefaultResources(p *corev1.Pod) {
 	r := p.Spec.Resources
 	if len(r.Limits) == 0 && len(r.Requests) == 0 {
 		return
