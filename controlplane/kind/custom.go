@@ -7,7 +7,6 @@ import (
 	"maps"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	kjson "sigs.k8s.io/json"
 )
@@ -148,15 +147,4 @@ func (l *CustomList) DeepCopyObject() runtime.Object {
 		out.Items[i] = *l.Items[i].DeepCopyObject().(*Custom)
 	}
 	return out
-}
-
-// Unstructured returns obj as a map, whatever its type.
-func Unstructured(obj Object) (map[string]any, error) {
-	switch o := obj.(type) {
-	case *Custom:
-		return o.Map()
-	case *unstructured.Unstructured:
-		return o.Object, nil
-	}
-	return runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 }
