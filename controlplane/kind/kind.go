@@ -4,7 +4,7 @@
 // package registry.
 //
 // What kinds share, and is a subject of its own, is in packages beneath: podspec for pods and all that has a template of
-// them, on container, volume and scheduling; and for fields of any kind validate, defaults and quantity.
+// them, on container, volume and scheduling; and for fields of any kind validate, defaults, quantity and unversioned.
 package kind
 
 import (
