@@ -3,6 +3,7 @@ package provider
 import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/rollout"
@@ -19,4 +20,8 @@ var newDeployment = workload(kube.Descriptor{
 	Immutable:   []string{"spec.selector"},
 	Wait:        rollout.Deployment,
 	Propagation: metav1.DeletePropagationForeground, // so that the pods are gone when a destroy ends
+	ExplainDelete: func(*unstructured.Unstructured) string {
+		return "A deployment is gone when its pods are, and the pods of a node that does not answer are not until the node is deleted. " +
+			"kubectl get pods,nodes shows them. Bring the node's host back, or give it up with kubectl delete node NAME, and destroy again."
+	},
 })
