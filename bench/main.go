@@ -146,40 +146,48 @@ func measureRound(ctx context.Context, t *target, o *options) (figures []figure,
 	return figures, nil
 }
 
-// compare measures a server of ours and one that runs already in turn, and prints both with the ratio of ours to the other.
-func compare(ctx context.Context, o *options) (err error) {
+// compare measures a server that runs already and fresh ones of ours in turn, and prints both with the ratio of ours to the
+// other. Ours do not run while the other is measured; the other idles while ours are.
+func compare(ctx context.Context, o *options) error {
 	other, err := connect(o.against, o.processes)
 	if err != nil {
 		return err
 	}
-	s, err := startServer(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.stop()) }()
-	if len(o.processes) == 0 {
-		s.processes = nil
-	}
 	var ours, theirs [][]figure
 	for i := range o.rounds {
-		for _, side := range []struct {
-			*target
-			found *[][]figure
-		}{{other, &theirs}, {s.target, &ours}} {
-			if err := sleep(ctx, o.settle); err != nil {
-				return err
-			}
-			found, err := measureRound(ctx, side.target, o)
-			if err != nil {
-				return fmt.Errorf("cannot measure %s: %w", side.config.Host, err)
-			}
-			*side.found = append(*side.found, found)
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s is measured\n", i+1, o.rounds, side.config.Host)
+		if err := sleep(ctx, o.settle); err != nil {
+			return err
 		}
+		found, err := measureRound(ctx, other, o)
+		if err != nil {
+			return fmt.Errorf("cannot measure %s: %w", other.config.Host, err)
+		}
+		theirs = append(theirs, found)
+		if found, err = measureFresh(ctx, o); err != nil {
+			return err
+		}
+		ours = append(ours, found)
+		fmt.Fprintf(os.Stderr, "round %d of %d is measured\n", i+1, o.rounds)
 	}
 	heading("figure", "Fairlead", "the other", "ratio")
 	printBeside(medians(ours), medians(theirs))
 	return nil
+}
+
+// measureFresh takes all steps of a server that is started for them.
+func measureFresh(ctx context.Context, o *options) (_ []figure, err error) {
+	s, err := startServer(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.stop()) }()
+	if len(o.processes) == 0 {
+		s.processes = nil // what has nothing to be compared with
+	}
+	if err := sleep(ctx, o.settle); err != nil {
+		return nil, err
+	}
+	return measureRound(ctx, s.target, o)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

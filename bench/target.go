@@ -61,8 +61,28 @@ func (t *target) enter(ctx context.Context) (leave func() error, err error) {
 	t.namespace = name
 	return func() error {
 		t.namespace = metav1.NamespaceDefault
-		return t.client.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), name, metav1.DeleteOptions{})
+		return t.remove(context.WithoutCancel(ctx), name)
 	}, nil
+}
+
+// remove deletes a namespace and waits until it is gone with all that is in it, which would otherwise go on beside what is
+// measured next.
+func (t *target) remove(ctx context.Context, name string) error {
+	if err := t.client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	for {
+		_, err := t.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // rss is the resident memory of the target's processes, in MB.

@@ -109,9 +109,9 @@ func (c *Config) Validate() error {
 // Check says what is wrong with the configuration whatever host it is for, without dialling, of the bastion too. Files
 // that are not there yet are no error: they are when they are needed still.
 func (c *Config) Check() error {
-	any := *c
-	any.Address = "any"
-	if err := any.Validate(); err != nil {
+	of := *c
+	of.Address = "any"
+	if err := of.Validate(); err != nil {
 		return err
 	}
 	if err := c.checkFiles(); err != nil {
