@@ -15,5 +15,6 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*serverConn).serve"),
 		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*serverConn).readFrames"),
 		goleak.IgnoreAnyFunction("net/http.(*http2ClientConn).readLoop"),
+		goleak.IgnoreAnyFunction("github.com/moby/spdystream.(*Connection).shutdown"),
 	)
 }

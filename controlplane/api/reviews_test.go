@@ -17,8 +17,8 @@ import (
 func TestAccessReviews(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
 	ctx, admin := t.Context(), e.Kube(e.Admin())
-	bindRole(t, admin, "default", "view", "jane")
 	bindRole(t, admin, "default", "missing", "jane")
+	bindRole(t, admin, "default", "view", "jane") // last, so that the server knows of both when it knows of this
 	e.Eventually("jane's roles are bound", func() bool { return may(t, e.Kube(e.As("jane")), "list", "", "pods", "default", "") })
 	node := authorizationv1.SubjectAccessReviewSpec{User: "system:node:a", Groups: []string{"system:nodes"}}
 	pods := func(s *authorizationv1.FieldSelectorAttributes) *authorizationv1.ResourceAttributes {

@@ -138,7 +138,8 @@ func configLines(t testing.TB, dir string, port int, o Options) []string {
 	if !o.NoSFTP {
 		lines = append(lines, "Subsystem sftp internal-sftp")
 	}
-	return lines
+	// What root's shell does when it starts is no matter of the tests, and can take most of their time.
+	return append(lines, "Match User root", "SetEnv HOME="+public)
 }
 
 // await returns when the server sends its greeting.

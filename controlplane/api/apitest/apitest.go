@@ -20,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -205,12 +206,23 @@ func (e *Env) Admin() *rest.Config { return e.As("admin", "system:masters") }
 func (e *Env) As(name string, groups ...string) *rest.Config {
 	e.TB.Helper()
 	cert, key := e.credential(name, groups)
-	return &rest.Config{Host: e.Address, QPS: -1, TLSClientConfig: rest.TLSClientConfig{CAData: e.Keys.Authority.PEM(), CertData: cert, KeyData: key}}
+	return e.config(rest.Config{TLSClientConfig: rest.TLSClientConfig{CertData: cert, KeyData: key}})
 }
 
 // Token is how the bearer of a token reaches the server.
 func (e *Env) Token(token string) *rest.Config {
-	return &rest.Config{Host: e.Address, QPS: -1, BearerToken: token, TLSClientConfig: rest.TLSClientConfig{CAData: e.Keys.Authority.PEM()}}
+	return e.config(rest.Config{BearerToken: token})
+}
+
+// config completes a configuration. Its connections are closed before the server ends, which otherwise gives each a
+// second to end by itself.
+func (e *Env) config(c rest.Config) *rest.Config {
+	c.Host, c.QPS, c.CAData = e.Address, -1, e.Keys.Authority.PEM()
+	c.Wrap(func(rt http.RoundTripper) http.RoundTripper {
+		e.TB.Cleanup(func() { utilnet.CloseIdleConnectionsFor(rt) })
+		return rt
+	})
+	return &c
 }
 
 func (e *Env) credential(name string, groups []string) (cert, key []byte) {
@@ -265,7 +277,6 @@ func (e *Env) HTTP() *http.Client {
 	if err != nil {
 		e.TB.Fatal(err)
 	}
-	e.TB.Cleanup(hc.CloseIdleConnections)
 	return hc
 }
 
