@@ -82,6 +82,8 @@ func Default(c Reader, o Options) ([]Plugin, error) {
 		&certificateSubject{},
 		newDefaultIngressClass(c),
 		&podTopology{client: c},
+		newDeclaredFeatures(c),
+		&podResize{client: c},
 	}
 	plugins = append(plugins, &mutatingWebhooks{webhooks: newWebhooks(c, o, mutatingHooks), before: slices.Clone(plugins)})
 	return append(plugins,

@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strconv"
@@ -14,11 +13,7 @@ import (
 const enforceMountableSecrets = "kubernetes.io/enforce-mountable-secrets"
 
 // limitSecrets holds a pod to its account's secrets where the account asks for it. Uses lists what the request is about.
-func (p *serviceAccount) limitSecrets(ctx context.Context, r *Request, pod *corev1.Pod, uses func(*corev1.Pod) []secretUse) error {
-	account, err := p.account(ctx, r, pod.Spec.ServiceAccountName)
-	if err != nil {
-		return err
-	}
+func limitSecrets(r *Request, pod *corev1.Pod, account *corev1.ServiceAccount, uses func(*corev1.Pod) []secretUse) error {
 	if enforced, err := strconv.ParseBool(account.Annotations[enforceMountableSecrets]); err != nil || !enforced {
 		return nil
 	}

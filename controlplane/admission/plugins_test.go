@@ -89,9 +89,37 @@ func TestRuntimeClass(t *testing.T) {
 
 func TestMirrorPodsHaveNoIdentity(t *testing.T) {
 	c := start(t)
-	p := aPod("mirror")
-	p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
-	p.Spec.NodeName, p.Spec.ServiceAccountName = "n", "default"
-	_, err := client.Create(t.Context(), c, p)
-	refused(t, err, apierrors.IsForbidden, "a mirror pod may not reference service accounts")
+	secret := corev1.LocalObjectReference{Name: "s"}
+	const noSecret = "a mirror pod may not reference secrets"
+	for name, tc := range map[string]struct {
+		change func(*corev1.PodSpec)
+		want   string
+	}{
+		"plain":   {func(*corev1.PodSpec) {}, ""},
+		"account": {func(s *corev1.PodSpec) { s.ServiceAccountName = "default" }, "a mirror pod may not reference service accounts"},
+		"pull":    {func(s *corev1.PodSpec) { s.ImagePullSecrets = []corev1.LocalObjectReference{secret} }, noSecret},
+		"env": {func(s *corev1.PodSpec) {
+			s.Containers[0].EnvFrom = []corev1.EnvFromSource{{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: secret}}}
+		}, noSecret},
+		"configmap": {func(s *corev1.PodSpec) {
+			s.Containers[0].EnvFrom = []corev1.EnvFromSource{{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: secret}}}
+		}, ""},
+		"projected": {func(s *corev1.PodSpec) {
+			s.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+				Sources: []corev1.VolumeProjection{{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}}}}}}
+		}, noSecret},
+		"csi": {func(s *corev1.PodSpec) {
+			s.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "d", NodePublishSecretRef: &secret}}}}
+		}, noSecret},
+	} {
+		p := aPod(name)
+		p.Annotations, p.Spec.NodeName = map[string]string{corev1.MirrorPodAnnotationKey: "x"}, "n"
+		tc.change(&p.Spec)
+		_, err := client.Create(t.Context(), c, p)
+		if tc.want != "" {
+			refused(t, err, apierrors.IsForbidden, tc.want)
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

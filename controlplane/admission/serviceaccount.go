@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -39,28 +40,31 @@ type serviceAccount struct {
 // them where it is asked for.
 func (p *serviceAccount) Validate(ctx context.Context, r *Request) error {
 	pod := podOf(r)
-	switch {
-	case pod == nil:
-		return nil
-	case r.Subresource == "ephemeralcontainers":
-		return p.limitSecrets(ctx, r, pod, ephemeralSecrets)
-	case r.Verb != kind.Create:
+	if pod == nil || r.Verb != kind.Create && r.Subresource != "ephemeralcontainers" {
 		return nil
 	}
-	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return mirrorIdentity(r, pod)
+	uses := ephemeralSecrets
+	if r.Subresource == "" {
+		if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+			return mirrorIdentity(r, pod)
+		}
+		uses = podSecrets
 	}
-	return p.limitSecrets(ctx, r, pod, podSecrets)
+	account, err := p.account(ctx, r, pod.Spec.ServiceAccountName)
+	if err != nil {
+		return err
+	}
+	return limitSecrets(r, pod, account, uses)
 }
 
 func mirrorIdentity(r *Request, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
 		return forbidden(r, errors.New("a mirror pod may not reference service accounts"))
 	}
+	if authz.RefersToSecret(pod) {
+		return forbidden(r, errors.New("a mirror pod may not reference secrets"))
+	}
 	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil {
-			return forbidden(r, errors.New("a mirror pod may not reference secrets"))
-		}
 		if v.Projected == nil {
 			continue
 		}
@@ -81,7 +85,7 @@ func (p *serviceAccount) Admit(ctx context.Context, r *Request) error {
 		return nil
 	}
 	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-		return nil // what a node runs on its own has no identity in the cluster; nodeRestriction sees to it
+		return mirrorIdentity(r, pod) // which nothing is added to either: its node would not know it again
 	}
 	if pod.Spec.ServiceAccountName == "" {
 		pod.Spec.ServiceAccountName = defaultServiceAccount
@@ -97,7 +101,7 @@ func (p *serviceAccount) Admit(ctx context.Context, r *Request) error {
 	if len(pod.Spec.ImagePullSecrets) == 0 {
 		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, account.ImagePullSecrets...)
 	}
-	return nil
+	return limitSecrets(r, pod, account, podSecrets)
 }
 
 // account looks the account up, and refuses the request without it.

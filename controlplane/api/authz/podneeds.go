@@ -42,6 +42,13 @@ func Reference(pod *corev1.Pod) string {
 	return found
 }
 
+// RefersToSecret says whether the pod names a secret anywhere: to pull images, in a container's environment, or to mount.
+func RefersToSecret(pod *corev1.Pod) bool {
+	found := false
+	references(pod, func(resource, name string) { found = found || resource == "secrets" && name != "" })
+	return found
+}
+
 // references calls add for each object of the pod's namespace that the pod refers to.
 func references(pod *corev1.Pod, add func(resource, name string)) {
 	if pod.Spec.ServiceAccountName != "" {
