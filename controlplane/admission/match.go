@@ -27,7 +27,8 @@ func newRules(list []admissionregistrationv1.NamedRuleWithOperations, policy *ad
 }
 
 // match returns the version of a request's resource in which the rules name it, nil when they do not: the request's own
-// before all others, then that of the first rule. It is asked first, since it needs no subject.
+// before all others, then that of the first rule, and of those that one rule names the first that is defined. It is asked
+// first, since it needs no subject.
 func (rs rules) match(r *Request, kinds *kind.Table) *kind.Kind {
 	for i := range rs.list {
 		if matchRule(r, r.Kind, &rs.list[i]) {

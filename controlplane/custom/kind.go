@@ -27,6 +27,7 @@ func (s *schemaOf) kind(stored *kind.Kind) *kind.Kind {
 		GroupVersionKind: s.resource.gvk(s.spec.Name),
 		Stored:           stored,
 		Unserved:         !s.spec.Served,
+		Place:            slices.IndexFunc(s.resource.crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == s.spec.Name }),
 		FromStored:       s.fromStored,
 		ToStored:         s.toStored,
 		FromVersion:      s.fromVersion,

@@ -77,6 +77,9 @@ type Kind struct {
 	// Unserved says that objects can not be reached under the kind's own version, though they may be stored in it or
 	// be converted to it.
 	Unserved bool
+	// Place is where a version stands among those of its definition: when webhooks' rules name several other versions
+	// than a request's, the first is sent.
+	Place int
 
 	// Plural is the resource's name in paths: "pods".
 	Plural     string

@@ -75,6 +75,7 @@ func (t *Table) index() *snapshot {
 		for _, k := range t.defined[gr] {
 			s.add(k)
 		}
+		slices.SortStableFunc(s.versions[gr], func(a, b *Kind) int { return a.Place - b.Place })
 	}
 	return s
 }
@@ -113,7 +114,7 @@ func (t *Table) Served() []*Kind { return t.now.Load().served }
 func (t *Table) ByGroupResource(gr schema.GroupResource) *Kind { return t.now.Load().byStored[gr] }
 
 // Versions returns the kinds in which the objects of k exist, k and those that are not served among them, also under
-// another group. The slice must not be changed.
+// another group, in the order in which they are defined. The slice must not be changed.
 func (t *Table) Versions(k *Kind) []*Kind {
 	return t.now.Load().versions[k.StoredKind().GroupResource()]
 }
