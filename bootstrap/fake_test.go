@@ -67,6 +67,7 @@ tool=containerd 1
 tool=runc 1
 tool=nft 1
 tool=conntrack 1
+tool=flock 1
 `
 
 func newHost(t *testing.T, name, address string) *fakeHost {
@@ -78,6 +79,13 @@ func newHost(t *testing.T, name, address string) *fakeHost {
 	h := &fakeHost{Fake: ssh.NewFake(address), address: address, keys: keys, ready: true, nodes: map[string]*corev1.Node{}, renewed: time.Now()}
 	h.facts = fmt.Sprintf(factsOf, time.Now().Unix(), name, address)
 	h.answer("PORTS=", func(string) string { return h.facts })
+	h.On("f='/run/fairlead.lock'", func(_ context.Context, c ssh.Command) (string, string, int, error) {
+		_, err := io.WriteString(c.Stdout, "held\n")
+		if err == nil {
+			_, err = io.Copy(io.Discard, c.Stdin) // until it is released
+		}
+		return "", "", 0, err
+	})
 	h.answer("base64", h.inspection)
 	h.answer("MainPID", func(string) string {
 		if h.dies {
@@ -238,6 +246,8 @@ func golden(t *testing.T, name string, c *ssh.Fake) {
 	for _, entry := range c.Transcript() {
 		if first, _, ok := strings.Cut(entry, "\n"); ok && strings.Contains(entry, "PORTS=") {
 			entry = first + "\n(facts.sh)" // pinned in package host
+		} else if ok && strings.Contains(first, "/run/fairlead.lock") {
+			entry = first + "\n(hold.sh)" // of package hostlock
 		}
 		b.WriteString(entry + "\n\n")
 		if words := strings.Fields(entry); words[0] == ">" && !strings.HasSuffix(words[1], ".crt") {

@@ -20,8 +20,14 @@ import (
 
 // InstallServer makes the host a control plane, or brings it to this state; it returns when the API server is
 // ready (and the node, when it runs pods). Run twice with the same input, the second changes nothing. What it
-// returns besides an error is what is there; a *PreflightError means that nothing was changed.
+// returns besides an error is what is there; a *PreflightError or *LockedError means that nothing was changed.
 func InstallServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary, p Progress) (*Installed, error) {
+	return lockedInstall(ctx, c, "install the control plane", func(ctx context.Context) (*Installed, error) {
+		return installServer(ctx, c, cp, bin, p)
+	})
+}
+
+func installServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary, p Progress) (*Installed, error) {
 	t := newTarget(c, p)
 	if err := t.run(ctx, t.preflight(cp.Cluster, bin, Target{Role: RoleServer, Node: cp.Node, NoPods: !cp.Pods})); err != nil {
 		return t.installed, err

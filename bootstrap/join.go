@@ -19,8 +19,15 @@ import (
 const tokenLife = 15 * time.Minute
 
 // JoinNode makes the host a node of the cluster that control is a control-plane host of; it returns when the
-// node is Ready. Run twice with the same input, the second changes nothing.
+// node is Ready. Run twice with the same input, the second changes nothing. Only the host is locked, not control, which
+// many hosts join at once.
 func JoinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n Node, bin Binary, p Progress) (*Installed, error) {
+	return lockedInstall(ctx, host, "join a node", func(ctx context.Context) (*Installed, error) {
+		return joinNode(ctx, control, host, cluster, n, bin, p)
+	})
+}
+
+func joinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n Node, bin Binary, p Progress) (*Installed, error) {
 	t := newTarget(host, p)
 	if err := t.run(ctx, t.preflight(cluster, bin, Target{Role: RoleAgent, Node: n})); err != nil {
 		return t.installed, err

@@ -36,6 +36,10 @@ func (e *LeftoverError) Unwrap() error { return e.Err }
 // itself when purge says so; nothing else. It is idempotent. What cannot be removed is in a *LeftoverError; then
 // the record of what we installed stays, so that a second run knows it.
 func Uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error {
+	return Locked(ctx, c, "remove", func(ctx context.Context) error { return uninstall(ctx, c, purge, p) })
+}
+
+func uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error {
 	t := newTarget(c, p)
 	err := t.run(ctx, phase{name: "look at the host", timeout: checkTimeout, do: t.lookAsRoot})
 	if err != nil {
@@ -54,6 +58,9 @@ func Uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error {
 	}
 	return t.run(ctx, r.purgePackages(), r.removeFiles())
 }
+
+// lockedCleanup runs the host's own clean-up, which finds its lock taken by us.
+const lockedCleanup = config.LockedVariable + "=1 " + config.BinaryPath + " cleanup"
 
 // removal is the work of Uninstall.
 type removal struct {
@@ -105,7 +112,7 @@ func (r *removal) cleanUp() phase {
 		do: func(ctx context.Context) error {
 			ctx, cancel := context.WithTimeoutCause(ctx, cleanupTimeout, fmt.Errorf("no end after %v", cleanupTimeout))
 			defer cancel()
-			if _, err := r.conn.Run(ctx, ssh.Command{Line: config.BinaryPath + " cleanup", Sudo: true}); err != nil {
+			if _, err := r.conn.Run(ctx, ssh.Command{Line: lockedCleanup, Sudo: true}); err != nil {
 				r.cleanErr = err
 			}
 			return nil

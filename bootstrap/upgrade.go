@@ -39,6 +39,10 @@ func (e *UpgradeError) Unwrap() []error { return []error{e.Err, e.Rollback} }
 // service is healthy with the new version, or puts the old binary back (*UpgradeError). One that was cut off is
 // run again.
 func Upgrade(ctx context.Context, c ssh.Conn, bin Binary, p Progress) (*Installed, error) {
+	return lockedInstall(ctx, c, "upgrade", func(ctx context.Context) (*Installed, error) { return upgrade(ctx, c, bin, p) })
+}
+
+func upgrade(ctx context.Context, c ssh.Conn, bin Binary, p Progress) (*Installed, error) {
 	t := newTarget(c, p)
 	look := phase{name: "look at the host", timeout: checkTimeout, do: t.lookAsRoot}
 	if err := t.run(ctx, look); err != nil {

@@ -49,7 +49,8 @@ func cleanupCommand() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove what the agent made on this host: pods, mounts, links and rules",
 		Long: "Remove what the agent made on this host: pods with their containers, mounts and cgroups, links, routes and rules.\n" +
-			"Stop the service first. It can be repeated, and says what it could not remove.",
+			"Stop the service first. It can be repeated, and says what it could not remove. It does not run beside an apply or destroy that\n" +
+			"changes this host.",
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, err := localAgentConfig(file)
@@ -60,6 +61,11 @@ func cleanupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			release, err := lockHost(c.Context(), config.LockFile, "clean up", os.Getenv(config.LockedVariable) != "")
+			if err != nil {
+				return err
+			}
+			defer release()
 			return nodeagent.Cleanup(c.Context(), *cfg, log)
 		},
 	}

@@ -142,6 +142,16 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	err := bootstrap.Locked(ctx, conn, "install the control plane", func(ctx context.Context) error {
+		r.install(ctx, conn, spec, bin, &m, resp)
+		return nil
+	})
+	if err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not installed", err)
+	}
+}
+
+func (r *clusterResource) install(ctx context.Context, conn ssh.Conn, spec bootstrap.ControlPlane, bin bootstrap.Binary, m *clusterModel, resp *resource.CreateResponse) {
 	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
 	if err := bootstrap.Preflight(ctx, spec.Cluster, bin, []bootstrap.Target{target}); err != nil {
 		diagnose(&resp.Diagnostics, clusterPaths, "Host can not be checked", err)
@@ -149,14 +159,14 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 	// From here on the host is changed: what fails is kept in state, so that a destroy undoes it.
 	m.known(conn, nil)
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	got, err := bootstrap.InstallServer(ctx, conn, spec, bin, progress(ctx))
 	if err != nil {
 		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not installed", err)
 		return
 	}
 	m.known(conn, got)
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
@@ -182,6 +192,16 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	err := bootstrap.Locked(ctx, conn, "update the control plane", func(ctx context.Context) error {
+		r.change(ctx, conn, spec, bin, &m, &old, resp)
+		return nil
+	})
+	if err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not updated", err)
+	}
+}
+
+func (r *clusterResource) change(ctx context.Context, conn ssh.Conn, spec bootstrap.ControlPlane, bin bootstrap.Binary, m, old *clusterModel, resp *resource.UpdateResponse) {
 	if m.Version != old.Version {
 		if _, err := bootstrap.Upgrade(ctx, conn, bin, progress(ctx)); err != nil {
 			diagnose(&resp.Diagnostics, clusterPaths, "Control plane not upgraded", err)
@@ -190,7 +210,7 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 	}
 	stopsPods := old.ControlPlane[0].Pods.ValueBool() && !spec.Pods
 	if stopsPods {
-		if err := r.removeNode(ctx, &old); err != nil {
+		if err := r.removeNode(ctx, old); err != nil {
 			resp.Diagnostics.AddError("Host still has pods", err.Error())
 			return
 		}
@@ -205,12 +225,12 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 	}
 	m.known(conn, got)
 	if spec.Pods {
-		if err := r.relabelNode(ctx, &old, &m, got.NodeName); err != nil {
+		if err := r.relabelNode(ctx, old, m, got.NodeName); err != nil {
 			resp.Diagnostics.AddError("Node's labels and taints not updated", err.Error())
 			return
 		}
 	}
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 // removeNode takes the host's node out of the cluster, for a host that is to run no pods any more.

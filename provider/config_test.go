@@ -77,7 +77,7 @@ func TestProviderBlockIsCheckedAtPlan(t *testing.T) {
 		"context":              {map[string]tftypes.Value{"kubeconfig_path": text(kubeconfig), "kubeconfig_context": text("prod")}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, diags := configured(t, tc.set)
+			_, diags := configured(t, New()(), tc.set)
 			expectOne(t, diags, tc.at, tc.text)
 		})
 	}

@@ -19,6 +19,7 @@ type hostPaths struct{ address, hostKey path.Path }
 func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) {
 	var (
 		preflight *bootstrap.PreflightError
+		locked    *bootstrap.LockedError
 		key       *ssh.HostKeyError
 		auth      *ssh.AuthError
 		conn      *ssh.ConnError
@@ -29,6 +30,8 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 		diags.AddError(summary, err.Error()+"\n\nThe run was interrupted. What exists is kept in state; the next run goes on from there.")
 	case errors.As(err, &preflight):
 		diags.AddAttributeError(at.address, "Host is not ready", err.Error()+"\n\nNothing was changed on any host.")
+	case errors.As(err, &locked):
+		diags.AddAttributeError(at.address, "Host is being changed by another run", lockedDetail(locked))
 	case errors.As(err, &key) && key.Unknown():
 		// There is no host_key to point at.
 		diags.AddAttributeError(at.address, "Host key not verified", err.Error()+
@@ -47,6 +50,15 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 	default:
 		diags.AddError(summary, err.Error())
 	}
+}
+
+// lockedDetail says what to do about a host that is locked. There is nothing to remove by hand, and nothing to force.
+func lockedDetail(e *bootstrap.LockedError) string {
+	if e.Own {
+		return e.Error() + "\n\nThat is this very run: two resources of the configuration are of the same host. A host is in one of them."
+	}
+	return e.Error() + "\n\nNothing was changed. Wait until the other run has ended, and run again. The lock ends with the run that has it, also when that " +
+		"is killed, and two minutes after its connection is lost; fuser " + e.File + " on the host shows the process that keeps it there."
 }
 
 // unreachable says whether err means that a host does not answer, as opposed to answering with a refusal.

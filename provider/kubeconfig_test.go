@@ -22,7 +22,7 @@ type heldProvider struct {
 }
 
 func (p *heldProvider) Configure(_ context.Context, _ provider.ConfigureRequest, resp *provider.ConfigureResponse) {
-	resp.EphemeralResourceData = p.data
+	resp.ResourceData, resp.EphemeralResourceData = p.data, p.data
 }
 
 // kubeconfigRig is the ephemeral kubeconfig as Terraform drives it, with a control-plane host that answers as

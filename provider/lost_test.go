@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
@@ -20,15 +21,15 @@ type served struct {
 
 func serve(t *testing.T, set map[string]tftypes.Value) *served {
 	t.Helper()
-	s, diags := configured(t, set)
+	s, diags := configured(t, New()(), set)
 	clean(t, "configure", diags)
 	return s
 }
 
 // configured is serve with what the configuration was answered with.
-func configured(t *testing.T, set map[string]tftypes.Value) (*served, []*tfprotov6.Diagnostic) {
+func configured(t *testing.T, p provider.Provider, set map[string]tftypes.Value) (*served, []*tfprotov6.Diagnostic) {
 	t.Helper()
-	s := &served{ProviderServer: providerserver.NewProtocol6(New()())(), types: map[string]tftypes.Object{}}
+	s := &served{ProviderServer: providerserver.NewProtocol6(p)(), types: map[string]tftypes.Object{}}
 	schema, err := s.GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{})
 	if err != nil {
 		t.Fatal(err)

@@ -95,20 +95,30 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	err := bootstrap.Locked(ctx, p.host, "join a node", func(ctx context.Context) error {
+		p.join(ctx, &m, resp)
+		return nil
+	})
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node did not join", err)
+	}
+}
+
+func (p *joining) join(ctx context.Context, m *nodeModel, resp *resource.CreateResponse) {
 	target := bootstrap.Target{Conn: p.host, Role: "agent", Node: p.node}
 	if err := bootstrap.Preflight(ctx, p.cluster, p.bin, []bootstrap.Target{target}); err != nil {
 		diagnose(&resp.Diagnostics, nodePaths, "Host can not be checked", err)
 		return
 	}
 	m.known(p.host, nil)
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	got, err := bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
 	if err != nil {
 		diagnose(&resp.Diagnostics, nodePaths, "Node did not join", err)
 		return
 	}
 	m.known(p.host, got)
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
@@ -138,6 +148,16 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	// One host after the other: the next begins when this one is healthy again.
 	r.data.upgrading.Lock()
 	defer r.data.upgrading.Unlock()
+	err := bootstrap.Locked(ctx, p.host, "update a node", func(ctx context.Context) error {
+		r.change(ctx, &p, &m, &old, resp)
+		return nil
+	})
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node not updated", err)
+	}
+}
+
+func (r *nodeResource) change(ctx context.Context, p *joining, m, old *nodeModel, resp *resource.UpdateResponse) {
 	var err error
 	switch {
 	case old.Version.IsNull():
@@ -164,7 +184,7 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		resp.Diagnostics.AddError("Node's labels and taints not updated", err.Error())
 		return
 	}
-	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
 // sameOnHost says whether only what a destroy does and how long things may take differ: of that the host knows
@@ -261,32 +281,43 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ignore := d.IgnoreUnreachable.ValueBool()
-	// A host that does not answer is learned of before the node is drained, which would wait for its pods.
-	if d.Uninstall.ValueBool() && !ignore {
-		if _, err := r.data.hosts.get(ctx, m.ref()); err != nil {
-			removed(&resp.Diagnostics, nodePaths, "Node not removed", err, false, ignoreNode)
-			return
-		}
-	}
-	if name := m.Name.ValueString(); name != "" {
-		if err := r.leave(ctx, &m, &d); err != nil {
+	left := false
+	leave := func(ctx context.Context) bool {
+		err := r.leave(ctx, &m, &d)
+		if err != nil {
 			resp.Diagnostics.AddError("Node not removed from its cluster", err.Error())
-			return
 		}
+		left = err == nil
+		return left
 	}
 	if !d.Uninstall.ValueBool() {
+		leave(ctx)
 		return
 	}
+	// A host that does not answer, or that another run changes, is learned of before the node is drained, which would
+	// wait for its pods.
 	conn, err := r.data.hosts.get(ctx, m.ref())
 	if err == nil {
-		err = bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
+		err = bootstrap.Locked(ctx, conn, "remove a node", func(ctx context.Context) error {
+			if !leave(ctx) {
+				return nil
+			}
+			return bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
+		})
+	}
+	ignore := d.IgnoreUnreachable.ValueBool()
+	if !left && unreachable(err) && ignore && !leave(ctx) {
+		return
 	}
 	removed(&resp.Diagnostics, nodePaths, "Node's software not removed", err, ignore, ignoreNode)
 }
 
-// leave takes the node out of the cluster. A dead node's pods can not be waited for when it is to be ignored.
+// leave takes the node out of the cluster, where it has got into it. A dead node's pods can not be waited for when it
+// is to be ignored.
 func (r *nodeResource) leave(ctx context.Context, m *nodeModel, d *nodeDestroyModel) error {
+	if m.Name.ValueString() == "" {
+		return nil
+	}
 	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
 	if errors.Is(err, kube.ErrClusterGone) {
 		return nil

@@ -163,6 +163,9 @@ func (c *checker) clock() {
 }
 
 func (c *checker) tools() {
+	if len(c.f.Missing([]string{"flock"})) > 0 {
+		c.fail("packages", "the command flock is missing, by which one run at a time changes a host", "install util-linux")
+	}
 	if c.f.PackageManager != "" {
 		return
 	}

@@ -12,6 +12,7 @@ func good() *Facts {
 		Host: "h", Hostname: "h", OS: "linux", Arch: "amd64", Kernel: "6.1.0-18-amd64", CgroupVersion: 2,
 		CgroupControllers: []string{"cpu", "memory", "pids"}, Init: InitSystemd, MemoryBytes: 1 << 30, Root: true,
 		DiskFree: map[string]int64{"/var/lib/fairlead": 4 << 30, "/etc": 4 << 30}, PackageManager: "apt-get",
+		Tools:    map[string]string{"flock": ""},
 		Features: map[string]bool{"vxlan": true},
 	}
 }
@@ -46,9 +47,10 @@ func TestCheck(t *testing.T) {
 		"a little behind":      {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
 		"no package manager":   {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
 		"no need for packages": {set(func(f *Facts) {
-			f.PackageManager, f.Tools = "", map[string]string{"containerd": "", "runc": "", "nft": ""}
+			f.PackageManager, f.Tools = "", map[string]string{"containerd": "", "runc": "", "nft": "", "flock": ""}
 		}), wants, "", ""},
-		"port": {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), wants, "port", "tcp/6443 is taken by haproxy (PID 12)"},
+		"no flock": {set(func(f *Facts) { delete(f.Tools, "flock") }), wants, "packages", "flock is missing"},
+		"port":     {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), wants, "port", "tcp/6443 is taken by haproxy (PID 12)"},
 		"resolver": {set(func(f *Facts) { f.Listening = []Socket{{"udp", 53, 12, "dnsmasq"}} }), Wants{OS: "linux", Arch: "amd64", Ports: []string{"udp/53"}}, "port",
 			"udp/53 is taken by dnsmasq (PID 12); let it listen on addresses of its own"},
 		"kernel's port":         {set(func(f *Facts) { f.Listening = []Socket{{"udp", 8472, 0, ""}} }), wants, "port", "kernel"},

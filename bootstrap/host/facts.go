@@ -60,7 +60,7 @@ type Facts struct {
 	NoRoot error
 
 	PackageManager string            // "apt-get", "dnf", "apk"; "" without
-	Tools          map[string]string // versions of containerd, runc, nft, conntrack, sudo
+	Tools          map[string]string // versions of containerd, runc, nft, conntrack, flock, sudo
 	// ContainerdSocket is there (which does not say that it answers).
 	ContainerdSocket bool
 	Features         map[string]bool // of the kernel; absent when unknown

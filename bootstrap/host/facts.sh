@@ -41,6 +41,7 @@ has sudo && say tool "sudo $(sudo -V 2>/dev/null | sed -n '1s/.* //p')"
 has containerd && say tool "containerd $(containerd --version 2>/dev/null | awk '{ print $3 }')"
 has runc && say tool "runc $(runc --version 2>/dev/null | sed -n '1s/.* //p')"
 has nft && say tool "nft $(nft --version 2>/dev/null | awk '{ print $2 }')"
+has flock && say tool "flock $(flock --version 2>/dev/null | awk '{ print $NF }')"
 has conntrack && say tool "conntrack $(conntrack --version 2>/dev/null | awk '{ print $2 }')"
 [ -S /run/containerd/containerd.sock ] && say containerd.socket /run/containerd/containerd.sock
 

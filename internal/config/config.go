@@ -18,16 +18,20 @@ const (
 	DefaultNodePorts   = "30000-32767"
 	// DefaultDNSAddress is where each node answers DNS for its pods: a link-local address on a link of its
 	// own, so that a query needs no translation.
-	DefaultDNSAddress   = "169.254.20.10"
-	DefaultAPIPort      = 6443
-	DefaultAgentPort    = 10250
-	DefaultVXLANPort    = 8472
-	DefaultServerDir    = "/var/lib/fairlead/server"
-	DefaultAgentDir     = "/var/lib/fairlead/agent"
-	ServerFile          = "/etc/fairlead/server.yaml"
-	AgentFile           = "/etc/fairlead/agent.yaml"
-	BinaryPath          = "/usr/local/bin/fairlead"
-	RunDir              = "/run/fairlead"
+	DefaultDNSAddress = "169.254.20.10"
+	DefaultAPIPort    = 6443
+	DefaultAgentPort  = 10250
+	DefaultVXLANPort  = 8472
+	DefaultServerDir  = "/var/lib/fairlead/server"
+	DefaultAgentDir   = "/var/lib/fairlead/agent"
+	ServerFile        = "/etc/fairlead/server.yaml"
+	AgentFile         = "/etc/fairlead/agent.yaml"
+	BinaryPath        = "/usr/local/bin/fairlead"
+	RunDir            = "/run/fairlead"
+	// LockFile is locked by who changes the host; LockedVariable in the environment of a command says that who runs
+	// it has the lock.
+	LockFile            = "/run/fairlead.lock"
+	LockedVariable      = "FAIRLEAD_LOCKED"
 	DefaultContainerd   = "/run/containerd/containerd.sock"
 	ContainerdNamespace = "fairlead"
 )

@@ -1,0 +1,24 @@
+# Holds the lock file $f for as long as stdin brings a "." every two minutes, behind a first line that says who
+# holds it. Prints "held", or "taken" and who has it. The kernel drops the lock with this shell, however it ends; the
+# file is only the lock's name, so that a stale one is in nobody's way.
+command -v flock >/dev/null 2>&1 || { echo "the command flock is missing; install util-linux" >&2; exit 1; }
+IFS= read -r who || exit 1
+tries=0
+while :; do
+  exec 9>>"$f" || exit 1
+  if flock -n 9; then
+    # Another holder may have removed the file between the two: then this is the lock of nothing.
+    [ /proc/self/fd/9 -ef "$f" ] && break
+  elif [ $((tries += 1)) -gt 3 ]; then
+    echo taken
+    head -c 300 "$f"
+    exit 0
+  else
+    sleep 1 9>&-
+  fi
+done
+echo "$who; since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$f"
+echo held
+limit=$(command -v timeout) && limit="$limit 120"
+while [ "$(exec $limit head -c 1 2>/dev/null 9>&-)" = . ]; do :; done
+rm -f "$f"
