@@ -115,6 +115,7 @@ func (r *clusterResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		return
 	}
 	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("version"), version.String())...)
+	r.planHost(ctx, req, resp)
 	if req.State.Raw.IsNull() {
 		return
 	}
@@ -124,6 +125,24 @@ func (r *clusterResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 		if h := &m.ControlPlane[0]; !h.Address.IsUnknown() && !h.Port.IsUnknown() && !h.HostKey.IsUnknown() {
 			resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("id"), m.id().String())...)
 		}
+	}
+}
+
+// planHost claims the host, where it is known. The list may come from a variable as a whole.
+func (r *clusterResource) planHost(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	var hosts types.List
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("control_plane"), &hosts)...)
+	if r.data == nil || resp.Diagnostics.HasError() || hosts.IsUnknown() || len(hosts.Elements()) == 0 {
+		return
+	}
+	host, ok := hosts.Elements()[0].(types.Object)
+	if !ok || host.IsUnknown() {
+		return
+	}
+	address, _ := host.Attributes()["address"].(types.String)
+	port, _ := host.Attributes()["port"].(types.Int64)
+	if !address.IsUnknown() && !port.IsUnknown() {
+		r.data.planHost(ctx, "fairlead_cluster", hostRef{Address: address.ValueString(), Port: int(port.ValueInt64())}, clusterPaths.address, req, resp)
 	}
 }
 
@@ -142,7 +161,7 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	err := bootstrap.Locked(ctx, conn, "install the control plane", func(ctx context.Context) error {
+	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "install the control plane", func(ctx context.Context) error {
 		r.install(ctx, conn, spec, bin, &m, resp)
 		return nil
 	})
@@ -165,6 +184,7 @@ func (r *clusterResource) install(ctx context.Context, conn ssh.Conn, spec boots
 		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not installed", err)
 		return
 	}
+	r.data.took(m.ControlPlane[0].ref())
 	m.known(conn, got)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -192,7 +212,7 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	err := bootstrap.Locked(ctx, conn, "update the control plane", func(ctx context.Context) error {
+	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "update the control plane", func(ctx context.Context) error {
 		r.change(ctx, conn, spec, bin, &m, &old, resp)
 		return nil
 	})
@@ -342,12 +362,25 @@ func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest
 	if resp.Diagnostics.HasError() || !d.Uninstall.ValueBool() {
 		return
 	}
-	conn, err := r.data.hosts.get(ctx, m.ControlPlane[0].ref())
+	ref := m.ControlPlane[0].ref()
+	conn, err := r.data.hosts.get(ctx, ref)
 	if err == nil {
-		err = bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
+		err = r.data.locked(ctx, ref, conn, "remove the control plane", func(ctx context.Context) error {
+			if r.data.isTaken(ref) {
+				takenOver(&resp.Diagnostics, clusterPaths)
+				return nil
+			}
+			return bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
+		})
 	}
 	removed(&resp.Diagnostics, clusterPaths, "Control plane not removed", err,
 		d.IgnoreUnreachable.ValueBool() || r.data.connector.isLost(m.Name.ValueString()), "lost_clusters = [\""+m.Name.ValueString()+"\"] in the provider block")
+}
+
+// takenOver says that nothing was removed from a host.
+func takenOver(diags *diag.Diagnostics, at hostPaths) {
+	diags.AddAttributeWarning(at.address, "Host taken over", "Another resource of this configuration has been made for the same host in this run. "+
+		"What is on the host is that resource's now, so nothing was removed. A moved block says so before the plan.")
 }
 
 // removed reports what a removal ended with; a host that does not answer is passed over when that was asked for, and

@@ -78,6 +78,17 @@ func (r *nodeResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 		return
 	}
 	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("version"), version.String())...)
+	var m nodeModel
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	if r.data == nil || resp.Diagnostics.HasError() || m.Address.IsUnknown() || m.Port.IsUnknown() {
+		return
+	}
+	if !m.Cluster.IsUnknown() {
+		r.data.inCluster(m.Cluster.ValueString(), m.ref(), nodePaths.address, &resp.Diagnostics)
+	}
+	if !resp.Diagnostics.HasError() {
+		r.data.planHost(ctx, "fairlead_node", m.ref(), nodePaths.address, req, resp)
+	}
 }
 
 func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -95,8 +106,10 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	err := bootstrap.Locked(ctx, p.host, "join a node", func(ctx context.Context) error {
-		p.join(ctx, &m, resp)
+	err := r.data.locked(ctx, m.ref(), p.host, "join a node", func(ctx context.Context) error {
+		if p.join(ctx, &m, resp); !resp.Diagnostics.HasError() {
+			r.data.took(m.ref())
+		}
 		return nil
 	})
 	if err != nil {
@@ -148,7 +161,7 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	// One host after the other: the next begins when this one is healthy again.
 	r.data.upgrading.Lock()
 	defer r.data.upgrading.Unlock()
-	err := bootstrap.Locked(ctx, p.host, "update a node", func(ctx context.Context) error {
+	err := r.data.locked(ctx, m.ref(), p.host, "update a node", func(ctx context.Context) error {
 		r.change(ctx, &p, &m, &old, resp)
 		return nil
 	})
@@ -298,7 +311,11 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	// wait for its pods.
 	conn, err := r.data.hosts.get(ctx, m.ref())
 	if err == nil {
-		err = bootstrap.Locked(ctx, conn, "remove a node", func(ctx context.Context) error {
+		err = r.data.locked(ctx, m.ref(), conn, "remove a node", func(ctx context.Context) error {
+			if r.data.isTaken(m.ref()) {
+				takenOver(&resp.Diagnostics, nodePaths)
+				return nil
+			}
 			if !leave(ctx) {
 				return nil
 			}

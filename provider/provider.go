@@ -46,6 +46,7 @@ type data struct {
 	kube      *kube.Clients
 	// upgrading is held while a node's software is replaced.
 	upgrading sync.Mutex
+	claims    hostClaims
 }
 
 // KubeClients implements kube.Source.

@@ -24,6 +24,9 @@ const (
 	HostKeyAcceptNew = "accept-new"
 )
 
+// DefaultPort is where sshd listens.
+const DefaultPort = 22
+
 // Timeouts. A dial covers name resolution, TCP, and, on an embedded board, some seconds of key exchange.
 const (
 	DefaultTimeout   = 30 * time.Second
@@ -36,7 +39,7 @@ const (
 type Config struct {
 	User    string // empty: root
 	Address string // name or address, or LocalAddress
-	Port    int    // 0: 22
+	Port    int    // 0: DefaultPort
 
 	PrivateKey     []byte // PEM
 	Passphrase     []byte // of PrivateKey and PrivateKeyFile
@@ -157,7 +160,7 @@ func (c Config) withDefaults() Config {
 		c.User = "root"
 	}
 	if c.Port == 0 {
-		c.Port = 22
+		c.Port = DefaultPort
 	}
 	if c.HostKeyPolicy == "" {
 		c.HostKeyPolicy = HostKeyStrict
