@@ -259,7 +259,7 @@ func (a *agent) register(ctx context.Context) (netip.Prefix, error) {
 		Name: a.cfg.NodeName, Address: a.address, Client: a.client, Labels: a.cfg.Labels, Taints: taints, Port: int32(a.cfg.Port), MaxPods: a.cfg.MaxPods,
 		ReservedCPU: cpu, ReservedMemory: memory, DataDir: a.cfg.DataDir,
 		Version:        version.KubernetesVersion + version.NodeSeparator + version.String(),
-		RuntimeVersion: a.runtimeVersion, Ready: a.ready, Images: a.listImages, Logger: a.log,
+		RuntimeVersion: a.runtimeVersion, Ready: a.ready, Network: a.networkProblem, Images: a.listImages, Logger: a.log,
 	})
 	file := filepath.Join(a.cfg.DataDir, rangeFile)
 	if data, err := os.ReadFile(file); err == nil {
@@ -386,6 +386,17 @@ func (a *agent) ready(ctx context.Context) error {
 	}
 	_, err := a.runtimeVersion(ctx)
 	return err
+}
+
+// networkProblem is what pods would miss on a node that can run them. The agent may not have got as far as DNS yet.
+func (a *agent) networkProblem() error {
+	if a.dns == nil {
+		return nil
+	}
+	if err := a.dns.Problem(); err != nil {
+		return fmt.Errorf("%w: let the other DNS server listen on addresses of its own, not on all", err)
+	}
+	return nil
 }
 
 // maxImages is how many images a node reports, as many as a kubelet.

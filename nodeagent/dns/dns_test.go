@@ -3,14 +3,20 @@ package dns
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/network/netlab"
 )
 
 func TestClusterNames(t *testing.T) {
@@ -165,4 +171,39 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("answer to %v can not be sent: %v", m, err)
 		}
 	})
+}
+
+// TestPortOfAnother starts the server while another program has the port on all addresses, and sees it serve when that
+// is gone.
+func TestPortOfAnother(t *testing.T) {
+	for network, listen := range map[string]func() (io.Closer, error){
+		"udp": func() (io.Closer, error) { return net.ListenPacket("udp4", "0.0.0.0:53") },
+		"tcp": func() (io.Closer, error) { return net.Listen("tcp4", "0.0.0.0:53") },
+	} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			host := netlab.Namespace(t)
+			var other io.Closer
+			host.Do(func() (err error) {
+				other, err = listen()
+				return err
+			})
+			l := startOn(t, host, func(*Config) {})
+			l.fill()
+			if err := l.server.Problem(); !errors.Is(err, syscall.EADDRINUSE) {
+				t.Fatalf("the problem is %v, want a port that is taken", err)
+			}
+			if err := other.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for deadline := time.Now().Add(20 * time.Second); l.server.Problem() != nil; <-time.After(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal(l.server.Problem())
+				}
+			}
+			if got := short(l.ask(network, "web.default.svc.cluster.local.", "A")); !strings.HasSuffix(got, "10.96.0.10") {
+				t.Errorf("it answers %s", got)
+			}
+		})
+	}
 }

@@ -37,7 +37,12 @@ func start(t testing.TB, upstreams ...netip.AddrPort) *lab {
 
 func startConfig(t testing.TB, change func(*Config)) *lab {
 	t.Helper()
-	l := &lab{t: t, host: netlab.Namespace(t)}
+	return startOn(t, netlab.Namespace(t), change)
+}
+
+func startOn(t testing.TB, host *netlab.NS, change func(*Config)) *lab {
+	t.Helper()
+	l := &lab{t: t, host: host}
 	cfg := Config{
 		Address: netip.MustParseAddr("169.254.20.10"), Domain: "cluster.local",
 		PodCIDR: netip.MustParsePrefix("10.244.0.0/16"), ServiceCIDR: netip.MustParsePrefix("10.96.0.0/16"),
@@ -48,6 +53,7 @@ func startConfig(t testing.TB, change func(*Config)) *lab {
 		l.server, err = New(cfg)
 		return err
 	})
+	l.server.listen = func() error { return host.Try(l.server.openSockets) }
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.server.Run(ctx) }()

@@ -50,12 +50,20 @@ type Server struct {
 	serial  uint32 // of the SOA record: nobody transfers the zone, so one number per process is enough
 	udp     net.PacketConn
 	tcp     net.Listener
+	listen  func() error // opens the two; a test has it done in a namespace of its own
+
+	mu      sync.Mutex
+	problem error // under mu: why nothing is served yet
 
 	ctx context.Context // of Run; queries under way end with it. Set before the first query is read.
 }
 
+// The port may be another program's for a while, such as a resolver that listens on all addresses: then it is tried again
+// after retryFirst, and after twice as long each time, up to retryLast.
+const retryFirst, retryLast = time.Second, 30 * time.Second
+
 // New makes the link and opens the sockets in the network namespace of the calling thread. Queries wait in the sockets
-// until Run.
+// until Run. A port that is taken is no error: Run waits for it, and Problem says so.
 func New(cfg Config) (_ *Server, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -73,15 +81,57 @@ func New(cfg Config) (_ *Server, err error) {
 		cfg: cfg, log: cfg.Logger, zone: newZone(cfg.Domain), serial: uint32(time.Now().Unix()),
 		forward: newForwarder(cfg),
 	}
-	address := netip.AddrPortFrom(cfg.Address, 53).String()
-	lc := net.ListenConfig{}
-	if s.udp, err = lc.ListenPacket(context.Background(), "udp4", address); err != nil {
-		return nil, fmt.Errorf("cannot serve DNS: %w", err)
-	}
-	if s.tcp, err = lc.Listen(context.Background(), "tcp4", address); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot serve DNS: %w", err), s.udp.Close())
+	s.listen = s.openSockets
+	if err := s.tryListen(); err != nil && !errors.Is(err, unix.EADDRINUSE) {
+		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Server) openSockets() (err error) {
+	address := netip.AddrPortFrom(s.cfg.Address, 53).String()
+	lc := net.ListenConfig{}
+	udp, err := lc.ListenPacket(context.Background(), "udp4", address)
+	if err != nil {
+		return fmt.Errorf("cannot serve DNS: %w", err)
+	}
+	tcp, err := lc.Listen(context.Background(), "tcp4", address)
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot serve DNS: %w", err), udp.Close())
+	}
+	s.udp, s.tcp = udp, tcp
+	return nil
+}
+
+// tryListen opens the sockets, and keeps what is in the way for Problem.
+func (s *Server) tryListen() error {
+	err := s.listen()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problem = err
+	return err
+}
+
+// Problem is why nothing is served: the port is taken. It is nil when all is well.
+func (s *Server) Problem() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problem
+}
+
+// awaitPort returns when the sockets are open, or the context has ended.
+func (s *Server) awaitPort(ctx context.Context) {
+	for pause := retryFirst; s.Problem() != nil; pause = min(2*pause, retryLast) {
+		s.log.Warn("cannot serve DNS yet; trying again", "in", pause, "err", s.Problem())
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		if s.tryListen() == nil {
+			s.log.Info("serving DNS", "address", s.cfg.Address)
+		}
+	}
 }
 
 // SetService adds a service or replaces it.
@@ -105,8 +155,11 @@ func (s *Server) DeleteEndpointSlice(name types.NamespacedName) { s.zone.setSlic
 // the cluster are answered from the start.
 func (s *Server) SetSynced() { s.zone.setSynced() }
 
-// Run answers until the context ends, and closes the sockets. It may be called once.
+// Run waits for the port where it is taken, answers until the context ends, and closes the sockets. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
+	if s.awaitPort(ctx); s.Problem() != nil {
+		return nil // ctx has ended
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.ctx = ctx

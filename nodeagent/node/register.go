@@ -53,6 +53,8 @@ type Config struct {
 	RuntimeVersion func(ctx context.Context) (string, error)
 	// Ready returns nil when pods can run: runtime and network are up.
 	Ready func(ctx context.Context) error
+	// Network returns nil when new pods find their way, and names; else they had better go elsewhere. It may be nil.
+	Network func() error
 	// Images lists the images on the host for the scheduler; nil means none are reported.
 	Images func(ctx context.Context) []corev1.ContainerImage
 	Logger *slog.Logger

@@ -165,6 +165,7 @@ func (n *Node) status(ctx context.Context, prev *corev1.NodeStatus) *corev1.Node
 		pressure(corev1.NodeMemoryPressure, h.memoryAvailable < memoryFloor, "Memory", fmt.Sprintf("%d MiB of memory available", h.memoryAvailable>>20)),
 		pressure(corev1.NodeDiskPressure, h.diskFree < h.diskTotal/diskFloorPart, "Disk", fmt.Sprintf("%d MiB of disk free", h.diskFree>>20)),
 		pressure(corev1.NodePIDPressure, h.pids > h.pidMax-h.pidMax/pidFloorPart, "PID", fmt.Sprintf("%d of %d PIDs in use", h.pids, h.pidMax)),
+		networkCondition(n.cfg.Network),
 		readyCondition(n.excuse(err, s.NodeInfo.BootID, prev)),
 	}
 	now := metav1.Now()
@@ -201,6 +202,19 @@ func pressure(t corev1.NodeConditionType, under bool, what, measure string) core
 		reason = "KubeletHasNoDiskPressure"
 	}
 	return corev1.NodeCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: "there is enough"}
+}
+
+// networkCondition tells of a network that lacks something: the control plane then sends no new pods, and those that
+// are there go on.
+func networkCondition(network func() error) corev1.NodeCondition {
+	c := corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionFalse, Reason: "NetworkReady", Message: "pods reach the network and names resolve"}
+	if network == nil {
+		return c
+	}
+	if err := network(); err != nil {
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "DNSNotServed", err.Error()
+	}
+	return c
 }
 
 // excuse returns nil for an error that is younger than unreadyAfter on a node that was ready since it booted: while

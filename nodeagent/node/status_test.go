@@ -93,3 +93,31 @@ func TestReadyAtStart(t *testing.T) {
 		}
 	}
 }
+
+// A network that lacks something keeps new pods away, and takes none of those that run out of their services.
+func TestNetworkThatLacksSomething(t *testing.T) {
+	now, away := time.Now(), error(nil)
+	n := testNode(t, &now, &away)
+	var problem error
+	n.cfg.Network = func() error { return problem }
+	prev := n.status(t.Context(), nil)
+	for _, step := range []struct {
+		problem error
+		want    corev1.ConditionStatus
+		message string
+	}{
+		{nil, corev1.ConditionFalse, "pods reach the network and names resolve"},
+		{errors.New("the port is taken"), corev1.ConditionTrue, "the port is taken"},
+		{nil, corev1.ConditionFalse, "pods reach the network and names resolve"},
+	} {
+		problem = step.problem
+		s := n.status(t.Context(), prev)
+		if got := condition(s, corev1.NodeNetworkUnavailable); got.Status != step.want || got.Message != step.message {
+			t.Errorf("with %v the network's condition is %+v", problem, got)
+		}
+		if got := condition(s, corev1.NodeReady); got.Status != corev1.ConditionTrue {
+			t.Errorf("with %v the node is not ready: %s", problem, got.Message)
+		}
+		prev = s
+	}
+}
