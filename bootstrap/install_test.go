@@ -230,6 +230,7 @@ func TestNodeThatIsNotReady(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	good, busy, arm, old := newHost(t, "a", "192.0.2.1"), newHost(t, "b", "192.0.2.2"), newHost(t, "c", "192.0.2.3"), newHost(t, "a", "192.0.2.4")
 	busy.facts += "port=tcp 6443 77 haproxy\n"
+	old.facts += "address=eth1 10.244.9.9/24\n"
 	arm.facts = strings.Replace(arm.facts, "x86_64", "aarch64", 1)
 	lost := ssh.NewFake("192.0.2.5")
 	_ = lost.Close()
@@ -247,7 +248,7 @@ func TestPreflight(t *testing.T) {
 			t.Errorf("%v does not say enough", f)
 		}
 	}
-	want := []string{"192.0.2.2 port", "192.0.2.3 architecture", "192.0.2.4 node name", "192.0.2.5 connection"}
+	want := []string{"192.0.2.2 port", "192.0.2.3 architecture", "192.0.2.4 address range", "192.0.2.4 node name", "192.0.2.5 connection"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -93,7 +94,7 @@ func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure 
 	case role == RoleServer:
 		ports = allPorts
 	}
-	failures := host.Check(t.facts, host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present})
+	failures := host.Check(t.facts, host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present, Ranges: ranges(cluster)})
 	was := t.installed
 	fail := func(check, found, fix string) {
 		failures = append(failures, host.Failure{Host: t.conn.Host(), Check: check, Found: found, Fix: fix})
@@ -111,6 +112,19 @@ func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure 
 		fail("role", "it is a "+roleName(was.Role)+" of this cluster already", "remove that resource first")
 	}
 	return failures
+}
+
+// ranges are the cluster's, as far as they can be read; whether they can, others have checked.
+func ranges(c Cluster) []host.Range {
+	var ranges []host.Range
+	for _, r := range []struct{ setting, text string }{
+		{"pod_cidr", cmp.Or(c.PodCIDR, config.DefaultPodCIDR)}, {"service_cidr", cmp.Or(c.ServiceCIDR, config.DefaultServiceCIDR)},
+	} {
+		if p, err := netip.ParsePrefix(r.text); err == nil {
+			ranges = append(ranges, host.Range{Setting: r.setting, Prefix: p.Masked()})
+		}
+	}
+	return ranges
 }
 
 func roleName(role string) string {

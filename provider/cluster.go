@@ -161,8 +161,16 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	at := clusterPaths
+	at.settings = map[string]path.Path{}
+	for _, name := range []string{"pod_cidr", "service_cidr"} {
+		var v types.String
+		if resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root(name), &v)...); !v.IsNull() {
+			at.settings[name] = path.Root(name)
+		}
+	}
 	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "install the control plane", func(ctx context.Context) error {
-		r.install(ctx, conn, spec, bin, &m, resp)
+		r.install(ctx, conn, spec, bin, at, &m, resp)
 		return nil
 	})
 	if err != nil {
@@ -170,10 +178,10 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	}
 }
 
-func (r *clusterResource) install(ctx context.Context, conn ssh.Conn, spec bootstrap.ControlPlane, bin bootstrap.Binary, m *clusterModel, resp *resource.CreateResponse) {
+func (r *clusterResource) install(ctx context.Context, conn ssh.Conn, spec bootstrap.ControlPlane, bin bootstrap.Binary, at hostPaths, m *clusterModel, resp *resource.CreateResponse) {
 	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
 	if err := bootstrap.Preflight(ctx, spec.Cluster, bin, []bootstrap.Target{target}); err != nil {
-		diagnose(&resp.Diagnostics, clusterPaths, "Host can not be checked", err)
+		diagnose(&resp.Diagnostics, at, "Host can not be checked", err)
 		return
 	}
 	// From here on the host is changed: what fails is kept in state, so that a destroy undoes it.

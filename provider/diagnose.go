@@ -13,7 +13,11 @@ import (
 )
 
 // hostPaths are the attributes that a host's errors are about.
-type hostPaths struct{ address, hostKey path.Path }
+type hostPaths struct {
+	address, hostKey path.Path
+	// settings are those of the cluster that may not fit a host, where they are set.
+	settings map[string]path.Path
+}
 
 // diagnose adds err to diags, on the attribute that caused it where one did, with what can be done about it.
 func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) {
@@ -29,7 +33,7 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 	case errors.Is(err, context.Canceled):
 		diags.AddError(summary, err.Error()+"\n\nThe run was interrupted. What exists is kept in state; the next run goes on from there.")
 	case errors.As(err, &preflight):
-		diags.AddAttributeError(at.address, "Host is not ready", err.Error()+"\n\nNothing was changed on any host.")
+		notReady(diags, at, preflight)
 	case errors.As(err, &locked):
 		diags.AddAttributeError(at.address, "Host is being changed by another run", lockedDetail(locked))
 	case errors.As(err, &key) && key.Unknown():
@@ -49,6 +53,29 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 			"\n\nWhat exists is kept in state; try again when the host answers.")
 	default:
 		diags.AddError(summary, err.Error())
+	}
+}
+
+// notReady says what is wrong with hosts: all of it at once, and on a setting of the cluster what is wrong with that.
+func notReady(diags *diag.Diagnostics, at hostPaths, err *bootstrap.PreflightError) {
+	var names []string // of settings, in the order of their failures; "" for what no setting is to blame for
+	of := map[string]*bootstrap.PreflightError{}
+	for _, f := range err.Failures {
+		name := f.Setting
+		if _, set := at.settings[name]; !set {
+			name = ""
+		}
+		if of[name] == nil {
+			names, of[name] = append(names, name), &bootstrap.PreflightError{}
+		}
+		of[name].Failures = append(of[name].Failures, f)
+	}
+	for _, name := range names {
+		on := at.address
+		if name != "" {
+			on = at.settings[name]
+		}
+		diags.AddAttributeError(on, "Host is not ready", of[name].Error()+"\n\nNothing was changed on any host.")
 	}
 }
 

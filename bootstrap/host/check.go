@@ -2,6 +2,7 @@ package host
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +26,8 @@ type Failure struct {
 	Check string // such as "port" or "disk"
 	Found string // what was found
 	Fix   string // what to do; empty when Found says it
+	// Setting is the cluster's setting that does not fit the host, such as "pod_cidr"; mostly empty.
+	Setting string
 }
 
 func (f Failure) String() string {
@@ -40,6 +43,14 @@ type Wants struct {
 	Ports    []string // such as "tcp/6443"
 	// Ours says that fairlead runs there already: ports and memory that it takes are its own.
 	Ours bool
+	// Ranges are the cluster's ranges of addresses.
+	Ranges []Range
+}
+
+// Range is a range of addresses that a cluster takes for itself, under the name that its setting has.
+type Range struct {
+	Setting string
+	Prefix  netip.Prefix
 }
 
 // Programs that a host needs, by the names that Facts.Tools has for them. Conntrack is wanted where it can be
@@ -61,6 +72,7 @@ func Check(f *Facts, w Wants) []Failure {
 	c.clock()
 	c.tools()
 	c.ports(w)
+	c.ranges(w)
 	c.neighbours()
 	return c.failures
 }
@@ -71,7 +83,7 @@ type checker struct {
 }
 
 func (c *checker) fail(check, found, fix string) {
-	c.failures = append(c.failures, Failure{c.f.Host, check, found, fix})
+	c.failures = append(c.failures, Failure{Host: c.f.Host, Check: check, Found: found, Fix: fix})
 }
 
 func (c *checker) platform(w Wants) {
@@ -201,6 +213,29 @@ func (c *checker) ports(w Wants) {
 			fix = "let it listen on addresses of its own, such as by bind-interfaces of dnsmasq: a node answers DNS at " + config.DefaultDNSAddress
 		}
 		c.fail("port", name+" is taken by "+by, fix)
+	}
+}
+
+// ranges looks for networks of the host that would be hidden by the cluster's, or hide them: those that it has an
+// address in, and routes into a part of the range. A wider route does no harm, since the cluster's routes are narrower.
+func (c *checker) ranges(w Wants) {
+	if w.Ours {
+		return // it was looked at, and a range does not change
+	}
+	for _, r := range w.Ranges {
+		for _, n := range c.f.Networks {
+			if !n.Prefix.Overlaps(r.Prefix) || n.Route && n.Prefix.Bits() < r.Prefix.Bits() {
+				continue
+			}
+			has := fmt.Sprintf("the host is in %s by %s", n.Prefix, n.Link)
+			if n.Route {
+				has = fmt.Sprintf("the host has a route to %s by %s", n.Prefix, n.Link)
+			}
+			c.failures = append(c.failures, Failure{
+				Host: c.f.Host, Check: "address range", Found: fmt.Sprintf("%s, which overlaps %s %s of the cluster", has, r.Setting, r.Prefix),
+				Fix: "set " + r.Setting + " of the cluster to a range that no network around it uses", Setting: r.Setting,
+			})
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,11 @@ func TestCheck(t *testing.T) {
 	wants := Wants{OS: "linux", Arch: "amd64", Ports: []string{"tcp/6443", "udp/8472"}}
 	ours := wants
 	ours.Ours = true
+	ranges := wants
+	ranges.Ranges = []Range{{"pod_cidr", netip.MustParsePrefix("10.244.0.0/16")}, {"service_cidr", netip.MustParsePrefix("10.96.0.0/16")}}
+	network := func(link, prefix string, route bool) Network {
+		return Network{link, netip.MustParsePrefix(prefix), route}
+	}
 	set := func(change func(*Facts)) *Facts { f := good(); change(f); return f }
 	tests := map[string]struct {
 		facts *Facts
@@ -53,10 +59,17 @@ func TestCheck(t *testing.T) {
 		"port":     {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), wants, "port", "tcp/6443 is taken by haproxy (PID 12)"},
 		"resolver": {set(func(f *Facts) { f.Listening = []Socket{{"udp", 53, 12, "dnsmasq"}} }), Wants{OS: "linux", Arch: "amd64", Ports: []string{"udp/53"}}, "port",
 			"udp/53 is taken by dnsmasq (PID 12); let it listen on addresses of its own"},
-		"kernel's port":         {set(func(f *Facts) { f.Listening = []Socket{{"udp", 8472, 0, ""}} }), wants, "port", "kernel"},
-		"port of no matter":     {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 22, 1, "sshd"}} }), wants, "", ""},
-		"our ports":             {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "fairlead"}, {"udp", 8472, 0, ""}} }), ours, "", ""},
-		"another's port":        {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), ours, "port", "haproxy"},
+		"kernel's port":        {set(func(f *Facts) { f.Listening = []Socket{{"udp", 8472, 0, ""}} }), wants, "port", "kernel"},
+		"port of no matter":    {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 22, 1, "sshd"}} }), wants, "", ""},
+		"our ports":            {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "fairlead"}, {"udp", 8472, 0, ""}} }), ours, "", ""},
+		"another's port":       {set(func(f *Facts) { f.Listening = []Socket{{"tcp", 6443, 12, "haproxy"}} }), ours, "port", "haproxy"},
+		"in the pods' range":   {set(func(f *Facts) { f.Networks = []Network{network("eth0", "10.244.3.0/24", false)} }), ranges, "address range", "the host is in 10.244.3.0/24 by eth0, which overlaps pod_cidr 10.244.0.0/16 of the cluster; set pod_cidr"},
+		"around the range":     {set(func(f *Facts) { f.Networks = []Network{network("eth0", "10.192.0.0/10", false)} }), ranges, "address range", "10.192.0.0/10 by eth0"},
+		"route into the range": {set(func(f *Facts) { f.Networks = []Network{network("wg0", "10.96.7.0/24", true)} }), ranges, "address range", "a route to 10.96.7.0/24 by wg0, which overlaps service_cidr"},
+		"route around it":      {set(func(f *Facts) { f.Networks = []Network{network("wg0", "10.0.0.0/8", true)} }), ranges, "", ""},
+		"other networks": {set(func(f *Facts) {
+			f.Networks = []Network{network("eth0", "192.0.2.0/24", false), network("eth0", "fd00::/8", false)}
+		}), ranges, "", ""},
 		"another node software": {set(func(f *Facts) { f.Kubernetes = []string{"k3s-agent"} }), wants, "other cluster", "k3s-agent"},
 	}
 	for name, test := range tests {

@@ -52,6 +52,7 @@ type Facts struct {
 
 	Addresses []netip.Prefix // of global scope
 	Source    netip.Addr     // that the default route leaves from; may be invalid
+	Networks  []Network      // of the host's links and routes, without fairlead's own and the default route
 
 	Listening []Socket // on the ports that were asked for
 
@@ -69,6 +70,14 @@ type Facts struct {
 
 // Release is /etc/os-release.
 type Release struct{ ID, Version, Like, Name string }
+
+// Network is a range of addresses that the host knows its way to.
+type Network struct {
+	Link   string
+	Prefix netip.Prefix
+	// Route says that it is of a route only; else the host has an address in it.
+	Route bool
+}
 
 // Socket is a port in use.
 type Socket struct {
@@ -215,8 +224,16 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 	case "address":
 		if p, perr := netip.ParsePrefix(rest); perr == nil {
 			f.Addresses = append(f.Addresses, p)
+			f.addNetwork(first, p, false)
 		} else if a, perr := netip.ParseAddr(rest); perr == nil {
 			f.Addresses = append(f.Addresses, netip.PrefixFrom(a, a.BitLen()))
+			f.addNetwork(first, netip.PrefixFrom(a, a.BitLen()), false)
+		}
+	case "route":
+		if p, perr := netip.ParsePrefix(rest); perr == nil {
+			f.addNetwork(first, p, true)
+		} else if a, perr := netip.ParseAddr(rest); perr == nil {
+			f.addNetwork(first, netip.PrefixFrom(a, a.BitLen()), true)
 		}
 	case "source":
 		f.Source, err = netip.ParseAddr(value)
@@ -232,6 +249,15 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 		f.Kubernetes = append(f.Kubernetes, value)
 	}
 	return err
+}
+
+// addNetwork takes a network once: that of an address mostly has a route too.
+func (f *Facts) addNetwork(link string, p netip.Prefix, route bool) {
+	p = p.Masked()
+	if strings.HasPrefix(link, "fairlead") || slices.ContainsFunc(f.Networks, func(n Network) bool { return n.Prefix == p }) {
+		return
+	}
+	f.Networks = append(f.Networks, Network{link, p, route})
 }
 
 func (f *Facts) setPort(w []string) error {

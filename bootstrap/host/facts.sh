@@ -34,6 +34,12 @@ done
 if has ip; then
   ip -o addr show scope global 2>/dev/null | awk '{ print "address=" $2 " " $4 }'
   ip -4 route get 198.51.100.1 2>/dev/null | awk '{ for (i = 1; i < NF; i++) if ($i == "src") print "source=" $(i + 1) }'
+  # Routes but the default one, and but ours: they are on links of ours or have a protocol of our own.
+  ip -4 route show 2>/dev/null | awk '$1 != "nexthop" && !/ dev fairlead/ && !/ proto 102( |$)/ {
+    to = $1; dev = "-"; if (to ~ /^[a-z]/ && to != "default") to = $2
+    for (i = 2; i < NF; i++) if ($i == "dev") dev = $(i + 1)
+    if (to != "default") print "route=" dev " " to
+  }'
 else
   for a in $(hostname -I 2>/dev/null); do say address "- $a"; done
 fi

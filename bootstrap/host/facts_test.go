@@ -36,6 +36,9 @@ disk=/var/lib/fairlead 10485760
 disk=/var/lib/containerd 
 address=eth0 192.0.2.11/24
 address=- 2001:db8::1
+address=fairlead0 10.244.0.1/24
+route=eth0 192.0.2.0/24
+route=wg0 10.8.0.7
 source=192.0.2.11
 tool=runc 1.1.5+ds1
 tool=nft
@@ -58,8 +61,12 @@ func TestParseFacts(t *testing.T) {
 		Release:       Release{ID: "debian", Version: "12", Name: "Debian GNU/Linux 12 (bookworm)"},
 		CgroupVersion: 2, CgroupControllers: []string{"cpuset", "cpu", "io", "memory", "pids"}, Init: "systemd", Capabilities: 0x1ffffffffff,
 		MemoryBytes: 1016388 << 10, CPUs: 2, DiskFree: map[string]int64{"/var/lib/fairlead": 10 << 30}, Skew: 90 * time.Second,
-		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24"), netip.MustParsePrefix("2001:db8::1/128")},
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("10.244.0.1/24")},
 		Source:    netip.MustParseAddr("192.0.2.11"),
+		Networks: []Network{
+			{"eth0", netip.MustParsePrefix("192.0.2.0/24"), false}, {"-", netip.MustParsePrefix("2001:db8::1/128"), false},
+			{"wg0", netip.MustParsePrefix("10.8.0.7/32"), true},
+		},
 		Listening: []Socket{{"tcp", 6443, 812, "haproxy"}, {"udp", 8472, 0, ""}}, Root: true,
 		PackageManager: "apt-get", Tools: map[string]string{"runc": "1.1.5+ds1", "nft": ""},
 		Features: map[string]bool{"nf_tables": true, "vxlan": false}, Kubernetes: []string{"kubelet"},
@@ -84,6 +91,42 @@ func FuzzParseFacts(f *testing.F) {
 			Check(facts, Wants{OS: "linux", Arch: "amd64", Ports: []string{"tcp/6443"}})
 		}
 	})
+}
+
+// elsewhere runs commands in a network namespace of their own, after a script that makes networks there.
+type elsewhere struct {
+	ssh.Conn
+	script string
+}
+
+func (e elsewhere) Run(ctx context.Context, c ssh.Command) (ssh.Result, error) {
+	c.Line = "unshare -n sh -c " + ssh.Quote(e.script+"\n"+c.Line)
+	return e.Conn.Run(ctx, c)
+}
+
+// TestNetworks wants the host's networks, and none of ours.
+func TestNetworks(t *testing.T) {
+	c := ssh.Local(false, slog.New(slog.DiscardHandler))
+	defer c.Close()
+	f, err := Gather(t.Context(), elsewhere{c, `set -e
+ip link add eth0 type bridge; ip addr add 10.42.0.5/16 dev eth0; ip link set eth0 up
+ip link add fairlead0 type bridge; ip addr add 10.244.1.1/24 dev fairlead0; ip link set fairlead0 up
+ip route add default via 10.42.0.1
+ip route add 10.8.0.0/24 via 10.42.0.1
+ip route add 10.9.0.9 dev eth0
+ip route add blackhole 10.10.0.0/16
+ip route add 10.244.2.0/24 via 10.42.0.9 proto 102
+set +e`}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network := func(link, prefix string, route bool) Network {
+		return Network{link, netip.MustParsePrefix(prefix), route}
+	}
+	want := []Network{network("eth0", "10.42.0.0/16", false), network("eth0", "10.8.0.0/24", true), network("eth0", "10.9.0.9/32", true), network("-", "10.10.0.0/16", true)}
+	if !reflect.DeepEqual(f.Networks, want) {
+		t.Errorf("got %v, want %v", f.Networks, want)
+	}
 }
 
 // TestGather asks this very machine.
