@@ -10,8 +10,11 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
+// deadNode is the name of a node that ends no pods.
+const deadNode = "dead"
+
 // runNodes gives every pod the status that its first container's image asks for, as if it ran on a node: an image
-// named crash crashes, one named missing can not be pulled, every other runs. Pods that are deleted go at once.
+// named crash crashes, one named missing can not be pulled, every other runs. Pods that are deleted go at once, but for those on a node that is dead.
 func runNodes(ctx context.Context, clients kubernetes.Interface) error {
 	pods := clients.CoreV1().Pods(metav1.NamespaceAll)
 	for ctx.Err() == nil {
@@ -43,6 +46,9 @@ func runNodes(ctx context.Context, clients kubernetes.Interface) error {
 func playNode(ctx context.Context, clients kubernetes.Interface, pod *corev1.Pod) error {
 	pods := clients.CoreV1().Pods(pod.Namespace)
 	if pod.DeletionTimestamp != nil {
+		if pod.Spec.NodeName == deadNode {
+			return nil
+		}
 		now := int64(0)
 		return passable(pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}))
 	}

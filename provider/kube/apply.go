@@ -85,7 +85,7 @@ func (k *engine) expectAbsent(ctx context.Context, client *Client, id identity) 
 		return err
 	case live.GetDeletionTimestamp() != nil:
 		tflog.Info(ctx, "waiting for the end of the object's deletion", map[string]any{"object": id.String()})
-		return k.waitGone(ctx, client, id, live.GetUID())
+		return k.waitGone(ctx, client, id, live.GetUID(), nil) // a new object needs the name, so nothing else will do
 	}
 	owner := "It was not made by Terraform."
 	if owned, err := ownedFields(live); err == nil && owned != nil {
@@ -122,8 +122,13 @@ func (k *engine) delete(ctx context.Context, client *Client, id identity, uid ty
 	case err != nil:
 		return err
 	}
-	return k.waitGone(ctx, client, id, uid)
+	return k.waitGone(ctx, client, id, uid, k.desc.Abandoned)
 }
+
+// abandoned is a deletion that is done but for what the cluster can not do for now; left names that.
+type abandoned struct{ left string }
+
+func (a *abandoned) Error() string { return a.left }
 
 // A deletion is looked at every 50 ms at first and then ever more seldom, since most are done at once.
 const (
@@ -131,8 +136,9 @@ const (
 	goneMost  = 2 * time.Second
 )
 
-// waitGone returns when the object with uid does not exist any more; the empty uid means any object of the name.
-func (k *engine) waitGone(ctx context.Context, client *Client, id identity, uid types.UID) error {
+// waitGone returns when the object with uid does not exist any more; the empty uid means any object of the name. It
+// returns an *abandoned as soon as left names something.
+func (k *engine) waitGone(ctx context.Context, client *Client, id identity, uid types.UID, left func(context.Context, *Client, *unstructured.Unstructured) (string, error)) error {
 	var last *unstructured.Unstructured
 	for gap := goneFirst; ; gap = min(gap*3/2, goneMost) {
 		live, err := k.objects(client, id).Get(ctx, id.name, metav1.GetOptions{})
@@ -143,6 +149,15 @@ func (k *engine) waitGone(ctx context.Context, client *Client, id identity, uid 
 			return err
 		case err == nil:
 			last = live
+		}
+		if last != nil && left != nil && gap == goneMost { // most deletions have ended by then
+			what, err := left(ctx, client, last)
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			if what != "" {
+				return &abandoned{what}
+			}
 		}
 		timer := time.NewTimer(gap)
 		select {

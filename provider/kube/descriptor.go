@@ -51,6 +51,9 @@ type Descriptor struct {
 	Wait func(ctx context.Context, client *Client, object *unstructured.Unstructured) error
 	// ExplainDelete says what holds up a deletion that did not end in time; may be nil.
 	ExplainDelete func(object *unstructured.Unstructured) string
+	// Abandoned says what is left of a deletion that the cluster can not end for now, such as pods of a node that is
+	// dead: the deletion counts as done then, with a warning. It is empty while there is something to wait for; may be nil.
+	Abandoned func(ctx context.Context, client *Client, object *unstructured.Unstructured) (string, error)
 	// Propagation is how dependents are deleted; empty means in the background.
 	Propagation metav1.DeletionPropagation
 	// Timeout is how long a create, an update and a delete may each take by default; zero means DefaultTimeout.

@@ -203,7 +203,14 @@ func (r *kubeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 		return
 	}
 	uid, _ := ViewOf(req.State.Raw).At("metadata.uid").Text()
-	if err := r.delete(ctx, c.client, c.id, types.UID(uid)); err != nil {
+	err := r.delete(ctx, c.client, c.id, types.UID(uid))
+	var rest *abandoned
+	if errors.As(err, &rest) {
+		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %s is deleted, and not all of it has ended", upperFirst(r.kindName()), c.id.local()),
+			"The deletion was accepted, and there is nothing more that a destroy can do. "+rest.left)
+		return
+	}
+	if err != nil {
 		r.report(&resp.Diagnostics, c.verb, c.id, req.State.Raw, err)
 	}
 }
