@@ -100,7 +100,7 @@ func validateOIDC(ctx context.Context, v types.Object, diags *diag.Diagnostics) 
 	_, err := c.Completed()
 	if field, ok := errors.AsType[*config.FieldError](err); ok {
 		at := path.Root("oidc").AtName(oidcFields[strings.TrimPrefix(field.Field, "oidc.")])
-		diags.AddAttributeError(at, "Invalid issuer", at.String()+": "+field.Why+".")
+		invalid(diags, at, "Invalid issuer", field.Why)
 	}
 }
 
@@ -186,7 +186,7 @@ func validateAudit(ctx context.Context, v types.Object, diags *diag.Diagnostics)
 	}
 	if _, err := config.ParseAuditPolicy([]byte(m.Policy.ValueString())); err != nil {
 		at := path.Root("audit").AtName("policy")
-		diags.AddAttributeError(at, "Invalid audit policy", at.String()+": "+err.Error()+".")
+		invalid(diags, at, "Invalid audit policy", err.Error())
 	}
 }
 

@@ -105,7 +105,7 @@ func (r *clusterResource) ValidateConfig(ctx context.Context, req resource.Valid
 		if services.IsNull() {
 			at = path.Root("pod_cidr")
 		}
-		resp.Diagnostics.AddAttributeError(at, "Ranges overlap", fmt.Sprintf("service_cidr %s overlaps pod_cidr %s: an address must be one or the other.", b, a))
+		invalid(&resp.Diagnostics, at, "Ranges overlap", fmt.Sprintf("service_cidr %s overlaps pod_cidr %s: an address must be one or the other", b, a))
 	}
 }
 

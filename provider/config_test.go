@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,7 +101,7 @@ func TestClusterIsCheckedAtPlan(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		set  map[string]tftypes.Value
-		text string // of the one diagnostic; empty for none
+		text string // of the one diagnostic, behind its attribute; empty for none
 	}{
 		"good": {map[string]tftypes.Value{
 			"certificate_names": list(text("api.example"), text("*.example"), text("192.0.2.9")), "node_ports": text("31000-32000"), "domain": text("prod.internal"),
@@ -118,6 +119,8 @@ func TestClusterIsCheckedAtPlan(t *testing.T) {
 		"loopback":          {host(map[string]tftypes.Value{"internal_address": text("127.0.0.1")}), "other hosts can reach"},
 		"key of a taint":    {host(map[string]tftypes.Value{"taints": list(text("a b=c:NoSchedule"))}), "name part must consist"},
 		"effect of a taint": {host(map[string]tftypes.Value{"taints": list(text("a=c:Never"))}), "with effect NoSchedule"},
+		"label":             {host(map[string]tftypes.Value{"labels": tftypes.NewValue(tftypes.Map{ElementType: tftypes.String}, map[string]tftypes.Value{"a b": text("c")})}), "name part must consist"},
+		"host bits":         {map[string]tftypes.Value{"pod_cidr": text("10.1.2.3/16")}, "the range is 10.1.0.0/16"},
 		"taints":            {host(map[string]tftypes.Value{"taints": list(text("example.com/a:NoExecute"), text("a=b:NoSchedule"))}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,11 +135,27 @@ func TestClusterIsCheckedAtPlan(t *testing.T) {
 			}
 			if tc.text == "" {
 				clean(t, "validation", resp.Diagnostics)
-			} else if len(resp.Diagnostics) != 1 || resp.Diagnostics[0].Attribute == nil || !strings.Contains(resp.Diagnostics[0].Detail, tc.text) {
+			} else if len(resp.Diagnostics) != 1 || resp.Diagnostics[0].Attribute == nil || !strings.Contains(resp.Diagnostics[0].Detail, tc.text) || !isNamed(resp.Diagnostics[0]) {
 				t.Errorf("want one with %q, and it says %+v", tc.text, resp.Diagnostics)
 			}
 		})
 	}
+}
+
+// isNamed says whether the detail begins with the attribute, as a configuration writes it.
+func isNamed(d *tfprotov6.Diagnostic) bool {
+	var name string
+	for _, step := range d.Attribute.Steps() {
+		switch s := step.(type) {
+		case tftypes.AttributeName:
+			name += "." + string(s)
+		case tftypes.ElementKeyInt:
+			name += fmt.Sprintf("[%d]", int64(s))
+		case tftypes.ElementKeyString:
+			name += fmt.Sprintf("[%q]", string(s))
+		}
+	}
+	return strings.HasPrefix(d.Detail, strings.TrimPrefix(name, ".")+": ")
 }
 
 // TestClusterIsMissedAtPlan wants a resource without a cluster refused at plan where the provider has no kubeconfig.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/terraform-plugin-framework/diag"
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -16,13 +18,19 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 )
 
+// invalid says what is wrong with an attribute, and which one is meant: of nested ones Terraform shows no more than
+// where the outermost begins.
+func invalid(diags *diag.Diagnostics, at path.Path, summary, what string) {
+	diags.AddAttributeError(at, summary, at.String()+": "+what+".")
+}
+
 // check adapts a function that says what is wrong with a string to a validator.
 func check(req validator.StringRequest, resp *validator.StringResponse, wrong func(string) string) {
 	if req.ConfigValue.IsNull() || req.ConfigValue.IsUnknown() {
 		return
 	}
 	if msg := wrong(req.ConfigValue.ValueString()); msg != "" {
-		resp.Diagnostics.AddAttributeError(req.Path, "Invalid value", fmt.Sprintf("%q: %s", req.ConfigValue.ValueString(), msg))
+		invalid(&resp.Diagnostics, req.Path, "Invalid value", fmt.Sprintf("%q: %s", req.ConfigValue.ValueString(), msg))
 	}
 }
 
@@ -115,7 +123,7 @@ func (ipv4Range) ValidateString(_ context.Context, req validator.StringRequest, 
 			return "is not an IPv4 range such as 10.1.0.0/16"
 		}
 		if !ip.Equal(n.IP) {
-			return "has host bits set; did you mean " + n.String() + "?"
+			return "has host bits set; the range is " + n.String()
 		}
 		if bits, _ := n.Mask.Size(); bits < 8 || bits > 24 {
 			return "must be between a /8 and a /24"
@@ -194,8 +202,8 @@ func (oneHost) ValidateList(_ context.Context, req validator.ListRequest, resp *
 	if req.ConfigValue.IsUnknown() || len(req.ConfigValue.Elements()) == 1 {
 		return
 	}
-	resp.Diagnostics.AddAttributeError(req.Path, "Exactly one control-plane host",
-		fmt.Sprintf("This release has control planes of one host, and %d are given. Further hosts join as fairlead_node.", len(req.ConfigValue.Elements())))
+	invalid(&resp.Diagnostics, req.Path, "Exactly one control-plane host",
+		fmt.Sprintf("this release has control planes of one host, and %d are given; further hosts join as fairlead_node", len(req.ConfigValue.Elements())))
 }
 
 type labels struct{ described }
@@ -204,14 +212,14 @@ func (labels) ValidateMap(_ context.Context, req validator.MapRequest, resp *val
 	for k, v := range req.ConfigValue.Elements() {
 		at := req.Path.AtMapKey(k)
 		for _, msg := range validation.IsQualifiedName(k) {
-			resp.Diagnostics.AddAttributeError(at, "Invalid label", fmt.Sprintf("%q: %s", k, msg))
+			invalid(&resp.Diagnostics, at, "Invalid label", fmt.Sprintf("%q: %s", k, msg))
 		}
 		s, ok := v.(types.String)
 		if !ok || s.IsUnknown() {
 			continue
 		}
 		for _, msg := range validation.IsValidLabelValue(s.ValueString()) {
-			resp.Diagnostics.AddAttributeError(at, "Invalid label", fmt.Sprintf("%q: %s", s.ValueString(), msg))
+			invalid(&resp.Diagnostics, at, "Invalid label", fmt.Sprintf("%q: %s", s.ValueString(), msg))
 		}
 	}
 }
