@@ -119,3 +119,34 @@ func TestPolicyActions(t *testing.T) {
 		t.Errorf("warnings %q", got)
 	}
 }
+
+// TestPolicyReach asks which requests a policy about everything sees, and under which names.
+func TestPolicyReach(t *testing.T) {
+	s := serve(t)
+	s.policies(t, `{metadata: {name: all}, spec: {matchConstraints: {resourceRules: [{apiGroups: ["*"], apiVersions: ["*"], operations: ["*"], resources: ["*/*"]}]},
+  matchConditions: [{name: ours, expression: "request.name.startsWith('reach')"}],
+  validations: [{expression: "false", messageExpression: "request.operation + ' ' + request.resource.resource + (has(request.subResource) ? '/' + request.subResource : '') + ' ' + request.kind.kind"}]}}`,
+		`{spec: {validationActions: [Deny]}}`)
+	binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "reach"}, Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}
+	core, hooks := s.CoreV1().RESTClient(), s.AdmissionregistrationV1()
+	for want, do := range map[string]func() error{
+		"CREATE bindings Binding": func() error {
+			return core.Post().Namespace("default").Resource("bindings").Body(binding).Do(t.Context()).Error()
+		},
+		"CREATE pods/binding Binding": func() error { return s.CoreV1().Pods("default").Bind(t.Context(), binding, metav1.CreateOptions{}) },
+		"CONNECT pods/exec PodExecOptions": func() error {
+			return core.Post().Namespace("default").Resource("pods").Name("reach").SubResource("exec").Param("command", "a").Do(t.Context()).Error()
+		},
+		"CREATE validatingwebhookconfigurations ValidatingWebhookConfiguration": func() error {
+			_, err := hooks.ValidatingWebhookConfigurations().Create(t.Context(), &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "reach"}}, metav1.CreateOptions{})
+			return err
+		},
+	} {
+		wantError(t, do(), 422, "denied request: "+want)
+	}
+	_, err := hooks.ValidatingAdmissionPolicyBindings().Create(t.Context(), &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: "reach"},
+		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: "x", ValidationActions: []admissionregistrationv1.ValidationAction{"Deny"}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Errorf("a policy judges policies: %v", err)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	admissionv1 "k8s.io/api/admission/v1"
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,12 +33,8 @@ type subject struct {
 	attrs *k8sadmission.VersionedAttributes
 }
 
-// unseen says whether a request is one that webhooks and policies are not asked about: those about themselves, which
-// could lock everybody out, and the second half of a request that they have seen by its body.
-func unseen(r *Request) bool {
-	if r.Kind.Group == admissionregistrationv1.GroupName {
-		return true
-	}
+// seenByBody says whether a request is the second half of one that webhooks and policies have seen by its body.
+func seenByBody(r *Request) bool {
 	return r.Body == nil && (r.Subresource == "binding" || r.Subresource == "scale" || r.Subresource == "eviction")
 }
 

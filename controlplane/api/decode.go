@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	kjson "sigs.k8s.io/json"
@@ -63,6 +64,7 @@ type typed interface{ GetObjectKind() schema.ObjectKind }
 
 // decodeInto decodes a body into obj, whose kind is gvk. A body that names another kind is refused.
 func decodeInto(r *request, data []byte, obj runtime.Object, gvk schema.GroupVersionKind, also ...schema.GroupVersion) error {
+	r.wants = gvk
 	enc, err := bodyEncoding(r)
 	if err != nil {
 		return err
@@ -86,6 +88,11 @@ func decodeInto(r *request, data []byte, obj runtime.Object, gvk schema.GroupVer
 
 // checkType refuses a body that says it is something else. Also are further versions that read like the one that is wanted.
 func checkType(obj typed, want schema.GroupVersionKind, also ...schema.GroupVersion) error {
+	if t, ok := obj.GetObjectKind().(*metav1.TypeMeta); ok {
+		if _, err := schema.ParseGroupVersion(t.APIVersion); err != nil {
+			return apierrors.NewBadRequest(fmt.Sprintf("the object provided is unrecognized (must be of type %s): %v", want.Kind, err))
+		}
+	}
 	got := obj.GetObjectKind().GroupVersionKind()
 	if got.Kind != "" && got.Kind != want.Kind {
 		return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: converting (%s) to (%s): unknown conversion",
@@ -175,11 +182,11 @@ func decodeJSON(r *request, data []byte, obj runtime.Object) error {
 }
 
 func decodingError(r *request, err error) error {
-	what := r.plural
-	if r.kind != nil {
-		what = r.kind.Kind
+	what, version := r.wants.Kind, r.wants.Version
+	if what == "" {
+		what, version = r.kind.Kind, r.version
 	}
-	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", what, r.version, what, err))
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", what, version, what, err))
 }
 
 // strictnessOf reads fieldValidation; the server's default is Warn.

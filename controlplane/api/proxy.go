@@ -208,7 +208,7 @@ func (s *Server) podLog(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if pod.Spec.NodeName == "" {
-		text(w, http.StatusOK, "") // not scheduled: it has said nothing yet
+		w.WriteHeader(http.StatusNoContent) // not scheduled: it has said nothing yet
 		return nil
 	}
 	query := url.Values{}
@@ -222,13 +222,6 @@ func (s *Server) podLog(w http.ResponseWriter, r *request) error {
 
 // podStream serves exec, attach and portforward: an upgraded connection to the node's agent.
 func (s *Server) podStream(w http.ResponseWriter, r *request) error {
-	pod, err := s.boundPod(r)
-	if err != nil {
-		return err
-	}
-	if !upgrade(r.Request) {
-		return apierrors.NewBadRequest("Upgrade request required")
-	}
 	// a WebSocket is opened by a GET, which must not give to readers what a POST gives to writers
 	if a := r.attributes(r.user); a.Verb == "get" && !s.config.AllowAll {
 		a.Verb = "create"
@@ -239,6 +232,13 @@ func (s *Server) podStream(w http.ResponseWriter, r *request) error {
 	}
 	if err := s.admitConnect(r); err != nil {
 		return err
+	}
+	pod, err := s.boundPod(r)
+	if err != nil {
+		return err
+	}
+	if !upgrade(r.Request) {
+		return apierrors.NewBadRequest("Upgrade request required")
 	}
 	path := "/" + r.subresource + "/" + pod.Namespace + "/" + pod.Name
 	query := url.Values{}

@@ -26,9 +26,10 @@ type request struct {
 	subresource string
 	namespace   string
 	name        string
-	watching    bool       // the path says so, in the old form
-	rest        string     // what follows the subresource, for proxies; begins with "/" or is empty
-	kind        *kind.Kind // nil when the table has none of that name
+	watching    bool                    // the path says so, in the old form
+	rest        string                  // what follows the subresource, for proxies; begins with "/" or is empty
+	kind        *kind.Kind              // nil when the table has none of that name
+	wants       schema.GroupVersionKind // what the body is read as, once it is
 
 	user *kind.User
 	// actor is who really sent the request when user is impersonated.

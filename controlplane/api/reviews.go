@@ -2,49 +2,24 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/credential"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
-
-// virtual is a resource that is asked and never stored: it has the verb create alone.
-type virtual struct {
-	kind       schema.GroupVersionKind
-	namespaced bool
-	handle     func(*Server, http.ResponseWriter, *request) error
-}
-
-// virtuals are the resources that only answer. Filled by init, since handlers refer to it.
-var virtuals map[schema.GroupVersionResource]*virtual
-
-func init() {
-	authn, authz := authenticationv1.SchemeGroupVersion, authorizationv1.SchemeGroupVersion
-	beta := schema.GroupVersion{Group: authn.Group, Version: "v1beta1"}
-	virtuals = map[schema.GroupVersionResource]*virtual{
-		authn.WithResource("tokenreviews"):       {kind: authn.WithKind("TokenReview"), handle: (*Server).tokenReview},
-		authn.WithResource("selfsubjectreviews"): {kind: authn.WithKind("SelfSubjectReview"), handle: (*Server).selfReview},
-		// kubectl 1.27 asks for the beta, which has the same fields
-		beta.WithResource("selfsubjectreviews"):         {kind: beta.WithKind("SelfSubjectReview"), handle: (*Server).selfReview},
-		authz.WithResource("subjectaccessreviews"):      {kind: authz.WithKind("SubjectAccessReview"), handle: (*Server).accessReview},
-		authz.WithResource("selfsubjectaccessreviews"):  {kind: authz.WithKind("SelfSubjectAccessReview"), handle: (*Server).selfAccessReview},
-		authz.WithResource("localsubjectaccessreviews"): {kind: authz.WithKind("LocalSubjectAccessReview"), namespaced: true, handle: (*Server).localAccessReview},
-		authz.WithResource("selfsubjectrulesreviews"):   {kind: authz.WithKind("SelfSubjectRulesReview"), handle: (*Server).rulesReview},
-
-		corev1.SchemeGroupVersion.WithResource("bindings"): {kind: corev1.SchemeGroupVersion.WithKind("Binding"), namespaced: true, handle: (*Server).bind},
-	}
-}
 
 func typeMetaOf(gvk schema.GroupVersionKind) metav1.TypeMeta {
 	return metav1.TypeMeta{Kind: gvk.Kind, APIVersion: gvk.GroupVersion().String()}
@@ -54,18 +29,20 @@ func typeMetaOf(gvk schema.GroupVersionKind) metav1.TypeMeta {
 func (s *Server) tokenReview(w http.ResponseWriter, r *request) error {
 	gvk := authenticationv1.SchemeGroupVersion.WithKind("TokenReview")
 	review := &authenticationv1.TokenReview{}
-	if err := decodeBody(r, review, gvk); err != nil {
+	if err := s.readReview(r, review, gvk); err != nil {
 		return err
 	}
 	if review.Spec.Token == "" {
 		return apierrors.NewBadRequest("token is required for TokenReview in authentication")
 	}
-	review.TypeMeta = typeMetaOf(gvk)
 	id, err := s.bearerIdentity(r.Context(), review.Spec.Token, review.Spec.Audiences)
 	review.Status = authenticationv1.TokenReviewStatus{}
-	if err != nil {
+	switch {
+	case err != nil && issuerOf(review.Spec.Token) == "" && !credential.Is(review.Spec.Token):
+		review.Status.Error = "invalid bearer token" // nobody here ever gave out such a one
+	case err != nil:
 		review.Status.Error = err.Error()
-	} else {
+	default:
 		review.Status.Authenticated = true
 		review.Status.User = userInfo(id.User)
 		review.Status.Audiences = id.audiences
@@ -89,35 +66,57 @@ func userInfo(u *kind.User) authenticationv1.UserInfo {
 func (s *Server) selfReview(w http.ResponseWriter, r *request) error {
 	gvk := schema.GroupVersionKind{Group: r.group, Version: r.version, Kind: "SelfSubjectReview"}
 	review := &authenticationv1.SelfSubjectReview{}
-	if err := decodeBody(r, review, gvk); err != nil {
+	if _, err := readVirtual(r, review, gvk, false); err != nil {
 		return err
 	}
-	review.TypeMeta = typeMetaOf(gvk)
-	review.CreationTimestamp = metav1.Now()
+	review.ObjectMeta = metav1.ObjectMeta{CreationTimestamp: metav1.Now()}
 	review.Status.UserInfo = userInfo(r.user)
 	s.answer(w, r, http.StatusCreated, review)
 	return nil
 }
 
-// checkReview holds the parts of an access review against each other. An access review has no name.
-func checkReview(kindName string, meta *metav1.ObjectMeta, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes, more field.ErrorList) error {
-	path := field.NewPath("spec")
-	errs := more
-	if (res == nil) == (non == nil) {
-		errs = append(errs, field.Invalid(path, non, "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+// readReview reads a review whose answer is the review itself.
+func (s *Server) readReview(r *request, review kind.Object, gvk schema.GroupVersionKind) error {
+	o, err := readVirtual(r, review, gvk, false)
+	if err != nil {
+		return err
 	}
+	return s.own(review, "", o.FieldManager)
+}
+
+// checkReview holds the parts of an access review against each other, and says of what is wrong further after it. An access
+// review has no name.
+func checkReview(meta *metav1.ObjectMeta, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes, subject, more field.ErrorList) error {
+	path := field.NewPath("spec")
+	var errs field.ErrorList
+	if (res == nil) == (non == nil) {
+		errs = append(errs, field.Invalid(path, shownPath(non), "exactly one of nonResourceAttributes or resourceAttributes must be specified"))
+	}
+	errs = append(errs, subject...)
 	if res != nil {
 		errs = append(errs, checkSelectors(res, path.Child("resourceAttributes"))...)
 	}
 	bare := meta.DeepCopy()
 	bare.Namespace, bare.ManagedFields = "", nil
 	if !apiequality.Semantic.DeepEqual(bare, &metav1.ObjectMeta{}) {
-		errs = append(errs, field.Invalid(field.NewPath("metadata"), meta, "must be empty"))
+		text := "must be empty"
+		if meta.Namespace != "" {
+			text = "must be empty except for namespace"
+		}
+		errs = append(errs, field.Invalid(field.NewPath("metadata"), meta, text))
 	}
-	if len(errs) > 0 {
-		return apierrors.NewInvalid(authorizationv1.SchemeGroupVersion.WithKind(kindName).GroupKind(), "", errs)
+	if errs = append(errs, more...); len(errs) > 0 {
+		return apierrors.NewInvalid(schema.GroupKind{Group: authorizationv1.GroupName}, "", errs) // Kubernetes names no kind
 	}
 	return nil
+}
+
+// shownPath is a path as Kubernetes' errors show it.
+func shownPath(non *authorizationv1.NonResourceAttributes) any {
+	if non == nil {
+		return (*struct{})(nil)
+	}
+	return &struct{ Path, Verb string }{non.Path, non.Verb}
 }
 
 func checkSelectors(res *authorizationv1.ResourceAttributes, path *field.Path) field.ErrorList {
@@ -165,11 +164,8 @@ func fieldsOf(s *authorizationv1.FieldSelectorAttributes) string {
 	}
 	var all []fields.Selector
 	for _, r := range s.Requirements {
-		switch {
-		case r.Operator == metav1.FieldSelectorOpIn && len(r.Values) == 1:
-			all = append(all, fields.OneTermEqualSelector(r.Key, r.Values[0]))
-		case r.Operator == metav1.FieldSelectorOpNotIn && len(r.Values) == 1:
-			all = append(all, fields.OneTermNotEqualSelector(r.Key, r.Values[0]))
+		if term, ok := fieldTerm(&r); ok {
+			all = append(all, term)
 		}
 	}
 	return fields.AndSelectors(all...).String()
@@ -189,25 +185,67 @@ func labelsOf(s *authorizationv1.LabelSelectorAttributes) string {
 	return sel.String()
 }
 
-func (s *Server) decide(r *request, a authz.Attributes) authorizationv1.SubjectAccessReviewStatus {
-	if s.config.AllowAll {
-		return authorizationv1.SubjectAccessReviewStatus{Allowed: true}
+// decide answers a review. What could not be read of its selectors was left out, and is told.
+func (s *Server) decide(r *request, u *kind.User, res *authorizationv1.ResourceAttributes, non *authorizationv1.NonResourceAttributes) authorizationv1.SubjectAccessReviewStatus {
+	status := authorizationv1.SubjectAccessReviewStatus{Allowed: true, EvaluationError: unreadable(res)}
+	if !s.config.AllowAll {
+		status.Allowed, status.Reason = s.authz.Allowed(r.Context(), attributesOf(u, res, non))
 	}
-	ok, reason := s.authz.Allowed(r.Context(), a)
-	return authorizationv1.SubjectAccessReviewStatus{Allowed: ok, Reason: reason}
+	return status
+}
+
+// unreadable says in Kubernetes' words which selectors of a review could not be read, wholly or in part.
+func unreadable(res *authorizationv1.ResourceAttributes) string {
+	var parts []string
+	note := func(name, raw string, parse func(string) error, known []bool) {
+		path := "spec.resourceAttributes." + name
+		switch {
+		case raw != "" && parse(raw) != nil, len(known) > 0 && !slices.Contains(known, true):
+			parts = append(parts, path+" ignored due to parse error")
+		case slices.Contains(known, false):
+			parts = append(parts, path+" partially ignored due to parse error")
+		}
+	}
+	if res != nil && res.FieldSelector != nil {
+		var known []bool
+		for _, r := range res.FieldSelector.Requirements {
+			_, ok := fieldTerm(&r)
+			known = append(known, ok)
+		}
+		note("fieldSelector", res.FieldSelector.RawSelector, func(raw string) error { _, err := fields.ParseSelector(raw); return err }, known)
+	}
+	if res != nil && res.LabelSelector != nil {
+		var known []bool
+		for _, r := range res.LabelSelector.Requirements {
+			_, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{r}})
+			known = append(known, err == nil)
+		}
+		note("labelSelector", res.LabelSelector.RawSelector, func(raw string) error { _, err := labels.Parse(raw); return err }, known)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// fieldTerm is a requirement as a term of a selector.
+func fieldTerm(r *metav1.FieldSelectorRequirement) (fields.Selector, bool) {
+	switch {
+	case r.Operator == metav1.FieldSelectorOpIn && len(r.Values) == 1:
+		return fields.OneTermEqualSelector(r.Key, r.Values[0]), true
+	case r.Operator == metav1.FieldSelectorOpNotIn && len(r.Values) == 1:
+		return fields.OneTermNotEqualSelector(r.Key, r.Values[0]), true
+	}
+	return nil, false
 }
 
 func (s *Server) selfAccessReview(w http.ResponseWriter, r *request) error {
 	gvk := authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectAccessReview")
 	review := &authorizationv1.SelfSubjectAccessReview{}
-	if err := decodeBody(r, review, gvk); err != nil {
+	if err := s.readReview(r, review, gvk); err != nil {
 		return err
 	}
-	if err := checkReview(gvk.Kind, &review.ObjectMeta, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes, nil); err != nil {
+	if err := checkReview(&review.ObjectMeta, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes, nil, nil); err != nil {
 		return err
 	}
-	review.TypeMeta = typeMetaOf(gvk)
-	review.Status = s.decide(r, attributesOf(r.user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes))
+	review.Status = s.decide(r, r.user, review.Spec.ResourceAttributes, review.Spec.NonResourceAttributes)
 	s.answer(w, r, http.StatusCreated, review)
 	return nil
 }
@@ -215,14 +253,14 @@ func (s *Server) selfAccessReview(w http.ResponseWriter, r *request) error {
 func (s *Server) accessReview(w http.ResponseWriter, r *request) error {
 	gvk := authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview")
 	review := &authorizationv1.SubjectAccessReview{}
-	if err := decodeBody(r, review, gvk); err != nil {
+	if err := s.readReview(r, review, gvk); err != nil {
 		return err
 	}
-	status, err := s.reviewSubject(r, gvk.Kind, &review.ObjectMeta, &review.Spec, nil)
+	status, err := s.reviewSubject(r, &review.ObjectMeta, &review.Spec, nil)
 	if err != nil {
 		return err
 	}
-	review.TypeMeta, review.Status = typeMetaOf(gvk), status
+	review.Status = status
 	s.answer(w, r, http.StatusCreated, review)
 	return nil
 }
@@ -230,7 +268,7 @@ func (s *Server) accessReview(w http.ResponseWriter, r *request) error {
 func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 	gvk := authorizationv1.SchemeGroupVersion.WithKind("LocalSubjectAccessReview")
 	review := &authorizationv1.LocalSubjectAccessReview{}
-	if err := decodeBody(r, review, gvk); err != nil {
+	if err := s.readReview(r, review, gvk); err != nil {
 		return err
 	}
 	var errs field.ErrorList
@@ -238,44 +276,46 @@ func (s *Server) localAccessReview(w http.ResponseWriter, r *request) error {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "resourceAttributes", "namespace"), res.Namespace, "must match metadata.namespace"))
 	}
 	if non := review.Spec.NonResourceAttributes; non != nil {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), non, "disallowed on this kind of request"))
+		errs = append(errs, field.Invalid(field.NewPath("spec", "nonResourceAttributes"), shownPath(non), "disallowed on this kind of request"))
 	}
-	status, err := s.reviewSubject(r, gvk.Kind, &review.ObjectMeta, &review.Spec, errs)
+	status, err := s.reviewSubject(r, &review.ObjectMeta, &review.Spec, errs)
 	if err != nil {
 		return err
 	}
-	review.TypeMeta, review.Namespace, review.Status = typeMetaOf(gvk), r.namespace, status
+	review.Status = status
 	s.answer(w, r, http.StatusCreated, review)
 	return nil
 }
 
-func (s *Server) reviewSubject(r *request, kindName string, meta *metav1.ObjectMeta, spec *authorizationv1.SubjectAccessReviewSpec, errs field.ErrorList) (authorizationv1.SubjectAccessReviewStatus, error) {
+func (s *Server) reviewSubject(r *request, meta *metav1.ObjectMeta, spec *authorizationv1.SubjectAccessReviewSpec, more field.ErrorList) (authorizationv1.SubjectAccessReviewStatus, error) {
+	var subject field.ErrorList
 	if spec.User == "" && len(spec.Groups) == 0 {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified"))
+		subject = append(subject, field.Invalid(field.NewPath("spec", "user"), spec.User, "at least one of user or group must be specified"))
 	}
-	if err := checkReview(kindName, meta, spec.ResourceAttributes, spec.NonResourceAttributes, errs); err != nil {
+	if err := checkReview(meta, spec.ResourceAttributes, spec.NonResourceAttributes, subject, more); err != nil {
 		return authorizationv1.SubjectAccessReviewStatus{}, err
 	}
 	u := &kind.User{Name: spec.User, UID: spec.UID, Groups: spec.Groups, Extra: map[string][]string{}}
 	for key, values := range spec.Extra {
 		u.Extra[strings.ToLower(key)] = values
 	}
-	return s.decide(r, attributesOf(u, spec.ResourceAttributes, spec.NonResourceAttributes)), nil
+	return s.decide(r, u, spec.ResourceAttributes, spec.NonResourceAttributes), nil
 }
 
 // rulesReview lists what the client may do in a namespace.
 func (s *Server) rulesReview(w http.ResponseWriter, r *request) error {
 	gvk := authorizationv1.SchemeGroupVersion.WithKind("SelfSubjectRulesReview")
 	review := &authorizationv1.SelfSubjectRulesReview{}
-	if err := decodeBody(r, review, gvk); err != nil {
+	if _, err := readVirtual(r, review, gvk, false); err != nil {
 		return err
 	}
-	if review.Spec.Namespace == "" {
+	namespace := review.Spec.Namespace
+	if namespace == "" {
 		return apierrors.NewBadRequest("no namespace on request")
 	}
-	review.TypeMeta = typeMetaOf(gvk)
+	review = &authorizationv1.SelfSubjectRulesReview{TypeMeta: typeMetaOf(gvk)} // what was asked is not said again
 	review.Status = authorizationv1.SubjectRulesReviewStatus{ResourceRules: []authorizationv1.ResourceRule{}, NonResourceRules: []authorizationv1.NonResourceRule{}}
-	rules, incomplete := s.authz.Rules(r.user, review.Spec.Namespace)
+	rules, incomplete := s.authz.Rules(r.user, namespace)
 	review.Status.Incomplete, review.Status.EvaluationError = incomplete != "", incomplete
 	for _, rule := range rules {
 		if len(rule.NonResourceURLs) > 0 {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"strings"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -80,6 +81,48 @@ func hasCause(err error, path string) bool {
 		}
 	}
 	return false
+}
+
+// TestVirtual asks what is never stored as objects are created: with options, in a namespace, and with fields that somebody
+// manages.
+func TestVirtual(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	c := e.HTTP()
+	const authn, authz, account = "/apis/authentication.k8s.io/v1/", "/apis/authorization.k8s.io/v1/", "/api/v1/namespaces/default/serviceaccounts/default/token"
+	managed := `"managedFields":[{"manager":"me","operation":"Update","apiVersion":"`
+	for name, tc := range map[string]struct {
+		path, body string
+		code       int
+		want       []string
+	}{
+		"fields":      {authz + "subjectaccessreviews?fieldManager=me", `{"spec":{"user":"a","nonResourceAttributes":{"path":"/x"}}}`, 201, []string{managed, `"f:spec":{"f:nonResourceAttributes":{".":{},"f:path":{}},"f:user":{}}`}},
+		"token":       {account + "?fieldManager=me", `{}`, 201, []string{managed, `"f:spec":{"f:expirationSeconds":{}}`, `"subresource":"token"`, `"uid":"`}},
+		"who":         {authn + "selfsubjectreviews", `{"metadata":{"labels":{"a":"b"}}}`, 201, []string{`"metadata":{"creationTimestamp":"`}},
+		"rules":       {authz + "selfsubjectrulesreviews", `{"metadata":{"name":"x"},"spec":{"namespace":"default"}}`, 201, []string{`"metadata":{},"spec":{},`}},
+		"stranger":    {authn + "tokenreviews", `{"spec":{"token":"x"}}`, 201, []string{`"error":"invalid bearer token"`}},
+		"unread":      {authz + "selfsubjectaccessreviews", `{"spec":{"resourceAttributes":{"verb":"get","labelSelector":{"rawSelector":"a in ("}}}}`, 201, []string{`"evaluationError":"spec.resourceAttributes.labelSelector ignored due to parse error"`}},
+		"partly":      {authz + "selfsubjectaccessreviews", `{"spec":{"resourceAttributes":{"verb":"get","fieldSelector":{"requirements":[{"key":"a","operator":"In","values":["b"]},{"key":"a","operator":"Odd"}]}}}}`, 201, []string{`fieldSelector partially ignored`}},
+		"dry run":     {authz + "selfsubjectrulesreviews?dryRun=x", `{}`, 422, []string{`"field":"dryRun"`}},
+		"strict":      {authn + "tokenreviews?fieldValidation=Strict", `{"nope":1}`, 400, []string{`TokenReview in version \"v1\" cannot be handled as a TokenReview: strict decoding error: unknown field \"nope\"`}},
+		"namespace":   {authz + "namespaces/default/localsubjectaccessreviews", `{"metadata":{"namespace":"other"}}`, 400, []string{"the namespace of the provided object does not match"}},
+		"version":     {authn + "tokenreviews", `{"apiVersion":"a/b/c"}`, 400, []string{"unexpected GroupVersion string: a/b/c"}},
+		"account":     {account, `{"metadata":{"uid":"x"}}`, 409, []string{"the UID in the token request (x) does not match the UID of the service account"}},
+		"bound":       {account, `{"spec":{"boundObjectRef":{"apiVersion":"v1","kind":"ConfigMap","name":"x"}}}`, 400, []string{"cannot bind token to object of type /v1, Kind=ConfigMap"}},
+		"no account":  {"/api/v1/namespaces/default/serviceaccounts/none/token", `{"spec":{"expirationSeconds":1}}`, 404, nil},
+		"no name":     {"/api/v1/namespaces/default/bindings", `{"target":{"name":"n"}}`, 400, []string{"Name parameter required."}},
+		"target":      {"/api/v1/namespaces/default/bindings", `{"metadata":{"name":"p"},"target":{"name":"Bad_Name"}}`, 422, []string{`"field":"target.name"`}},
+		"other's pod": {"/api/v1/namespaces/default/pods/p/eviction", `{}`, 400, []string{"name in URL does not match name in Eviction object"}},
+	} {
+		code, _, data := do(t, c, "POST", e.Address+tc.path, jsonType, "", tc.body)
+		if code != tc.code {
+			t.Errorf("%s: %d %s", name, code, data)
+		}
+		for _, want := range tc.want {
+			if !strings.Contains(string(data), want) {
+				t.Errorf("%s has no %s: %s", name, want, data)
+			}
+		}
+	}
 }
 
 // TestNodeVolumes lets a node read the volumes that its pods' claims are bound to, and no other.

@@ -11,14 +11,17 @@ import (
 )
 
 // Schema returns the schema of a kind as OpenAPI of version 3 has it, with what it refers to in the places of the
-// references; nil when the kind is not served.
+// references; nil when the kind is neither served nor asked with.
 func (s *Server) Schema(gvk schema.GroupVersionKind) (*spec.Schema, error) {
-	k := s.kinds.ByKind(gvk)
-	if k == nil {
+	d := newDocument(s.openapi.merge(), schemaPrefix, true)
+	var root node
+	if k := s.kinds.ByKind(gvk); k != nil {
+		root, _ = d.kindRefs(k)
+	} else if v := virtualOf(gvk); v != nil {
+		root = d.ref(v.body)
+	} else {
 		return nil, nil
 	}
-	d := newDocument(s.openapi.merge(), schemaPrefix, true)
-	root, _ := d.kindRefs(k)
 	var failed error
 	read := map[string]*spec.Schema{}
 	out, err := resolver.PopulateRefs(func(ref string) (*spec.Schema, bool) {

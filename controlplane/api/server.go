@@ -11,11 +11,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/managedfields"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/oidc"
@@ -93,8 +95,10 @@ type Server struct {
 	custom    *custom.Definitions
 	discovery atomic.Pointer[discovery]
 	openapi   *openAPI
-	agents    *agents
-	frames    frameCache
+	// virtualTypes are made when first something is asked.
+	virtualTypes func() (managedfields.TypeConverter, error)
+	agents       *agents
+	frames       frameCache
 	// stopping ends when Serve begins to stop: watches end with it.
 	stopping context.Context
 	drain    context.CancelFunc
@@ -132,6 +136,7 @@ func New(c Config) (*Server, error) {
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
 	s.metrics = newMetrics(s.limits)
 	s.openapi = newOpenAPI(s.kinds, c.Registry.MergeSchema)
+	s.virtualTypes = sync.OnceValues(func() (managedfields.TypeConverter, error) { return virtualTypes(s.openapi) })
 	s.agents = newAgents(s.client, c.AgentTLS)
 	return s, nil
 }

@@ -65,24 +65,36 @@ func success(code int32) *metav1.Status {
 	return &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess, Code: code}
 }
 
-// bind serves pods/NAME/binding and the older bindings.
+var bindingKind = corev1.SchemeGroupVersion.WithKind("Binding")
+
+// bind serves pods/NAME/binding.
 func (s *Server) bind(w http.ResponseWriter, r *request) error {
-	o, err := r.write()
+	b := &corev1.Binding{}
+	o, err := readVirtual(r, b, bindingKind, true)
 	if err != nil {
 		return err
 	}
-	b := &corev1.Binding{}
-	if err := decodeBody(r, b, corev1.SchemeGroupVersion.WithKind("Binding")); err != nil {
+	if b.Name != r.name {
+		return apierrors.NewBadRequest("name in URL does not match name in Binding object")
+	}
+	if err := s.registry.Bind(r.Context(), b, o); err != nil {
 		return err
 	}
-	if r.name != "" {
-		if b.Name != "" && b.Name != r.name {
-			return apierrors.NewBadRequest("name in URL does not match name in Binding object")
-		}
-		b.Name = r.name
+	s.answer(w, r, http.StatusCreated, success(http.StatusCreated))
+	return nil
+}
+
+// bindOld serves bindings, by which pods were bound before pods/NAME/binding.
+func (s *Server) bindOld(w http.ResponseWriter, r *request) error {
+	b := &corev1.Binding{}
+	o, err := readVirtual(r, b, bindingKind, false)
+	if err != nil {
+		return err
 	}
-	b.Namespace = r.namespace
-	if err := s.registry.Bind(r.Context(), b, o); err != nil {
+	if b.Name == "" {
+		return apierrors.NewBadRequest("Name parameter required.")
+	}
+	if err := s.registry.BindOld(r.Context(), b, o); err != nil {
 		return err
 	}
 	s.answer(w, r, http.StatusCreated, success(http.StatusCreated))
@@ -91,21 +103,13 @@ func (s *Server) bind(w http.ResponseWriter, r *request) error {
 
 // evict serves pods/NAME/eviction.
 func (s *Server) evict(w http.ResponseWriter, r *request) error {
-	o, err := r.write()
-	if err != nil {
-		return err
-	}
 	e := &policyv1.Eviction{}
-	data, err := readBody(r)
+	// clients of before policy/v1 say v1beta1, whose Eviction is the same
+	o, err := readVirtual(r, e, policyv1.SchemeGroupVersion.WithKind("Eviction"), false, schema.GroupVersion{Group: policyv1.GroupName, Version: "v1beta1"})
 	if err != nil {
 		return err
 	}
-	gvk := policyv1.SchemeGroupVersion.WithKind("Eviction")
-	// clients of before policy/v1 say v1beta1, whose Eviction is the same
-	if err := decodeInto(r, data, e, gvk, schema.GroupVersion{Group: policyv1.GroupName, Version: "v1beta1"}); err != nil {
-		return err
-	}
-	if e.Name != "" && e.Name != r.name {
+	if e.Name != r.name {
 		return apierrors.NewBadRequest("name in URL does not match name in Eviction object")
 	}
 	if e.DeleteOptions != nil {

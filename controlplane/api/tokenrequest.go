@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/admission"
@@ -31,33 +32,33 @@ const (
 	maxTokenSeconds     = 24 * 3600
 )
 
+var tokenRequestKind = authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+
 // issueToken serves serviceaccounts/NAME/token.
 func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
-	gvk := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
 	req := &authenticationv1.TokenRequest{}
-	if err := decodeBody(r, req, gvk); err != nil {
-		return err
-	}
-	if req.Name != "" && req.Name != r.name {
-		return apierrors.NewInvalid(gvk.GroupKind(), r.name, field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), req.Name, "must match the service account name if specified")})
-	}
-	if req.Namespace != "" && req.Namespace != r.namespace {
-		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
-	}
-	o, err := r.write()
+	o, err := readVirtual(r, req, tokenRequestKind, true)
 	if err != nil {
 		return err
 	}
-	body := &admission.Body{Kind: gvk, Object: req}
+	if req.Spec.ExpirationSeconds == nil {
+		req.Spec.ExpirationSeconds = new(int64(defaultTokenSeconds))
+	}
+	if err := s.own(req, "token", o.FieldManager); err != nil {
+		return err
+	}
+	account, err := s.tokenAccount(r, req)
+	if err != nil {
+		return err
+	}
+	body := &admission.Body{Kind: tokenRequestKind, Object: req}
 	if err := s.registry.AdmitBody(r.Context(), kind.Create, r.kind, r.namespace, r.name, "token", body, o); err != nil {
 		return err
 	}
-	g, err := s.grantOf(r, req)
+	g, err := s.grantOf(r, req, account)
 	if err != nil {
 		return err
 	}
-	req.TypeMeta = metav1.TypeMeta{Kind: gvk.Kind, APIVersion: gvk.GroupVersion().String()}
-	req.Name, req.Namespace = r.name, r.namespace
 	req.CreationTimestamp = metav1.Now()
 	req.Spec.Audiences, req.Spec.ExpirationSeconds = g.audiences, &g.seconds
 	if !o.DryRun {
@@ -71,9 +72,26 @@ func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
+// tokenAccount returns the account that a token is asked for, which the request may name by its name and uid, and then does.
+func (s *Server) tokenAccount(r *request, req *authenticationv1.TokenRequest) (*corev1.ServiceAccount, error) {
+	if req.Name != "" && req.Name != r.name {
+		return nil, apierrors.NewInvalid(tokenRequestKind.GroupKind(), r.name, field.ErrorList{field.Invalid(field.NewPath("metadata", "name"), req.Name, "must match the service account name if specified")})
+	}
+	account, err := client.Get[*corev1.ServiceAccount](r.Context(), s.client, r.namespace, r.name)
+	if err != nil {
+		return nil, err
+	}
+	if req.UID != "" && req.UID != account.UID {
+		return nil, apierrors.NewConflict(schema.GroupResource{Group: tokenRequestKind.Group, Resource: tokenRequestKind.Kind}, r.name, fmt.Errorf(
+			"the UID in the token request (%s) does not match the UID of the service account (%s)", req.UID, account.UID))
+	}
+	req.Name, req.UID = account.Name, account.UID
+	return account, nil
+}
+
 // grantOf checks what a TokenRequest asks for.
-func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest) (grant, error) {
-	g := grant{audiences: req.Spec.Audiences, seconds: defaultTokenSeconds}
+func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest, account *corev1.ServiceAccount) (grant, error) {
+	g := grant{account: account, audiences: req.Spec.Audiences, seconds: defaultTokenSeconds}
 	if len(g.audiences) == 0 {
 		g.audiences = s.tokens.audiences
 	}
@@ -89,13 +107,9 @@ func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest) (grant,
 		errs = append(errs, field.Invalid(path, g.seconds, "may not specify a duration larger than 2^32 seconds"))
 	}
 	if len(errs) > 0 {
-		return g, apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), r.name, errs)
+		return g, apierrors.NewInvalid(tokenRequestKind.GroupKind(), "", errs)
 	}
 	g.seconds = min(g.seconds, maxTokenSeconds)
-	var err error
-	if g.account, err = client.Get[*corev1.ServiceAccount](r.Context(), s.client, r.namespace, r.name); err != nil {
-		return g, err
-	}
 	if ref := req.Spec.BoundObjectRef; ref != nil {
 		if err := s.bindGrant(r, &g, ref); err != nil {
 			return g, err
@@ -112,29 +126,30 @@ func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest) (grant,
 func (s *Server) bindGrant(r *request, g *grant, ref *authenticationv1.BoundObjectReference) error {
 	var err error
 	var got metav1.Object
-	switch {
-	case ref.Kind == "Pod" && ref.APIVersion == "v1":
+	gvk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
+	switch gvk.GroupKind() { // of whatever version, as Kubernetes takes it
+	case schema.GroupKind{Kind: "Pod"}:
 		if g.pod, err = client.Get[*corev1.Pod](r.Context(), s.client, r.namespace, ref.Name); err == nil {
 			got = g.pod
 			err = s.grantPod(r, g)
 		}
-	case ref.Kind == "Secret" && ref.APIVersion == "v1":
+	case schema.GroupKind{Kind: "Secret"}:
 		g.secret, err = client.Get[*corev1.Secret](r.Context(), s.client, r.namespace, ref.Name)
 		got = g.secret
-	case ref.Kind == "Node" && ref.APIVersion == "v1":
+	case schema.GroupKind{Kind: "Node"}:
 		var node *corev1.Node
 		if node, err = client.Get[*corev1.Node](r.Context(), s.client, "", ref.Name); err == nil {
 			got = node
 			g.node = &reference{node.Name, node.UID}
 		}
 	default:
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token for object of type %s %s", ref.APIVersion, ref.Kind))
+		return apierrors.NewBadRequest(fmt.Sprintf("cannot bind token to object of type %s", gvk))
 	}
 	if err != nil {
 		return err
 	}
 	if ref.UID != "" && ref.UID != got.GetUID() {
-		return apierrors.NewConflict(r.groupResource(), r.name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
+		return apierrors.NewConflict(schema.GroupResource{Group: gvk.Group, Resource: gvk.Kind}, ref.Name, fmt.Errorf("the UID in the bound object reference (%s) does not match the UID in record. The object might have been deleted and then recreated", ref.UID))
 	}
 	return nil
 }

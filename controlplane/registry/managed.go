@@ -153,6 +153,30 @@ func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, no
 	}
 	set = set.Difference(strippedPaths)
 	set = set.RecursiveDifference(unowned(k))
+	return setOnlyManager(obj, set, k.GroupVersion(), "", manager, now)
+}
+
+// Own sets the managedFields of what is created and not stored: one entry that owns all that is asked. The types know obj's.
+func Own(types managedfields.TypeConverter, obj kind.Object, subresource, manager string, now time.Time) error {
+	obj.SetManagedFields(nil)
+	empty := reflect.New(reflect.TypeOf(obj).Elem()).Interface().(kind.Object)
+	empty.GetObjectKind().SetGroupVersionKind(obj.GetObjectKind().GroupVersionKind())
+	none, err := types.ObjectToTyped(empty)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	all, err := types.ObjectToTyped(obj)
+	if err != nil {
+		return nil //nolint:nilerr // as of an object that is created
+	}
+	diff, err := none.Compare(all)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	return setOnlyManager(obj, diff.Added.Union(diff.Modified).Difference(strippedPaths), obj.GetObjectKind().GroupVersionKind().GroupVersion(), subresource, manager, now)
+}
+
+func setOnlyManager(obj kind.Object, set *fieldpath.Set, gv schema.GroupVersion, subresource, manager string, now time.Time) error {
 	if set.Empty() {
 		return nil
 	}
@@ -162,7 +186,7 @@ func (m *fieldManagers) create(k *kind.Kind, obj kind.Object, manager string, no
 	}
 	at := metav1.NewTime(now.Truncate(time.Second))
 	obj.SetManagedFields([]metav1.ManagedFieldsEntry{{
-		Manager: managerName(manager), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: k.GroupVersion().String(),
+		Manager: managerName(manager), Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: gv.String(), Subresource: subresource,
 		Time: &at, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(raw)),
 	}})
 	return nil

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -20,15 +21,31 @@ import (
 // maxDisruptedPods bounds PodDisruptionBudget.status.disruptedPods, which a stuck controller would let grow.
 const maxDisruptedPods = 2000
 
-// Bind sets a pod's node. It is a conflict when the pod has one, is another pod than the binding's uid says, or
-// is being deleted.
+// bindings is how admission sees the resource by which pods were bound before pods/NAME/binding.
+var bindings = &kind.Kind{
+	GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Binding"), Plural: "bindings", Singular: "binding", Namespaced: true,
+	New: func() kind.Object { return &corev1.Binding{} },
+}
+
+// Bind sets a pod's node. It is a conflict when the pod has one, is another pod than the binding's uid says, has another
+// version than the binding's, or is being deleted.
 func (r *Registry) Bind(ctx context.Context, b *corev1.Binding, w Write) error {
+	return r.bind(ctx, b, kind.Of[*corev1.Pod](), "binding", w)
+}
+
+// BindOld does what Bind does for a binding that was created as one.
+func (r *Registry) BindOld(ctx context.Context, b *corev1.Binding, w Write) error {
+	return r.bind(ctx, b, bindings, "", w)
+}
+
+// bind asks admission about a create of the resource and subresource.
+func (r *Registry) bind(ctx context.Context, b *corev1.Binding, asked *kind.Kind, subresource string, w Write) error {
 	k := kind.Of[*corev1.Pod]()
 	if errs := validateBinding(b); len(errs) > 0 {
 		return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Binding").GroupKind(), b.Name, errs)
 	}
 	body := &admission.Body{Kind: corev1.SchemeGroupVersion.WithKind("Binding"), Object: b}
-	if err := r.AdmitBody(ctx, kind.Create, k, b.Namespace, b.Name, "binding", body, w); err != nil {
+	if err := r.AdmitBody(ctx, kind.Create, asked, b.Namespace, b.Name, subresource, body, w); err != nil {
 		return err
 	}
 	_, err := r.change(ctx, k, b.Namespace, b.Name, "binding", w, func(cur kind.Object) (kind.Object, error) {
@@ -36,6 +53,9 @@ func (r *Registry) Bind(ctx context.Context, b *corev1.Binding, w Write) error {
 		switch {
 		case b.UID != "" && b.UID != pod.UID:
 			return nil, uidConflict(k, cur, string(b.UID))
+		case b.ResourceVersion != "" && b.ResourceVersion != pod.ResourceVersion:
+			return nil, apierrors.NewConflict(k.GroupResource(), b.Name, fmt.Errorf(
+				"Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s", b.ResourceVersion, pod.ResourceVersion))
 		case pod.DeletionTimestamp != nil:
 			return nil, bindConflict(b, fmt.Errorf("pod %s is being deleted, cannot be assigned to a host", pod.Name))
 		case pod.Spec.NodeName != "":
@@ -73,6 +93,10 @@ func validateBinding(b *corev1.Binding) field.ErrorList {
 	}
 	if b.Target.Name == "" {
 		errs = append(errs, field.Required(target.Child("name"), ""))
+	} else if len(errs) == 0 {
+		for _, text := range apivalidation.NameIsDNSSubdomain(b.Target.Name, false) {
+			errs = append(errs, field.Invalid(target.Child("name"), b.Target.Name, text))
+		}
 	}
 	return errs
 }

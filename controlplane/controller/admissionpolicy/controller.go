@@ -102,6 +102,11 @@ func namedBy(r *admissionregistrationv1.Rule, kinds *kind.Table) []schema.GroupV
 						out = append(out, k.GroupVersionKind)
 					}
 				}
+				for gvr, gvk := range kind.Virtual {
+					if gvr.Resource == resource && gvr.Version == version && (group == "" || gvr.Group == group) {
+						out = append(out, gvk)
+					}
+				}
 			}
 		}
 	}

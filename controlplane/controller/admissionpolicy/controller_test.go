@@ -65,6 +65,8 @@ func TestTypes(t *testing.T) {
 			`validations: [{expression: "object.spec.serviceName == 'a'"}, {expression: "object.spec.replicas == 1"}, {expression: "object.a == 1"}]`, []string{
 				"spec.validations[0].expression", "apps/v1, Kind=Deployment: ERROR: <input>:1:12: undefined field 'serviceName'",
 				"spec.validations[2].expression", "......^\n\napps/v1, Kind=StatefulSet: ERROR"}},
+		"virtual": {"{apiGroups: ['', authentication.k8s.io], apiVersions: [v1], operations: [CREATE], resources: [bindings, tokenreviews, pods/binding]}", `validations: [{expression: "object.spec.token == 'x' && object.metadata.name != ''"}]`,
+			[]string{"spec.validations[0].expression", "/v1, Kind=Binding: ERROR: <input>:1:7: undefined field 'spec'"}},
 		"wildcards": {"{apiGroups: ['*'], apiVersions: [v1], operations: [CREATE], resources: [deployments]}", `validations: [{expression: "object.nothing == 1"}]`, nil},
 		"unknown":   {"{apiGroups: [example.org], apiVersions: [v1], operations: [CREATE], resources: [things]}", `validations: [{expression: "object.nothing == 1"}]`, nil},
 		"params":    {deployments, `paramKind: {apiVersion: v1, kind: ConfigMap}, validations: [{expression: "params.data['a'] == object.metadata.name"}, {expression: "params.spec == 'x'"}]`, []string{"spec.validations[1].expression", "undefined field 'spec'"}},
