@@ -227,6 +227,9 @@ func (a *clusterAPI) nodeReady(ctx context.Context, name string, before time.Tim
 	} else if cond.Status != corev1.ConditionTrue {
 		return fmt.Errorf("node %s is not ready: %s: %s", name, cond.Reason, cond.Message)
 	}
+	if cond := nodeCondition(n, corev1.NodeNetworkUnavailable); cond != nil && cond.Status == corev1.ConditionTrue {
+		return fmt.Errorf("the network of node %s is not available: %s: %s", name, cond.Reason, cond.Message)
+	}
 	if before.IsZero() {
 		return nil
 	}
@@ -238,9 +241,11 @@ func (a *clusterAPI) nodeReady(ctx context.Context, name string, before time.Tim
 	return nil
 }
 
-func readyCondition(n *corev1.Node) *corev1.NodeCondition {
+func readyCondition(n *corev1.Node) *corev1.NodeCondition { return nodeCondition(n, corev1.NodeReady) }
+
+func nodeCondition(n *corev1.Node, t corev1.NodeConditionType) *corev1.NodeCondition {
 	for i := range n.Status.Conditions {
-		if n.Status.Conditions[i].Type == corev1.NodeReady {
+		if n.Status.Conditions[i].Type == t {
 			return &n.Status.Conditions[i]
 		}
 	}

@@ -209,7 +209,12 @@ func TestNodeThatIsNotReady(t *testing.T) {
 		prepare func(*fakeHost)
 		message string
 	}{
-		"not ready":                            {func(h *fakeHost) { h.nodes["worker"] = node("worker", "192.0.2.12", corev1.ConditionFalse) }, "network is not there"},
+		"not ready": {func(h *fakeHost) { h.nodes["worker"] = node("worker", "192.0.2.12", corev1.ConditionFalse) }, "network is not there"},
+		"ready, and without its network": {func(h *fakeHost) {
+			n := node("worker", "192.0.2.12", corev1.ConditionTrue)
+			n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue, Reason: "DNSNotServed", Message: "the port is taken"})
+			h.nodes["worker"] = n
+		}, "DNSNotServed: the port is taken"},
 		"not registered":                       {func(h *fakeHost) { delete(h.nodes, "worker") }, "has not registered"},
 		"ready, as an earlier process left it": {func(h *fakeHost) { h.frozen = true }, "no sign of life"},
 	} {

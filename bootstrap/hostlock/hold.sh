@@ -6,16 +6,19 @@ IFS= read -r who || exit 1
 tries=0
 while :; do
   exec 9>>"$f" || exit 1
-  if flock -n 9; then
-    # Another holder may have removed the file between the two: then this is the lock of nothing.
-    [ /proc/self/fd/9 -ef "$f" ] && break
-  elif [ $((tries += 1)) -gt 3 ]; then
-    echo taken
-    head -c 300 "$f"
-    exit 0
-  else
-    sleep 1 9>&-
-  fi
+  flock -n 9
+  case $? in
+  0) # Another holder may have removed the file between the two: then this is the lock of nothing.
+    [ /proc/self/fd/9 -ef "$f" ] && break ;;
+  1)
+    if [ $((tries += 1)) -gt 3 ]; then
+      echo taken
+      head -c 300 "$f"
+      exit 0
+    fi
+    sleep 1 9>&- ;;
+  *) exit 1 ;; # it has said why
+  esac
 done
 echo "$who; since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$f"
 echo held
