@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -11,7 +10,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
-	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -51,16 +49,6 @@ type nodeModel struct {
 func (m *nodeModel) ref() hostRef {
 	return hostRef{Address: m.Address.ValueString(), Port: int(m.Port.ValueInt64()), HostKey: m.HostKey.ValueString()}
 }
-
-type nodeDestroyModel struct {
-	Drain             types.Bool   `tfsdk:"drain"`
-	DrainTimeout      types.String `tfsdk:"drain_timeout"`
-	Uninstall         types.Bool   `tfsdk:"uninstall"`
-	KeepPackages      types.Bool   `tfsdk:"keep_packages"`
-	IgnoreUnreachable types.Bool   `tfsdk:"ignore_unreachable"`
-}
-
-const ignoreNode = "on_destroy = { ignore_unreachable = true }, apply"
 
 var nodePaths = hostPaths{address: path.Root("address"), hostKey: path.Root("host_key")}
 
@@ -273,89 +261,6 @@ func (r *nodeResource) readRemoved(ctx context.Context, m *nodeModel, resp *reso
 	}
 	m.Version = types.StringNull()
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
-}
-
-// Delete cordons, drains, deletes the Node object, and removes the software, in this order.
-func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {
-	var m nodeModel
-	resp.Diagnostics.Append(req.State.Get(ctx, &m)...)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Delete, nodeDeleteTimeout, &resp.Diagnostics)
-	if !ok {
-		return
-	}
-	defer cancel()
-	d := nodeDestroyModel{Drain: types.BoolValue(true), Uninstall: types.BoolValue(true)}
-	if !m.OnDestroy.IsNull() {
-		resp.Diagnostics.Append(m.OnDestroy.As(ctx, &d, basetypes.ObjectAsOptions{})...)
-	}
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	left := false
-	leave := func(ctx context.Context) bool {
-		err := r.leave(ctx, &m, &d)
-		if err != nil {
-			resp.Diagnostics.AddError("Node not removed from its cluster", err.Error())
-		}
-		left = err == nil
-		return left
-	}
-	if !d.Uninstall.ValueBool() {
-		leave(ctx)
-		return
-	}
-	// A host that does not answer, or that another run changes, is learned of before the node is drained, which would
-	// wait for its pods.
-	conn, err := r.data.hosts.get(ctx, m.ref())
-	if err == nil {
-		err = r.data.locked(ctx, m.ref(), conn, "remove a node", func(ctx context.Context) error {
-			if r.data.isTaken(m.ref()) {
-				takenOver(&resp.Diagnostics, nodePaths)
-				return nil
-			}
-			if !leave(ctx) {
-				return nil
-			}
-			return bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
-		})
-	}
-	ignore := d.IgnoreUnreachable.ValueBool()
-	if !left && unreachable(err) && ignore && !leave(ctx) {
-		return
-	}
-	removed(&resp.Diagnostics, nodePaths, "Node's software not removed", err, ignore, ignoreNode)
-}
-
-// leave takes the node out of the cluster, where it has got into it. A dead node's pods can not be waited for when it
-// is to be ignored.
-func (r *nodeResource) leave(ctx context.Context, m *nodeModel, d *nodeDestroyModel) error {
-	if m.Name.ValueString() == "" {
-		return nil
-	}
-	client, err := r.data.kube.Get(ctx, m.Cluster.ValueString())
-	if errors.Is(err, kube.ErrClusterGone) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	name := m.Name.ValueString()
-	timeout := defaultDrainTimeout
-	if s := d.DrainTimeout.ValueString(); s != "" {
-		if timeout, err = time.ParseDuration(s); err != nil {
-			return fmt.Errorf("on_destroy.drain_timeout: %w", err)
-		}
-	}
-	dr := drainer{client: client.Typed, node: name, timeout: timeout, ignoreUnreachable: d.IgnoreUnreachable.ValueBool(), progress: progress(ctx)}
-	if d.Drain.ValueBool() {
-		if err := dr.run(ctx); err != nil {
-			return err
-		}
-	}
-	return dr.remove(ctx)
 }
 
 func (r *nodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
