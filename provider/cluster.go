@@ -101,17 +101,18 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 			at.settings[name] = path.Root(name)
 		}
 	}
+	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
 	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "install the control plane", func(ctx context.Context) error {
-		r.install(ctx, conn, spec, bin, at, &m, resp)
+		r.install(ctx, target, spec, bin, at, &m, resp)
 		return nil
 	})
 	if err != nil {
-		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not installed", err)
+		diagnose(&resp.Diagnostics, at, "Control plane not installed", unlockable(ctx, err, spec.Cluster, bin, target))
 	}
 }
 
-func (r *clusterResource) install(ctx context.Context, conn ssh.Conn, spec bootstrap.ControlPlane, bin bootstrap.Binary, at hostPaths, m *clusterModel, resp *resource.CreateResponse) {
-	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
+func (r *clusterResource) install(ctx context.Context, target bootstrap.Target, spec bootstrap.ControlPlane, bin bootstrap.Binary, at hostPaths, m *clusterModel, resp *resource.CreateResponse) {
+	conn := target.Conn
 	if err := bootstrap.Preflight(ctx, spec.Cluster, bin, []bootstrap.Target{target}); err != nil {
 		diagnose(&resp.Diagnostics, at, "Host can not be checked", err)
 		return

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -124,6 +125,19 @@ func (d *data) locked(ctx context.Context, ref hostRef, conn ssh.Conn, operation
 	}
 	defer func() { <-place }()
 	return bootstrap.Locked(ctx, conn, operation, do)
+}
+
+// unlockable is why a host can not be locked for its installation. One where not even that works, such as without root,
+// is checked without the lock, so that all that is wrong with it is said at once.
+func unlockable(ctx context.Context, err error, cluster bootstrap.Cluster, bin bootstrap.Binary, target bootstrap.Target) error {
+	var locked *bootstrap.LockedError
+	if errors.As(err, &locked) || unreachable(err) || ctx.Err() != nil {
+		return err
+	}
+	if failed := bootstrap.Preflight(ctx, cluster, bin, []bootstrap.Target{target}); failed != nil {
+		return failed
+	}
+	return err
 }
 
 // took notes that this run has installed the host.

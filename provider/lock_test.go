@@ -69,3 +69,35 @@ func changed(t *testing.T, object tftypes.Value, name string, v tftypes.Value) t
 	values[name] = v
 	return tftypes.NewValue(object.Type(), values)
 }
+
+// TestHostThatCannotBeLocked wants all that is wrong with a host said at once, also where the lock alone would have failed.
+func TestHostThatCannotBeLocked(t *testing.T) {
+	host := ssh.NewFake("127.0.0.1")
+	host.Key = testHostKey
+	host.Reply("uname -s; uname -m", "Linux\nx86_64\n")
+	host.Fail("f='/run/fairlead.lock'", 1, "the command flock is missing; install util-linux")
+	host.Reply("PORTS=", "uid=0\nos=Linux\nmachine=x86_64\nkernel=4.4.0\nhostname=one\ncgroup=2\ncgroup.controllers=cpu memory pids\ninit=systemd\npackages=apt-get\n")
+	d := &data{hosts: newHosts(ssh.Config{}, ""), connector: &connector{}, releases: &releases{}}
+	d.hosts.conns[hostRef{Address: "127.0.0.1", Port: 22, HostKey: testHostKey}.canonical()] = &hostConn{conn: host}
+	s, diags := configured(t, &heldProvider{data: d}, nil)
+	clean(t, "configure", diags)
+	is := s.clusterState(22, testHostKey, false)
+	resp, err := s.ApplyResourceChange(t.Context(), &tfprotov6.ApplyResourceChangeRequest{
+		TypeName: "fairlead_cluster", PriorState: dynamic(t, tftypes.NewValue(is.Type(), nil)), PlannedState: dynamic(t, is), Config: dynamic(t, is),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var says string
+	for _, d := range resp.Diagnostics {
+		says += d.Summary + ": " + d.Detail + "\n"
+	}
+	for _, want := range []string{"Host is not ready", "kernel: version 4.4.0", "the command flock is missing"} {
+		if !strings.Contains(says, want) {
+			t.Errorf("it does not say %q: %s", want, says)
+		}
+	}
+	if state, err := resp.NewState.Unmarshal(is.Type()); err != nil || !state.IsNull() {
+		t.Errorf("the state is %v, want none; %v", state, err)
+	}
+}

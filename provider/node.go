@@ -94,19 +94,19 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	target := bootstrap.Target{Conn: p.host, Role: "agent", Node: p.node}
 	err := r.data.locked(ctx, m.ref(), p.host, "join a node", func(ctx context.Context) error {
-		if p.join(ctx, &m, resp); !resp.Diagnostics.HasError() {
+		if p.join(ctx, target, &m, resp); !resp.Diagnostics.HasError() {
 			r.data.took(m.ref())
 		}
 		return nil
 	})
 	if err != nil {
-		diagnose(&resp.Diagnostics, nodePaths, "Node did not join", err)
+		diagnose(&resp.Diagnostics, nodePaths, "Node did not join", unlockable(ctx, err, p.cluster, p.bin, target))
 	}
 }
 
-func (p *joining) join(ctx context.Context, m *nodeModel, resp *resource.CreateResponse) {
-	target := bootstrap.Target{Conn: p.host, Role: "agent", Node: p.node}
+func (p *joining) join(ctx context.Context, target bootstrap.Target, m *nodeModel, resp *resource.CreateResponse) {
 	if err := bootstrap.Preflight(ctx, p.cluster, p.bin, []bootstrap.Target{target}); err != nil {
 		diagnose(&resp.Diagnostics, nodePaths, "Host can not be checked", err)
 		return
