@@ -52,7 +52,7 @@ func (r *request) number(name string) (int64, error) {
 	}
 	v, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid %s %q: %v", name, text, err))
+		return 0, apierrors.NewBadRequest(err.Error())
 	}
 	return v, nil
 }

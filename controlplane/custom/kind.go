@@ -213,6 +213,7 @@ func (r *resource) toVersion(ctx context.Context, objs []*kind.Custom, to *schem
 func (s *schemaOf) scale() *kind.Scale {
 	spec := s.spec.Subresources.Scale
 	return &kind.Scale{
+		Path: pathOf(spec.SpecReplicasPath),
 		Get: func(obj kind.Object) (specReplicas, statusReplicas int32, selector string) {
 			content := obj.(*kind.Custom).Content
 			want, _, _ := unstructured.NestedInt64(content, pathOf(spec.SpecReplicasPath)...)

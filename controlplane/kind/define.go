@@ -159,8 +159,9 @@ func (d definition[T]) build() *Kind {
 	k.Status, k.Approval = d.status.build(), d.approval.build()
 	if d.scale != nil {
 		k.Scale = &Scale{
-			Get: func(obj Object) (int32, int32, string) { return d.scale.get(obj.(T)) },
-			Set: func(obj Object, replicas int32) { d.scale.set(obj.(T), replicas) },
+			Path: []string{"spec", "replicas"},
+			Get:  func(obj Object) (int32, int32, string) { return d.scale.get(obj.(T)) },
+			Set:  func(obj Object, replicas int32) { d.scale.set(obj.(T), replicas) },
 		}
 	}
 	return k

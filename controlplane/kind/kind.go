@@ -197,6 +197,8 @@ func Paths(paths ...string) *fieldpath.Set {
 type Scale struct {
 	Get func(obj Object) (specReplicas, statusReplicas int32, selector string)
 	Set func(obj Object, replicas int32)
+	// Path is where the object has the replicas that are wanted.
+	Path []string
 }
 
 // StoredKind returns the kind in whose form the objects are stored.

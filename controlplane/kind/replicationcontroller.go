@@ -32,12 +32,7 @@ func replicationControllerKind() *Kind {
 		validateTemplated: validateReplicationController,
 		status: &statusRules[*corev1.ReplicationController]{
 			prepareUpdate: func(r, old *corev1.ReplicationController) { r.Spec = old.Spec },
-			validate: func(r, _ *corev1.ReplicationController) field.ErrorList {
-				path := field.NewPath("status")
-				errs := validate.NonNegative(r.Status.Replicas, path.Child("replicas"))
-				errs = append(errs, validate.AtMost(r.Status.ReadyReplicas, r.Status.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
-				return append(errs, validate.AtMost(r.Status.AvailableReplicas, r.Status.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
-			},
+			validate:      func(r, _ *corev1.ReplicationController) field.ErrorList { return validateReplicationStatus(&r.Status) },
 		},
 		scale: &scaleRules[*corev1.ReplicationController]{
 			get: func(r *corev1.ReplicationController) (int32, int32, string) {
@@ -92,4 +87,17 @@ func validateReplicationController(r *corev1.ReplicationController, e podspec.Ex
 	errs = append(errs, validateSelected(labels.SelectorFromSet(r.Spec.Selector), r.Spec.Template, path)...)
 	errs = append(errs, podspec.ValidateTemplate(r.Spec.Template, e, path)...)
 	return append(errs, validateEndless(r.Spec.Template, path, "ReplicationController")...)
+}
+
+func validateReplicationStatus(s *corev1.ReplicationControllerStatus) field.ErrorList {
+	path := field.NewPath("status")
+	errs := validate.NonNegative(s.Replicas, path.Child("replicas"))
+	errs = append(errs, validate.NonNegative(s.FullyLabeledReplicas, path.Child("fullyLabeledReplicas"))...)
+	errs = append(errs, validate.NonNegative(s.ReadyReplicas, path.Child("readyReplicas"))...)
+	errs = append(errs, validate.NonNegative(s.AvailableReplicas, path.Child("availableReplicas"))...)
+	errs = append(errs, validate.NonNegative(s.ObservedGeneration, path.Child("observedGeneration"))...)
+	errs = append(errs, validate.AtMost(s.FullyLabeledReplicas, s.Replicas, path.Child("fullyLabeledReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, validate.AtMost(s.ReadyReplicas, s.Replicas, path.Child("readyReplicas"), "cannot be greater than status.replicas")...)
+	errs = append(errs, validate.AtMost(s.AvailableReplicas, s.Replicas, path.Child("availableReplicas"), "cannot be greater than status.replicas")...)
+	return append(errs, validate.AtMost(s.AvailableReplicas, s.ReadyReplicas, path.Child("availableReplicas"), "cannot be greater than readyReplicas")...)
 }

@@ -40,9 +40,12 @@ func volumeAttachmentKind() *Kind {
 			return validate.Unchanged(a.Spec, old.Spec, field.NewPath("spec"))
 		},
 		status: &statusRules[*storagev1.VolumeAttachment]{
-			prepareUpdate: func(a, old *storagev1.VolumeAttachment) { a.Spec = old.Spec },
-			unowned:       Paths("spec", "metadata"),
-			validate:      func(a, _ *storagev1.VolumeAttachment) field.ErrorList { return validateAttachmentStatus(a) },
+			prepareUpdate: func(a, old *storagev1.VolumeAttachment) {
+				a.Spec = old.Spec
+				metav1.ResetObjectMetaForStatus(&a.ObjectMeta, &old.ObjectMeta)
+			},
+			unowned:  Paths("spec", "metadata"),
+			validate: func(a, _ *storagev1.VolumeAttachment) field.ErrorList { return validateAttachmentStatus(a) },
 		},
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Attacher", "string", spec["attacher"]), column("PV", "string", source["persistentVolumeName"]),

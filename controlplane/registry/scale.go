@@ -3,11 +3,15 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -26,27 +30,105 @@ func (r *Registry) GetScale(ctx context.Context, k *kind.Kind, namespace, name s
 
 // UpdateScale replaces the scale subresource: it sets the replicas.
 func (r *Registry) UpdateScale(ctx context.Context, k *kind.Kind, namespace, name string, scale *autoscalingv1.Scale, w Write) (*autoscalingv1.Scale, error) {
+	switch {
+	case scale.Name == "":
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
+	case scale.Name != name:
+		return nil, otherName(scale.Name, name)
+	case scale.Namespace != "" && scale.Namespace != namespace:
+		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
+	}
 	return r.changeScale(ctx, k, namespace, name, w, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale, nil })
+}
+
+func otherName(name, want string) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, want))
 }
 
 // PatchScale patches the scale subresource.
 func (r *Registry) PatchScale(ctx context.Context, k *kind.Kind, namespace, name string, t types.PatchType, data []byte, w Write) (*autoscalingv1.Scale, error) {
 	if t == types.ApplyPatchType {
-		t = types.MergePatchType
+		return r.applyScale(ctx, k, namespace, name, data, w)
 	}
 	return r.changeScale(ctx, k, namespace, name, w, func(cur *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
 		obj, err := patchObject(t, data, cur, func() runtime.Object { return &autoscalingv1.Scale{} }, w)
 		if err != nil {
 			return nil, err
 		}
+		if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != scaleKind {
+			return nil, unprocessable(fmt.Sprintf("%T", obj), fmt.Errorf("it is %s and not %s", gvk, scaleKind))
+		}
 		return obj.(*autoscalingv1.Scale), nil
 	})
 }
 
+// applyScale applies the replicas of a scale as the field of the object that they are, so that whoever manages that field is
+// asked, and the manager is noted where the others are.
+func (r *Registry) applyScale(ctx context.Context, k *kind.Kind, namespace, name string, data []byte, w Write) (*autoscalingv1.Scale, error) {
+	as := &kind.Kind{GroupVersionKind: scaleKind, Namespaced: k.Namespaced, New: func() kind.Object { return &autoscalingv1.Scale{} }}
+	patch, err := decodeApplied(as, namespace, name, data, w)
+	if err != nil {
+		return nil, err
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(patch.Object, &autoscalingv1.Scale{}, true); err != nil {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("failed to create typed patch object (%s/%s; %s): %v", namespace, name, scaleKind, err))
+	}
+	parent := &unstructured.Unstructured{Object: map[string]any{}}
+	parent.SetGroupVersionKind(k.GroupVersionKind)
+	parent.SetNamespace(namespace)
+	parent.SetName(name)
+	if replicas, found, err := unstructured.NestedInt64(patch.Object, "spec", "replicas"); err == nil && found {
+		if err := unstructured.SetNestedField(parent.Object, replicas, k.Scale.Path...); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+	}
+	w.applied = true
+	return r.writeScale(ctx, k, namespace, name, w, func(cur kind.Object, _ *autoscalingv1.Scale) (kind.Object, *autoscalingv1.Scale, error) {
+		obj, err := r.managed.apply(k, cur, parent.DeepCopy(), "scale", w.FieldManager, w.Force)
+		if err != nil {
+			return nil, nil, asScaleConflict(k, err)
+		}
+		scale := scaleOf(k, obj)
+		scale.UID, scale.ResourceVersion = patch.GetUID(), patch.GetResourceVersion()
+		return obj, scale, nil
+	})
+}
+
+// asScaleConflict names the version of the scale in a conflict, as Kubernetes does, and not that of the object.
+func asScaleConflict(k *kind.Kind, err error) error {
+	var status *apierrors.StatusError
+	if !errors.As(err, &status) || status.ErrStatus.Details == nil {
+		return err
+	}
+	renamed := func(text string) string {
+		return strings.ReplaceAll(text, " using "+k.GroupVersion().String(), " using "+scaleKind.GroupVersion().String())
+	}
+	status.ErrStatus.Message = renamed(status.ErrStatus.Message)
+	for i := range status.ErrStatus.Details.Causes {
+		status.ErrStatus.Details.Causes[i].Message = renamed(status.ErrStatus.Details.Causes[i].Message)
+	}
+	return status
+}
+
+// changeScale sets the replicas that f makes of the scale.
 func (r *Registry) changeScale(ctx context.Context, k *kind.Kind, namespace, name string, w Write, f func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error)) (*autoscalingv1.Scale, error) {
+	return r.writeScale(ctx, k, namespace, name, w, func(cur kind.Object, was *autoscalingv1.Scale) (kind.Object, *autoscalingv1.Scale, error) {
+		scale, err := f(was)
+		if err != nil {
+			return nil, nil, err
+		}
+		if scale.Name != "" && scale.Name != name {
+			return nil, nil, otherName(scale.Name, name)
+		}
+		return cur.DeepCopyObject().(kind.Object), scale, nil
+	})
+}
+
+// writeScale writes an object that f makes, with the replicas of the scale that f makes as far as admission leaves them.
+func (r *Registry) writeScale(ctx context.Context, k *kind.Kind, namespace, name string, w Write, f func(cur kind.Object, was *autoscalingv1.Scale) (kind.Object, *autoscalingv1.Scale, error)) (*autoscalingv1.Scale, error) {
 	res, err := r.change(ctx, k, namespace, name, "scale", w, func(cur kind.Object) (kind.Object, error) {
 		was := scaleOf(k, cur)
-		scale, err := f(was)
+		obj, scale, err := f(cur, was)
 		if err != nil {
 			return nil, err
 		}
@@ -57,13 +139,13 @@ func (r *Registry) changeScale(ctx context.Context, k *kind.Kind, namespace, nam
 			return nil, apierrors.NewConflict(k.GroupResource(), name, errors.New(modifiedMessage))
 		}
 		if scale.UID != "" && scale.UID != cur.GetUID() {
-			return nil, uidConflict(k, cur, string(scale.UID))
+			return nil, apierrors.NewConflict(schema.GroupResource{Group: k.Group, Resource: k.Plural + "/scale"}, name,
+				fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", scale.UID, cur.GetUID()))
 		}
 		if scale.Spec.Replicas < 0 {
 			return nil, apierrors.NewInvalid(scaleKind.GroupKind(), name, field.ErrorList{
 				field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0").WithOrigin("minimum")})
 		}
-		obj := cur.DeepCopyObject().(kind.Object)
 		k.Scale.Set(obj, scale.Spec.Replicas)
 		return obj, nil
 	})

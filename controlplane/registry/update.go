@@ -42,7 +42,7 @@ func (r *Registry) Update(ctx context.Context, k *kind.Kind, obj kind.Object, su
 		if uid != "" && uid != cur.GetUID() {
 			return nil, uidConflict(k, cur, string(uid))
 		}
-		if pre == "" && !w.Unconditional && !unconditional(k) && subresource == "" {
+		if pre == "" && !w.Unconditional && !unconditional(k) && (subresource == "" || subresource == "status") {
 			// Kubernetes names the resource here, not the kind
 			return nil, apierrors.NewInvalid(schema.GroupKind{Group: k.Group, Kind: k.Plural}, cur.GetName(), mustHaveVersion)
 		}
