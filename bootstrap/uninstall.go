@@ -142,8 +142,9 @@ func (r *removal) stopContainerd() phase {
 	}
 }
 
-// mountsScript prints our mounts, the innermost first.
-const mountsScript = `awk '$5 ~ "^(` + dataDir + `|` + config.RunDir + `)(/|$)" { print $5 }' /proc/self/mountinfo | sort -r`
+// mountsScript prints our mounts, the innermost first. The data folder and those directly in it may be disks that
+// the host's owner gave us: we mount nothing there ourselves.
+const mountsScript = `awk '$5 ~ "^(` + dataDir + `/[^/]+/|` + config.RunDir + `(/|$))" { print $5 }' /proc/self/mountinfo | sort -r`
 
 // unmount takes away mounts below our folders, so that removing the folders removes nothing of others.
 func (r *removal) unmount() phase {
@@ -203,6 +204,17 @@ func (r *removal) purgePackages() phase {
 	}
 }
 
+// removeDataScript removes the data folder. Disks that are mounted there are emptied and stay mounted.
+const removeDataScript = `set --
+for m in $(awk '$5 ~ "^` + dataDir + `(/[^/]+)?$" { print $5 }' /proc/self/mountinfo); do
+  m=$(printf '%b' "$m")
+  set -- "$@" ! -path "$m/lost+found" ! -path "$m/lost+found/*"
+done
+if [ $# = 0 ]; then rm -rf ` + dataDir + `; exit; fi
+find ` + dataDir + ` -mindepth 1 "$@" -delete 2>/dev/null || true # but for mount points
+left=$(find ` + dataDir + ` "$@" ! -type d)
+[ -z "$left" ] || { echo "cannot remove $left" >&2; exit 1; }`
+
 // removeFiles removes the data folder, with the record in it, last.
 func (r *removal) removeFiles() phase {
 	folders := []string{etcDir, config.RunDir, logDir}
@@ -214,7 +226,7 @@ func (r *removal) removeFiles() phase {
 		for _, f := range r.content {
 			line += "\nfind " + ssh.Quote(f) + " -xdev -mindepth 1 -delete"
 		}
-		_, err := r.conn.Run(ctx, ssh.Command{Line: line + "\nrm -rf " + dataDir, Sudo: true})
+		_, err := r.conn.Run(ctx, ssh.Command{Line: line + "\n" + removeDataScript, Sudo: true})
 		return err
 	}}
 }
