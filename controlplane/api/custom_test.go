@@ -222,6 +222,10 @@ func TestCustomResources(t *testing.T) {
 	if list, err := ns.List(ctx, metav1.ListOptions{FieldSelector: "spec.color=red"}); err != nil || len(list.Items) != 1 || list.GetKind() != "WidgetList" {
 		t.Errorf("list by a selectable field = %v, %v", list, err)
 	}
+	// The dynamic client would fill in what is missing.
+	if _, _, data := do(t, e.HTTP(), "GET", e.Address+"/apis/example.com/v1/namespaces/default/widgets", jsonType, "", ""); !strings.Contains(string(data), `"items":[{"kind":"Widget","apiVersion":"example.com/v1",`) {
+		t.Errorf("items of a list do not say what they are: %s", data)
+	}
 	if list, err := ns.List(ctx, metav1.ListOptions{FieldSelector: "spec.color=green"}); err != nil || len(list.Items) != 0 {
 		t.Errorf("list by another value = %v, %v", list, err)
 	}

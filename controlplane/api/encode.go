@@ -31,15 +31,18 @@ type envelope struct {
 	listOpen     []byte // {"kind":"PodList","apiVersion":"v1"
 	typeMeta     []byte // runtime.Unknown.typeMeta with its tag and length
 	listTypeMeta []byte
+	typedItems   bool // items of a list have their type too: custom resources, as clients know no type of theirs
 	gvk          schema.GroupVersionKind
 }
 
-func newEnvelope(gvk schema.GroupVersionKind, list string) *envelope {
+func newEnvelope(k *kind.Kind) *envelope {
+	gvk, list := k.GroupVersionKind, k.ListKind
 	if list == "" {
 		list = gvk.Kind + "List"
 	}
 	api := gvk.GroupVersion().String()
 	return &envelope{
+		typedItems:   k.Custom,
 		jsonOpen:     []byte(fmt.Sprintf(`{"kind":%q,"apiVersion":%q`, gvk.Kind, api)),
 		listOpen:     []byte(fmt.Sprintf(`{"kind":%q,"apiVersion":%q`, list, api)),
 		typeMeta:     typeMetaField(api, gvk.Kind),
@@ -122,7 +125,11 @@ func (e *envelope) listParts(list *store.List, enc encoding, encode encodeItem) 
 		if i > 0 {
 			parts = append(parts, comma)
 		}
-		parts = append(parts, body)
+		if e.typedItems {
+			parts = append(parts, e.jsonParts(body)...)
+		} else {
+			parts = append(parts, body)
+		}
 	}
 	return append(parts, []byte("]}")), nil
 }

@@ -122,7 +122,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.stopping, s.drain = context.WithCancel(context.Background())
 	for _, k := range s.kinds.Served() {
-		s.envelopes[k] = newEnvelope(k.GroupVersionKind, k.ListKind)
+		s.envelopes[k] = newEnvelope(k)
 	}
 	var err error
 	if s.tokens, err = newTokens(s.client, c); err != nil {
@@ -146,7 +146,7 @@ func (s *Server) envelope(k *kind.Kind) *envelope {
 	if e := s.envelopes[k]; e != nil {
 		return e
 	}
-	return newEnvelope(k.GroupVersionKind, k.ListKind)
+	return newEnvelope(k)
 }
 
 // Run keeps what the server needs beside its requests until ctx ends: the authorizer's caches, the default roles,
