@@ -1,7 +1,9 @@
 package api
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"net/url"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/asn1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -50,11 +53,29 @@ func (s *Server) authenticate(r *request) error {
 	return apierrors.NewUnauthorized("Unauthorized")
 }
 
+// oidUserUID is the part of a certificate's subject that is the user's UID.
+var oidUserUID = asn1.X509UID()
+
 func certificateUser(c *x509.Certificate) (*kind.User, error) {
 	if c.Subject.CommonName == "" {
 		return nil, errors.New("certificate has no common name")
 	}
-	return &kind.User{Name: c.Subject.CommonName, Groups: append(slices.Clone(c.Subject.Organization), groupAuthenticated)}, nil
+	uid := ""
+	for _, part := range c.Subject.Names {
+		if !part.Type.Equal(oidUserUID) {
+			continue
+		}
+		text, ok := part.Value.(string)
+		if !ok || text == "" || uid != "" {
+			return nil, errors.New("certificate has not one user UID that is a text")
+		}
+		uid = text
+	}
+	fingerprint := sha256.Sum256(c.Raw)
+	return &kind.User{
+		Name: c.Subject.CommonName, UID: uid, Groups: append(slices.Clone(c.Subject.Organization), groupAuthenticated),
+		Extra: map[string][]string{extraCredential: {"X509SHA256=" + hex.EncodeToString(fingerprint[:])}},
+	}, nil
 }
 
 // bearerProtocol begins a WebSocket subprotocol that carries a token, for clients that can not set headers.
