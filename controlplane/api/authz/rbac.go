@@ -249,10 +249,6 @@ func (a *Authorizer) Rules(u *kind.User, namespace string) (out []rbacv1.PolicyR
 	if _, ok := nodeOf(u); ok {
 		incomplete = "node authorizer does not support user rule resolution"
 	}
-	if slices.Contains(u.Groups, masters) {
-		out = append(out, rbacv1.PolicyRule{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}},
-			rbacv1.PolicyRule{Verbs: []string{"*"}, NonResourceURLs: []string{"*"}})
-	}
 	a.rbac.each(u, namespace, func(rule rbacv1.PolicyRule) bool {
 		out = append(out, rule)
 		return true
