@@ -2,15 +2,15 @@ package api
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/registry"
 )
@@ -42,7 +42,7 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 	if _, err := r.number("timeoutSeconds"); err != nil {
 		return q, err
 	}
-	return q, checkVersionMatch(q, r.verb == "watch", r.query.Has("sendInitialEvents"))
+	return q, r.checkList(q)
 }
 
 func (r *request) number(name string) (int64, error) {
@@ -59,45 +59,16 @@ func (r *request) number(name string) (int64, error) {
 
 var listOptionsKind = schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}
 
-// checkVersionMatch holds the rules of resourceVersionMatch, KEP-2523, and of sendInitialEvents, KEP-3157.
-func checkVersionMatch(q registry.ListQuery, watch, initial bool) error {
-	path := field.NewPath("resourceVersionMatch")
-	m := metav1.ResourceVersionMatch(q.ResourceVersionMatch)
-	known := []metav1.ResourceVersionMatch{metav1.ResourceVersionMatchExact, metav1.ResourceVersionMatchNotOlderThan, ""}
-	if watch {
-		known = known[1:2]
+// checkList holds the rules of resourceVersionMatch, KEP-2523, and of sendInitialEvents, KEP-3157.
+func (r *request) checkList(q registry.ListQuery) error {
+	o := &internalversion.ListOptions{
+		Watch: r.verb == "watch", ResourceVersion: q.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatch(q.ResourceVersionMatch), Continue: q.Continue,
 	}
-	var errs field.ErrorList
-	switch {
-	case initial && !watch:
-		errs = append(errs, field.Forbidden(field.NewPath("sendInitialEvents"), "sendInitialEvents is forbidden for list"))
-	case initial && m != metav1.ResourceVersionMatchNotOlderThan:
-		errs = append(errs, field.Forbidden(path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
+	if r.query.Has("sendInitialEvents") {
+		o.SendInitialEvents = new(true) // its presence is what counts
 	}
-	if m == "" {
-		return invalidList(errs)
+	if errs := validation.ValidateListOptions(o, true); len(errs) > 0 {
+		return apierrors.NewInvalid(listOptionsKind, "", errs)
 	}
-	if watch && !initial {
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
-	}
-	if !watch && q.ResourceVersion == "" {
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided"))
-	}
-	if q.Continue != "" {
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch is forbidden when continue is provided"))
-	}
-	if !slices.Contains(known, m) {
-		errs = append(errs, field.NotSupported(path, m, known))
-	}
-	if !watch && m == metav1.ResourceVersionMatchExact && q.ResourceVersion == "0" {
-		errs = append(errs, field.Forbidden(path, "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""))
-	}
-	return invalidList(errs)
-}
-
-func invalidList(errs field.ErrorList) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	return apierrors.NewInvalid(listOptionsKind, "", errs)
+	return nil
 }

@@ -62,7 +62,7 @@ func TestListOptions(t *testing.T) {
 		"resourceVersion=-1":                                  {400, 0, ""},
 		"resourceVersion=" + rv + "&continue=" + token:        {400, 0, ""},
 		"sendInitialEvents=true":                              {422, 0, "sendInitialEvents"},
-		"sendInitialEvents=false" + newer:                     {422, 0, "sendInitialEvents"},
+		"resourceVersion=1&sendInitialEvents=false" + newer:   {422, 0, "sendInitialEvents"},
 		"watch=1" + newer:                                     {422, 0, "resourceVersionMatch"},
 		"watch=1&sendInitialEvents=1":                         {422, 0, "resourceVersionMatch"},
 		"watch=1&sendInitialEvents=0":                         {422, 0, "resourceVersionMatch"},

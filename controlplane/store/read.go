@@ -48,7 +48,7 @@ func (s *Store) reach(ctx context.Context, resourceVersion string) error {
 func parseRevision(s string) (int64, error) {
 	rev, err := strconv.ParseUint(s, 10, 63)
 	if err != nil {
-		return 0, apierrors.NewBadRequest(fmt.Sprintf("resourceVersion: Invalid value: %q: must be a number", s))
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: resourceVersion: Invalid value: %q: %v", s, err))
 	}
 	return int64(rev), nil
 }
@@ -114,12 +114,12 @@ func (s *Store) List(ctx context.Context, k *kind.Kind, q ListQuery) (*List, err
 
 // listOn reads a further page.
 func (s *Store) listOn(ctx context.Context, c *cache, q ListQuery) (*List, error) {
-	if q.ResourceVersion != "" && q.ResourceVersion != "0" {
-		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
-	}
 	t, err := decodeToken(q.Continue)
 	if err != nil {
 		return nil, err
+	}
+	if q.ResourceVersion != "" && q.ResourceVersion != "0" {
+		return nil, apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
 	}
 	// As in Kubernetes, a token of a namespaced list starts within the namespace.
 	start := c.prefixOf(q.Namespace) + t.Start

@@ -44,7 +44,7 @@ func decodeToken(s string) (token, error) {
 	case err != nil:
 		return t, badToken(err.Error())
 	case t.Version != tokenVersion:
-		return t, badToken(fmt.Sprintf("the version %q is not known", t.Version))
+		return t, badToken("server does not recognize this encoded version " + t.Version)
 	case t.Revision <= 0 && t.Revision != anyRevision:
 		return t, badToken("it has no resourceVersion")
 	case t.Start == "":
