@@ -23,7 +23,6 @@ type standing struct {
 // TestCluster is the life of one cluster, from three bare machines to three bare machines. Its parts need those
 // before them; they are in the files of their themes.
 func TestCluster(t *testing.T) {
-	t.Parallel() // each test waits for machines of its own more than it computes
 	s := &standing{bare: map[string][]string{}, pods: map[string]string{}}
 	for _, m := range []struct {
 		at   **machine.Machine

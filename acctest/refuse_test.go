@@ -21,7 +21,7 @@ import (
 // attribute that has to do with it, with nothing in state and nothing on the machine, and the apply after it goes
 // well: as another user with sudo, through a bastion.
 func TestRefused(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // beside TestVirtualMachine
 	m, err := fleet.Start(t.Context(), prefix+"-4")
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ const vmPatience = 2 * time.Minute
 // TestVirtualMachine is the core of everything on a machine with Debian's own kernel and cgroup v2: from bare to an
 // answering service, limits, a reboot, and to bare again.
 func TestVirtualMachine(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // beside TestRefused: each waits for machines of its own
 	start := time.Now()
 	m, err := fleet.StartVM(t.Context(), prefix+"-vm")
 	if err != nil {
