@@ -117,6 +117,7 @@ func TestLifeOnMachines(t *testing.T) {
 	for at, dir := range disks {
 		run(t, at, "mkdir -p "+dir+"; mount -t tmpfs -o mode=0700 disk "+dir+"; mkdir "+dir+"/lost+found; echo found > "+dir+"/lost+found/1")
 	}
+	run(t, m.control, "mkdir /var/lib/fairlead/backup; mount -t tmpfs backup /var/lib/fairlead/backup; echo kept > /var/lib/fairlead/backup/1")
 	before := map[*machine.Machine]string{}
 	const tree = "find /etc /usr/local /var/lib /var/log /run /opt -xdev ! -path '/var/lib/apt/*' ! -path '/var/lib/dpkg/*' ! -path '/var/log/journal/*' ! -path '/var/log/apt/*' ! -path '/run/systemd/*' ! -path '/run/user*' ! -path '/run/udev/*' ! -path '/var/lib/systemd/*' ! -path '/run/sudo/*' | sort"
 	for _, at := range []*machine.Machine{m.control, m.worker} {
@@ -176,6 +177,9 @@ func TestLifeOnMachines(t *testing.T) {
 		}
 		if in, err := bootstrap.Inspect(ctx, c); err != nil || in.Present || in.SHA256 != "" {
 			t.Errorf("after removal: %+v, %v", in, err)
+		}
+		if at == m.control {
+			run(t, at, "mountpoint -q /var/lib/fairlead/backup && grep -q kept /var/lib/fairlead/backup/1 && umount /var/lib/fairlead/backup && rmdir /var/lib/fairlead/backup")
 		}
 		if got := run(t, at, "mountpoint -q "+disks[at]+" && cd "+disks[at]+" && find . ! -type d"); got != "./lost+found/1" {
 			t.Errorf("the disk in %s of %s has %q", disks[at], at.Name, got)

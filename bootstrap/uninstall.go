@@ -204,11 +204,15 @@ func (r *removal) purgePackages() phase {
 	}
 }
 
-// removeDataScript removes the data folder. Disks that are mounted there are emptied and stay mounted.
+// removeDataScript removes the data folder. Disks that are mounted there for our data are emptied and stay mounted;
+// what else is mounted in it is not ours, and is left alone.
 const removeDataScript = `set --
 for m in $(awk '$5 ~ "^` + dataDir + `(/[^/]+)?$" { print $5 }' /proc/self/mountinfo); do
   m=$(printf '%b' "$m")
-  set -- "$@" ! -path "$m/lost+found" ! -path "$m/lost+found/*"
+  case $m in
+  ` + dataDir + `|` + config.DefaultServerDir + `|` + config.DefaultAgentDir + `) set -- "$@" ! -path "$m/lost+found" ! -path "$m/lost+found/*" ;;
+  *) set -- "$@" ! -path "$m" ! -path "$m/*" ;;
+  esac
 done
 if [ $# = 0 ]; then rm -rf ` + dataDir + `; exit; fi
 find ` + dataDir + ` -mindepth 1 "$@" -delete 2>/dev/null || true # but for mount points

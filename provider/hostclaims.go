@@ -33,7 +33,7 @@ type hostClaims struct {
 
 type claim struct{ mark, kind string }
 
-// hostKey is the host that a reference means, however it is written.
+// key is the host that a reference means, however it is written.
 func (h *hosts) key(ref hostRef) string {
 	address := strings.ToLower(strings.TrimSuffix(ref.Address, "."))
 	if address == localAddress {
@@ -72,7 +72,7 @@ func markOf(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.
 	return mark
 }
 
-// plan claims the host for the resource, and says on the address when another has it.
+// planHost claims the host for the resource, and says on the address when another has it.
 func (d *data) planHost(ctx context.Context, kind string, ref hostRef, at path.Path, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	mark := markOf(ctx, req, resp)
 	key := d.hosts.key(ref)
