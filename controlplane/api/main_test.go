@@ -1,12 +1,16 @@
 package api_test
 
 import (
+	"log/slog"
 	"testing"
 
 	"go.uber.org/goleak"
+	"k8s.io/klog/v2"
 )
 
 func TestMain(m *testing.M) {
+	// as the program does: what libraries say of connections that end goes to the server's log, which tests discard
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	// the HTTP clients of the tests keep connections that end by themselves
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),

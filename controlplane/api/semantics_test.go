@@ -34,10 +34,13 @@ func TestListOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Kube(e.Admin()).CoreV1().ConfigMaps("default").Create(t.Context(), configMap("b"), metav1.CreateOptions{}); err != nil {
+	second, err := e.Kube(e.Admin()).CoreV1().ConfigMaps("default").Create(t.Context(), configMap("b"), metav1.CreateOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	rv := first.ResourceVersion
+	// waits until the cache, of which resourceVersion=0 takes what it has, has both
+	do(t, hc, "GET", e.Address+maps+"?resourceVersion="+second.ResourceVersion, "", "", "")
 	const exact, newer = "&resourceVersionMatch=Exact", "&resourceVersionMatch=NotOlderThan"
 	for query, want := range map[string]struct {
 		code, items int

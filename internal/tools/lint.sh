@@ -27,7 +27,6 @@ check 'go.mod or go.sum is not tidy' go mod tidy -diff
 check 'left over' absent '\b(TODO|FIXME|XXX|HACK)\b|[Nn]ot implemented' '*.go' '*.sh' '*.tf' '*.md' '*.tmpl' \
 	':!docs/resources' ':!CONTRIBUTING.md' ':!STYLE.md' ':!internal/tools/lint.sh'
 check 'skipped or sleeping tests' absent '\bt\.Skip|\btime\.Sleep\(' '*_test.go'
-# Without cgo, as the program is built: what it is built from is compiled once for both.
-check 'vet' env CGO_ENABLED=0 go vet -p 2 ./...
+check 'vet' go vet -p 2 ./...
 
 exit $failed
