@@ -27,7 +27,7 @@ var newDeployment = workload(kube.Descriptor{
 	Propagation: metav1.DeletePropagationForeground, // so that the pods are gone when a destroy ends
 	ExplainDelete: func(*unstructured.Unstructured) string {
 		return "A deployment is gone when its pods are, and the pods of a node that does not answer are not until the node is deleted. " +
-			"kubectl get pods,nodes shows them. Bring the node's host back, or give it up with kubectl delete node NAME, and destroy again."
+			"kubectl get pods,nodes shows them. Bring the node's host back, or give it up with kubectl delete node NAME, and run Terraform again."
 	},
 	Abandoned: abandonedDeployment,
 })

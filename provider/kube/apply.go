@@ -84,8 +84,8 @@ func (k *engine) expectAbsent(ctx context.Context, client *Client, id identity) 
 	case err != nil:
 		return err
 	case live.GetDeletionTimestamp() != nil:
-		tflog.Info(ctx, "waiting for the end of the object's deletion", map[string]any{"object": id.String()})
-		return k.waitGone(ctx, client, id, live.GetUID(), nil) // a new object needs the name, so nothing else will do
+		w := &goneWait{engine: k, client: client, id: id, uid: live.GetUID(), forName: true}
+		return w.run(ctx)
 	}
 	owner := "It was not made by Terraform."
 	if owned, err := ownedFields(live); err == nil && owned != nil {
@@ -122,7 +122,8 @@ func (k *engine) delete(ctx context.Context, client *Client, id identity, uid ty
 	case err != nil:
 		return err
 	}
-	return k.waitGone(ctx, client, id, uid, k.desc.Abandoned)
+	w := &goneWait{engine: k, client: client, id: id, uid: uid}
+	return w.run(ctx)
 }
 
 // abandoned is a deletion that is done but for what the cluster can not do for now; left names that.
@@ -136,27 +137,38 @@ const (
 	goneMost  = 2 * time.Second
 )
 
-// waitGone returns when the object with uid does not exist any more; the empty uid means any object of the name. It
-// returns an *abandoned as soon as left names something.
-func (k *engine) waitGone(ctx context.Context, client *Client, id identity, uid types.UID, left func(context.Context, *Client, *unstructured.Unstructured) (string, error)) error {
-	var last *unstructured.Unstructured
+// goneWait waits for the end of an object that is being deleted.
+type goneWait struct {
+	*engine
+	client *Client
+	id     identity
+	uid    types.UID // of the object; empty means any object of the name
+	// forName says that the name is wanted for a new object, so that nothing but the end of the old one will do. Else
+	// the wait ends as well, with *abandoned, when what is left is what the cluster can not end for now.
+	forName bool
+
+	last *unstructured.Unstructured // as it was seen last
+	left string                     // what Abandoned said last
+}
+
+// run returns when the object does not exist any more.
+func (w *goneWait) run(ctx context.Context) error {
+	if w.forName {
+		tflog.Info(ctx, "waiting for the end of the object's deletion", map[string]any{"object": w.id.String()})
+	}
 	for gap := goneFirst; ; gap = min(gap*3/2, goneMost) {
-		live, err := k.objects(client, id).Get(ctx, id.name, metav1.GetOptions{})
+		live, err := w.objects(w.client, w.id).Get(ctx, w.id.name, metav1.GetOptions{})
 		switch {
-		case isGone(err) || err == nil && uid != "" && live.GetUID() != uid:
+		case isGone(err) || err == nil && w.uid != "" && live.GetUID() != w.uid:
 			return nil
 		case err != nil && ctx.Err() == nil:
 			return err
 		case err == nil:
-			last = live
+			w.last = live
 		}
-		if last != nil && left != nil && gap == goneMost { // most deletions have ended by then
-			what, err := left(ctx, client, last)
-			if err != nil && ctx.Err() == nil {
+		if gap == goneMost { // most deletions have ended by then
+			if err := w.look(ctx); err != nil && ctx.Err() == nil {
 				return err
-			}
-			if what != "" {
-				return &abandoned{what}
 			}
 		}
 		timer := time.NewTimer(gap)
@@ -164,22 +176,52 @@ func (k *engine) waitGone(ctx context.Context, client *Client, id identity, uid 
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return k.stillThere(id, last, ctx.Err())
+			return w.stillThere(ctx.Err())
 		}
 	}
 }
 
-// stillThere says what holds up a deletion.
-func (k *engine) stillThere(id identity, live *unstructured.Unstructured, cause error) error {
-	if !errors.Is(cause, context.DeadlineExceeded) || live == nil {
+// look asks what is left, and ends the wait for it with *abandoned where that is allowed.
+func (w *goneWait) look(ctx context.Context) error {
+	if w.last == nil || w.desc.Abandoned == nil {
+		return nil
+	}
+	left, err := w.desc.Abandoned(ctx, w.client, w.last)
+	if err != nil {
+		return err
+	}
+	if left != "" && !w.forName {
+		return &abandoned{left}
+	}
+	if left != w.left {
+		tflog.Info(ctx, "the object's deletion waits", map[string]any{"object": w.id.String(), "left": left})
+	}
+	w.left = left
+	return nil
+}
+
+// stillThere says what holds up the deletion.
+func (w *goneWait) stillThere(cause error) error {
+	if !errors.Is(cause, context.DeadlineExceeded) || w.last == nil {
 		return cause
 	}
-	detail := "The deletion was accepted and has not ended in time."
-	if finalizers := live.GetFinalizers(); len(finalizers) > 0 {
-		detail += fmt.Sprintf(" It waits for what removes these finalizers: %v.", finalizers)
+	what := fmt.Sprintf("%s %s", w.kindName(), w.id.local())
+	f := &Failure{Summary: fmt.Sprintf("Cannot delete %s in time", what), Detail: "The deletion was accepted and has not ended in time."}
+	if w.forName {
+		f.Summary = fmt.Sprintf("Cannot create %s in time: the one before it is still being deleted", what)
+		f.Detail = "There can be a new one when the old one is gone, and its deletion has not ended in time."
 	}
-	if k.desc.ExplainDelete != nil {
-		detail += "\n\n" + k.desc.ExplainDelete(live)
+	if finalizers := w.last.GetFinalizers(); len(finalizers) > 0 {
+		f.Detail += fmt.Sprintf(" It waits for what removes these finalizers: %v.", finalizers)
 	}
-	return &Failure{Summary: fmt.Sprintf("Cannot delete %s %s in time", k.kindName(), id.local()), Detail: detail}
+	switch {
+	case w.left != "":
+		f.Detail += "\n\n" + w.left
+	case w.desc.ExplainDelete != nil:
+		f.Detail += "\n\n" + w.desc.ExplainDelete(w.last)
+	}
+	if w.forName {
+		f.Detail += "\n\nNothing was created. The next apply waits again, and creates it then; timeouts = { create = \"…\" } lets one wait longer."
+	}
+	return f
 }

@@ -207,7 +207,7 @@ func (r *kubeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	var rest *abandoned
 	if errors.As(err, &rest) {
 		resp.Diagnostics.AddWarning(fmt.Sprintf("%s %s is deleted, and not all of it has ended", upperFirst(r.kindName()), c.id.local()),
-			"The deletion was accepted, and there is nothing more that a destroy can do. "+rest.left)
+			"The deletion was accepted, and there is nothing more that a destroy can do. "+rest.left+"\n\nUntil then, there can not be another of this name.")
 		return
 	}
 	if err != nil {
