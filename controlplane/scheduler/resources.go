@@ -54,9 +54,10 @@ func (r *resources) add(o *resources, sign int64) {
 }
 
 // requestsOf returns what pod reserves: the larger of its containers together and of its init containers one
-// after the other, sidecars counted with both, and the overhead of its runtime.
+// after the other, sidecars counted with both, and the overhead of its runtime. A pod that is being resized reserves the
+// larger of what it has and what it is to have.
 func requestsOf(pod *corev1.Pod) resources {
-	return resourcesOf(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}))
+	return resourcesOf(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true}))
 }
 
 // scoredRequests is requestsOf with a small amount for containers that name none.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -149,25 +150,28 @@ func (r *Runtime) namespaces(ctx context.Context, c *Config) ([]specs.LinuxNames
 	return ns, nil
 }
 
-// resources are the container's own limits; the pod's are set on the cgroup above.
+// resources are what the container may use by itself; the pod's limits are set on the cgroup above.
 func (r *Runtime) resources(c *Config) *specs.LinuxResources {
-	res := c.Container.Resources
+	out := r.limits(c.Container.Resources, c.PodUID)
+	out.Devices = []specs.LinuxDeviceCgroup{{Allow: privileged(c), Access: "rwm"}}
+	return out
+}
+
+// limits are the processor and memory of a container of the pod uid.
+func (r *Runtime) limits(res corev1.ResourceRequirements, uid types.UID) *specs.LinuxResources {
 	cpuReq, cpuLimit := res.Requests.Cpu().MilliValue(), res.Limits.Cpu().MilliValue()
 	if _, asked := res.Requests[corev1.ResourceCPU]; !asked {
 		cpuReq = cpuLimit
 	}
 	sh := uint64(shares(cpuReq))
-	out := &specs.LinuxResources{
-		CPU:     &specs.LinuxCPU{Shares: &sh},
-		Devices: []specs.LinuxDeviceCgroup{{Allow: privileged(c), Access: "rwm"}},
-	}
+	out := &specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: &sh}}
 	if cpuLimit > 0 {
 		q, p := quota(cpuLimit), uint64(cpuPeriod)
 		out.CPU.Quota, out.CPU.Period = &q, &p
 	}
 	if limit := res.Limits.Memory().Value(); limit > 0 {
 		out.Memory = &specs.LinuxMemory{Limit: &limit}
-		if r.cgroup.canLimitSwap(c.PodUID) {
+		if r.cgroup.canLimitSwap(uid) {
 			out.Memory.Swap = &limit
 		}
 	}

@@ -31,18 +31,24 @@ func (w *worker) admit() (reason, message string) {
 		return "", ""
 	}
 	if ok, err := nodeaffinity.GetRequiredNodeAffinity(w.pod).Match(node); err != nil || !ok {
-		return "NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
+		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 	}
-	var others []*corev1.Pod
+	others := w.others()
+	if port := portConflict(w.pod, others); port != "" {
+		return "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: " + port
+	}
+	return fits(resource.PodRequests(w.pod, resource.PodResourcesOptions{}), others, node.Status.Allocatable)
+}
+
+// others are the node's other pods that count against it, with what it has allocated to them.
+func (w *worker) others() []*corev1.Pod {
+	var out []*corev1.Pod
 	for _, o := range w.m.all() {
 		if o != w && o.holds() {
-			others = append(others, o.snapshot())
+			out = append(out, o.snapshot())
 		}
 	}
-	if port := portConflict(w.pod, others); port != "" {
-		return "NodePorts", "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: " + port
-	}
-	return fits(w.pod, others, node.Status.Allocatable)
+	return out
 }
 
 // holds says whether the pod counts against the node: it does from its admission until it has ended.
@@ -52,9 +58,10 @@ func (w *worker) holds() bool {
 	return w.published.Status.StartTime != nil && !terminal(w.published.Status.Phase)
 }
 
-func fits(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) (reason, message string) {
+// fits says whether there is room for one more pod with these requests. Otherwise it returns a reason for its failure.
+func fits(req corev1.ResourceList, others []*corev1.Pod, allocatable corev1.ResourceList) (reason, message string) {
 	if n, ok := allocatable[corev1.ResourcePods]; ok && int64(len(others))+1 > n.Value() {
-		return "OutOfpods", fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), n.Value())
+		return "OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", len(others), n.Value())
 	}
 	used := corev1.ResourceList{}
 	for _, o := range others {
@@ -64,7 +71,6 @@ func fits(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList
 			used[name] = sum
 		}
 	}
-	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	for _, name := range sortedResources(req) {
 		q, have, sum := req[name], allocatable[name], used[name]
 		if q.IsZero() {
@@ -80,7 +86,7 @@ func fits(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList
 				}
 				return v.Value()
 			}
-			return "OutOf" + string(name), fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+			return "OutOf" + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
 				name, value(req), value(used), value(allocatable))
 		}
 	}

@@ -13,6 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 )
 
 // stage is where a pod is in its life; see worker.
@@ -43,26 +45,42 @@ type podRecord struct {
 	Conditions []corev1.PodCondition `json:"conditions,omitempty"`
 	// StopBy is when the grace period of a pod that is stopping ends.
 	StopBy *metav1.Time `json:"stopBy,omitempty"`
+	// Limits are those of the pod's own cgroup, as set last.
+	Limits *container.PodResources `json:"limits,omitempty"`
+	// Resizing says that resources were allocated to the pod which not all its containers have yet.
+	Resizing bool `json:"resizing,omitempty"`
 	// Released says that a finished pod holds nothing on the host any more.
 	Released bool `json:"released,omitempty"`
 }
 
 // containerRecord is a container of a pod through all its restarts.
 type containerRecord struct {
-	ID         string                `json:"id,omitempty"` // of the instance that runs or ran last
-	Attempt    int32                 `json:"attempt"`      // restarts so far
-	Generation int                   `json:"generation,omitempty"`
-	SpecImage  string                `json:"specImage,omitempty"` // as the pod named it
-	Image      string                `json:"image,omitempty"`
-	ImageID    string                `json:"imageID,omitempty"`
-	LogPath    string                `json:"logPath,omitempty"`
-	StopSignal string                `json:"stopSignal,omitempty"` // of the image
-	State      corev1.ContainerState `json:"state"`
-	Last       corev1.ContainerState `json:"last"`
-	Started    bool                  `json:"started,omitempty"` // its startup probe, if any, has passed
-	Ready      bool                  `json:"ready,omitempty"`
-	Crash      backoff               `json:"crash"`
+	ID         string `json:"id,omitempty"` // of the instance that runs or ran last
+	Attempt    int32  `json:"attempt"`      // restarts so far
+	Generation int    `json:"generation,omitempty"`
+	SpecImage  string `json:"specImage,omitempty"` // as the pod named it
+	Image      string `json:"image,omitempty"`
+	ImageID    string `json:"imageID,omitempty"`
+	LogPath    string `json:"logPath,omitempty"`
+	StopSignal string `json:"stopSignal,omitempty"` // of the image
+	// Resources are those of the instance, as set last; nil for one of an agent that did not write them down.
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// Again says why the instance is ended to be started anew, whatever its exit code makes of that.
+	Again   restartCause          `json:"again,omitempty"`
+	State   corev1.ContainerState `json:"state"`
+	Last    corev1.ContainerState `json:"last"`
+	Started bool                  `json:"started,omitempty"` // its startup probe, if any, has passed
+	Ready   bool                  `json:"ready,omitempty"`
+	Crash   backoff               `json:"crash"`
 }
+
+// restartCause is why this node ends a container that is to run again.
+type restartCause string
+
+const (
+	causeChange restartCause = "change" // of its definition: the new one starts at once
+	causeProbe  restartCause = "probe"  // a failure, which delays the next start like any other
+)
 
 func (c *containerRecord) running() bool    { return c != nil && c.State.Running != nil }
 func (c *containerRecord) terminated() bool { return c != nil && c.State.Terminated != nil }
@@ -159,7 +177,7 @@ func recordFromStatus(status *corev1.PodStatus) *podRecord {
 			rec.Stage = stageActive
 			rec.Containers[s.Name] = &containerRecord{
 				ID: trimID(s.ContainerID), Attempt: s.RestartCount, Image: s.Image, ImageID: s.ImageID,
-				State: s.State, Last: s.LastTerminationState, Ready: s.Ready, Started: s.Started != nil && *s.Started,
+				Resources: s.Resources, State: s.State, Last: s.LastTerminationState, Ready: s.Ready, Started: s.Started != nil && *s.Started,
 			}
 		}
 	}

@@ -68,6 +68,8 @@ func (f *fakeVolumes) Setup(_ context.Context, p *corev1.Pod) (map[string]volume
 	return out, nil
 }
 
+func (f *fakeVolumes) Update(*corev1.Pod) {}
+
 func (f *fakeVolumes) Teardown(_ context.Context, uid types.UID) error {
 	return os.RemoveAll(filepath.Join(f.dir, string(uid)))
 }

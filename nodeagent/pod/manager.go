@@ -92,6 +92,7 @@ func (c *Config) setDefaults() {
 type Manager struct {
 	cfg   Config
 	start *semaphore.Weighted // containers being created
+	room  sync.Mutex          // held while a resize is decided and published, so that two do not get the same room
 
 	mu        sync.Mutex
 	workers   map[types.UID]*worker

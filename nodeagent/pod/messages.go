@@ -14,7 +14,7 @@ import (
 
 // update takes a new version of the pod.
 func (w *worker) update(pod *corev1.Pod) {
-	w.pod = pod
+	w.observe(pod)
 	w.gone = false
 	w.writer.observe(pod)
 	if pod.DeletionTimestamp != nil {
@@ -156,11 +156,13 @@ func (w *worker) probed(r probe.Result) {
 	}
 }
 
-// restartContainer stops a container that is to be started again by its policy.
+// restartContainer stops a container whose probe failed, to be started again unless its policy is never to do so.
 func (w *worker) restartContainer(spec *corev1.Container, format string, p *corev1.Probe) {
 	grace := graceOf(w.pod)
 	if p != nil && p.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*p.TerminationGracePeriodSeconds) * time.Second
 	}
-	w.kill(spec, w.now().Add(grace), format)
+	if w.kill(spec, w.now().Add(grace), format) && w.policy(spec) != corev1.RestartPolicyNever {
+		w.rec.Containers[spec.Name].Again = causeProbe
+	}
 }

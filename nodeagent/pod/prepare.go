@@ -26,6 +26,7 @@ type preparation struct {
 	running bool
 	fails   int
 	awaits  bool // a config map or secret, for a volume
+	limits  container.PodResources
 	box     *container.Sandbox
 	mounts  map[string]volume.Mounted
 	ips     []netip.Addr
@@ -53,9 +54,13 @@ func (w *worker) ensurePrepared() {
 	p.running, p.awaits = true, false
 	objects := w.objects
 	pod, ctx := w.pod, w.activeCtx
+	p.limits = w.podLimits()
 	var err error
 	w.operate(func() { err = w.prepare(ctx, pod, p) }, func() {
 		w.prepared(p, err)
+		if w.pod != pod {
+			w.m.cfg.Volumes.Update(w.pod)
+		}
 		if w.objects != objects && p.awaits { // it came while this was tried
 			delete(w.retry, "prepare")
 		}
@@ -100,7 +105,7 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, p *prepara
 	} else if p.ips, err = w.m.cfg.Network.Attach(ctx, networkPod(pod), p.box.NetNS); err != nil {
 		return err
 	}
-	if err := w.m.cfg.Runtime.SetPodResources(pod.UID, podResources(pod)); err != nil {
+	if err := w.m.cfg.Runtime.SetPodResources(pod.UID, p.limits); err != nil {
 		return err
 	}
 	return writeFiles(w.etcDir(), pod, w.m.cfg.DNS, p.ips)
@@ -160,7 +165,7 @@ func (w *worker) prepared(p *preparation, err error) {
 		return
 	}
 	p.done, p.fails = true, 0
-	w.rec.IPs, w.rec.SandboxUp = p.ips, true
+	w.rec.IPs, w.rec.SandboxUp, w.rec.Limits = p.ips, true, &p.limits
 	if p.box.Fresh {
 		w.rec.Generation++
 		for _, c := range allContainers(&w.pod.Spec) {

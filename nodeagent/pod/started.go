@@ -52,6 +52,7 @@ func (w *worker) started(s *starting) {
 	}
 	rec.ID, rec.Attempt, rec.Generation = s.id, s.attempt, w.rec.Generation
 	rec.SpecImage, rec.Image, rec.ImageID, rec.LogPath = s.spec.Image, s.image.Name, s.image.ID, s.log
+	rec.Resources, rec.Again = s.spec.Resources.DeepCopy(), ""
 	l.since = w.now()
 	rec.StopSignal = s.image.Config.StopSignal
 	rec.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(s.at.Truncate(time.Second))}}

@@ -104,12 +104,15 @@ func (w *worker) containerStatus(c *corev1.Container, waiting string) corev1.Con
 		cs.Image = rec.Image
 	}
 	cs.LastTerminationState = rec.Last
+	cs.AllocatedResources, cs.Resources = c.Resources.Requests, &c.Resources
+	if rec.running() && rec.Resources != nil {
+		cs.Resources = rec.Resources
+	}
 	switch {
 	case rec.State.Running != nil:
 		cs.State = rec.State
 		started := rec.Started
 		cs.Started, cs.Ready = &started, rec.Ready
-		// without Resources: by that, the API server knows that this node does not resize what runs
 	case cs.State.Waiting != nil && rec.State.Terminated != nil:
 		cs.LastTerminationState = rec.State
 	default:
@@ -175,6 +178,7 @@ func anyStarted(s *corev1.PodStatus) bool {
 // The conditions that this node reports; others on the pod are not touched.
 var ownTypes = []corev1.PodConditionType{
 	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
+	corev1.PodResizePending, corev1.PodResizeInProgress,
 }
 
 // ownConditions replaces this node's conditions in the API's list by those published last.
@@ -213,6 +217,9 @@ func (w *worker) conditions(s *corev1.PodStatus) {
 	set(ready(w.pod, containers, before))
 	set(containers)
 	set(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
+	for _, c := range w.resizeConditions() {
+		set(c)
+	}
 	for _, c := range before {
 		if !slices.Contains(ownTypes, c.Type) {
 			out = append(out, c)

@@ -35,7 +35,7 @@ func (w *worker) stepNew() {
 	}
 	if reason, message := w.admit(); reason != "" {
 		w.event(nil, corev1.EventTypeWarning, reason, "%s", message)
-		w.rec.Failed, w.rec.Reason, w.rec.Message = true, reason, message
+		w.rec.Failed, w.rec.Reason, w.rec.Message = true, reason, "Pod was rejected: "+message
 		w.rec.Stage = stageStopping
 		w.stepStopping()
 		return
@@ -63,6 +63,7 @@ func (w *worker) stepActive() {
 		w.at(end)
 	}
 	w.ensurePrepared()
+	w.resize()
 	if w.completed() {
 		w.beginStop(metav1.NewTime(w.now().Add(graceOf(w.pod))), "completed")
 		w.stepStopping()
@@ -142,7 +143,7 @@ func (w *worker) ensureRunning(c *corev1.Container) {
 	switch {
 	case rec.running():
 		if rec.SpecImage != "" && rec.SpecImage != c.Image {
-			w.kill(c, w.now().Add(graceOf(w.pod)), "Container %s definition changed, will be restarted")
+			w.replace(c, "Container %s definition changed, will be restarted")
 		}
 		return
 	case w.now().Before(l.blocked):
@@ -158,6 +159,10 @@ func (w *worker) ensureRunning(c *corev1.Container) {
 		return
 	}
 	failed := rec.State.Terminated.FinishedAt.Time
+	if rec.Again == causeChange {
+		w.startContainer(c, rec.Attempt+1)
+		return
+	}
 	if until := rec.Crash.until(failed); w.now().Before(until) {
 		if l.waiting == nil || l.waiting.Reason != "CrashLoopBackOff" {
 			w.crashLoop(c, l, rec)
@@ -168,6 +173,13 @@ func (w *worker) ensureRunning(c *corev1.Container) {
 	l.waiting = nil
 	rec.Crash.next(failed, w.now())
 	w.startContainer(c, rec.Attempt+1)
+}
+
+// replace ends a container whose definition has changed, to start it by the new one.
+func (w *worker) replace(c *corev1.Container, format string) {
+	if w.kill(c, w.now().Add(graceOf(w.pod)), format) {
+		w.rec.Containers[c.Name].Again = causeChange
+	}
 }
 
 func (w *worker) crashLoop(c *corev1.Container, l *live, rec *containerRecord) {
@@ -181,6 +193,9 @@ func (w *worker) crashLoop(c *corev1.Container, l *live, rec *containerRecord) {
 
 // restarts says whether a container that has ended is to be started again.
 func (w *worker) restarts(c *corev1.Container, rec *containerRecord) bool {
+	if rec.Again != "" {
+		return true
+	}
 	code := rec.State.Terminated.ExitCode
 	for _, rule := range c.RestartPolicyRules {
 		if e := rule.ExitCodes; e != nil && rule.Action == corev1.ContainerRestartRuleActionRestart {
@@ -190,11 +205,7 @@ func (w *worker) restarts(c *corev1.Container, rec *containerRecord) bool {
 			}
 		}
 	}
-	policy := w.pod.Spec.RestartPolicy
-	if c.RestartPolicy != nil {
-		policy = corev1.RestartPolicy(*c.RestartPolicy)
-	}
-	switch {
+	switch policy := w.policy(c); {
 	case policy == corev1.RestartPolicyNever:
 		return false
 	case policy == corev1.RestartPolicyOnFailure, isInit(w.pod, c.Name) && !isSidecar(c):
@@ -202,6 +213,14 @@ func (w *worker) restarts(c *corev1.Container, rec *containerRecord) bool {
 	default:
 		return true
 	}
+}
+
+// policy is the container's own, or else the pod's.
+func (w *worker) policy(c *corev1.Container) corev1.RestartPolicy {
+	if c.RestartPolicy != nil {
+		return corev1.RestartPolicy(*c.RestartPolicy)
+	}
+	return w.pod.Spec.RestartPolicy
 }
 
 // completed says that no container of the pod will run again by itself: all main ones are done, or an init container has

@@ -42,11 +42,12 @@ func (k *killOrder) hurry(by time.Time) {
 	k.sooner <- by
 }
 
-// kill begins to end a container that runs; format has one verb, for its name.
-func (w *worker) kill(c *corev1.Container, by time.Time, format string) {
+// kill begins to end a container that runs; format has one verb, for its name. It says whether it did: it does not when
+// the container ends already, or another operation on it is under way.
+func (w *worker) kill(c *corev1.Container, by time.Time, format string) bool {
 	l, rec := w.liveOf(c.Name), w.rec.Containers[c.Name]
 	if !rec.running() || l.kill != nil || l.op != opNone || l.exited {
-		return
+		return false
 	}
 	w.stopProbes(c.Name, l)
 	w.event(c, corev1.EventTypeNormal, "Killing", format, c.Name)
@@ -59,6 +60,7 @@ func (w *worker) kill(c *corev1.Container, by time.Time, format string) {
 	}
 	l.kill = k
 	w.operate(func() { w.carryOut(k) }, func() { l.kill = nil })
+	return true
 }
 
 // stopSignal is the container's own choice, the image's, or SIGTERM.

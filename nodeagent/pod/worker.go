@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -56,7 +57,8 @@ type worker struct {
 	nextRun time.Time // earliest time that something is due; zero: nothing
 
 	// owned
-	pod       *corev1.Pod
+	pod       *corev1.Pod // with the resources that this node has allocated to it
+	wanted    *corev1.Pod // as the API has it, while it asks for other resources; else nil
 	rec       *podRecord
 	live      map[string]*live
 	ctx       context.Context // Run's
@@ -69,9 +71,13 @@ type worker struct {
 	dead      bool // nothing is left to do
 	retry     map[string]time.Time
 	objects   int // how often objectChanged was called
+	resizing  bool
+	deferral  string // why the resources that are wanted are not allocated
+	resizeErr string // why those that are allocated are not set
 
 	mu        sync.RWMutex // guards what others read
 	published *corev1.Pod
+	deferred  atomic.Bool // resources are wanted that are not allocated
 }
 
 // live is what is known of a container only while this process runs.
@@ -236,8 +242,13 @@ func (w *worker) publish(status *corev1.PodStatus) {
 	pod := w.pod.DeepCopy()
 	pod.Status = *status
 	w.mu.Lock()
+	before := w.published
 	w.published = pod
 	w.mu.Unlock()
+	w.deferred.Store(w.wanted != nil)
+	if before != nil && terminal(status.Phase) && !terminal(before.Status.Phase) {
+		w.m.retryResizes()
+	}
 	if !w.gone {
 		w.writer.set(status)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -146,6 +147,34 @@ func fsGroup(pod *corev1.Pod) *int64 {
 		return s.FSGroup
 	}
 	return nil
+}
+
+// Update implements Manager.
+func (v *Volumes) Update(pod *corev1.Pod) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	pv := v.pods[pod.UID]
+	if pv == nil || pv.pod == nil {
+		return // Setup comes with this pod or a later one
+	}
+	pv.pod = pod
+	if describesItself(pod) {
+		pv.due = true
+		v.wake()
+	}
+}
+
+// describesItself says whether a volume of the pod shows the pod's own fields.
+func describesItself(pod *corev1.Pod) bool {
+	for i := range pod.Spec.Volumes {
+		switch s := &pod.Spec.Volumes[i].VolumeSource; {
+		case s.DownwardAPI != nil:
+			return true
+		case s.Projected != nil && slices.ContainsFunc(s.Projected.Sources, func(p corev1.VolumeProjection) bool { return p.DownwardAPI != nil }):
+			return true
+		}
+	}
+	return false
 }
 
 // Teardown implements Manager.

@@ -160,9 +160,27 @@ func TestContentsOfEachSource(t *testing.T) {
 }
 
 // A change shows as a whole: links are switched, old files go, a key that went is gone.
+// awaitFile waits until a file has this content.
+func awaitFile(t *testing.T, path, want string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if data, err := os.ReadFile(path); err == nil && string(data) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s never says %q", path, want)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
 func TestChangesArriveWhileThePodRuns(t *testing.T) {
 	v, src := setup(t)
-	p := pod(vol("conf", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}))
+	p := pod(vol("conf", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}),
+		vol("self", corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{Items: []corev1.DownwardAPIVolumeFile{
+			{Path: "color", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['color']"}},
+		}}}))
 	got, err := v.Setup(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
@@ -172,16 +190,11 @@ func TestChangesArriveWhileThePodRuns(t *testing.T) {
 	go func() { done <- v.Run(ctx) }()
 	dir := got["conf"].HostPath
 	src.set("configmaps", "conf", map[string]string{"a": "changed", "c": "new"})
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		if data, err := os.ReadFile(filepath.Join(dir, "c")); err == nil && string(data) == "new" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the change did not arrive")
-		}
-		<-time.After(5 * time.Millisecond)
-	}
+	awaitFile(t, filepath.Join(dir, "c"), "new")
+	p = p.DeepCopy()
+	p.Labels = map[string]string{"color": "blue"}
+	v.Update(p)
+	awaitFile(t, filepath.Join(got["self"].HostPath, "color"), "blue")
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

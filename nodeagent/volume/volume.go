@@ -13,8 +13,6 @@ import (
 type Mounted struct {
 	HostPath string
 	ReadOnly bool // whatever the container's mount says
-	// PerFile says that a subPath mount of this volume must be a bind of one file and is not updated live.
-	SELinuxRelabel bool
 }
 
 // Manager makes volumes. Implementations are safe for concurrent use, one call at a time for each pod.
@@ -22,6 +20,9 @@ type Manager interface {
 	// Setup makes all volumes of the pod and returns them by volume name. It is idempotent. An error that wraps
 	// *WaitError says that an object a volume needs is not there yet; the caller reports it and tries again.
 	Setup(ctx context.Context, pod *corev1.Pod) (map[string]Mounted, error)
+	// Update has the volumes of a pod that was set up say what the pod, whose labels, annotations or resources changed, now
+	// has. It does not wait for that.
+	Update(pod *corev1.Pod)
 	// Teardown removes the pod's volumes: mounts first, and files only below the agent's own directory.
 	Teardown(ctx context.Context, uid types.UID) error
 	// Pods returns the pods that have volumes here, so that those that are gone can be torn down.
