@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/duration"
+
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
@@ -15,7 +17,9 @@ import (
 const (
 	MinDisk   = 2 << 30 // bytes, where containers and data go
 	MinMemory = 400 << 20
-	MaxSkew   = 30 * time.Second
+	// MaxSkew may a host's clock be ahead of ours or behind; two hosts differ by twice as much, and certificates begin
+	// some minutes before they are made.
+	MaxSkew = 30 * time.Second
 	// MinKernel is the first with all that the pod network's rules use.
 	MinKernelMajor, MinKernelMinor = 5, 4
 )
@@ -164,15 +168,18 @@ func (c *checker) resources() {
 func mib(n int64) string { return strconv.FormatInt(n>>20, 10) + " MiB" }
 
 func (c *checker) clock() {
-	if c.f.Skew.Abs() > MaxSkew {
-		way := "ahead of"
-		if c.f.Skew < 0 {
-			way = "behind"
-		}
-		c.fail("clock", fmt.Sprintf("it is %v %s this machine's", c.f.Skew.Abs(), way),
-			"let both follow the same time server; certificates need clocks that agree")
+	if c.f.Skew.Abs() <= MaxSkew {
+		return
 	}
+	way := "ahead of"
+	if c.f.Skew < 0 {
+		way = "behind"
+	}
+	c.fail("clock", fmt.Sprintf("it says %s, which is %s %s this machine's %s", clockTime(c.f.Time), duration.HumanDuration(c.f.Skew.Abs()), way,
+		clockTime(c.f.Time.Add(-c.f.Skew))), "let both follow a time server: certificates need clocks that agree")
 }
+
+func clockTime(t time.Time) string { return t.UTC().Format(time.DateTime) + " UTC" }
 
 func (c *checker) tools() {
 	if len(c.f.Missing([]string{"flock"})) > 0 {

@@ -13,7 +13,7 @@ func good() *Facts {
 		Host: "h", Hostname: "h", OS: "linux", Arch: "amd64", Kernel: "6.1.0-18-amd64", CgroupVersion: 2,
 		CgroupControllers: []string{"cpu", "memory", "pids"}, Init: InitSystemd, MemoryBytes: 1 << 30, Root: true,
 		DiskFree: map[string]int64{"/var/lib/fairlead": 4 << 30, "/etc": 4 << 30}, PackageManager: "apt-get",
-		Tools:    map[string]string{"flock": ""},
+		Tools: map[string]string{"flock": ""}, Time: time.Unix(1800000000, 0),
 		Features: map[string]bool{"vxlan": true},
 	}
 }
@@ -48,8 +48,8 @@ func TestCheck(t *testing.T) {
 		"little memory":        {set(func(f *Facts) { f.MemoryBytes = 256 << 20 }), wants, "memory", "256 MiB"},
 		"full data disk":       {set(func(f *Facts) { f.DiskFree["/var/lib/fairlead"] = 1 << 30 }), wants, "disk", "1024 MiB are free for /var/lib/fairlead"},
 		"full root disk":       {set(func(f *Facts) { f.DiskFree["/etc"] = 1 << 20 }), wants, "disk", "/etc"},
-		"ahead":                {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "40s ahead"},
-		"behind":               {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "1h0m0s behind"},
+		"ahead":                {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 40s ahead of this machine's 2027-01-15 07:59:20 UTC"},
+		"behind":               {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 60m behind this machine's 2027-01-15 09:00:00 UTC"},
 		"a little behind":      {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
 		"no package manager":   {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
 		"no need for packages": {set(func(f *Facts) {

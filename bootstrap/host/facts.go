@@ -47,7 +47,8 @@ type Facts struct {
 	CPUs        int
 	DiskFree    map[string]int64 // bytes, by folder; of what will be the folder's file system
 
-	// Skew is the host's clock minus ours, good to about a second.
+	// Time is what the host's clock said, and Skew that minus what ours did, good to about a second.
+	Time time.Time
 	Skew time.Duration
 
 	Addresses []netip.Prefix // of global scope
@@ -183,7 +184,8 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 	case "time":
 		var now int64
 		if now, err = strconv.ParseInt(value, 10, 64); err == nil {
-			f.Skew = time.Unix(now, 0).Sub(at.Truncate(time.Second))
+			f.Time = time.Unix(now, 0)
+			f.Skew = f.Time.Sub(at.Truncate(time.Second))
 		}
 	case "uid":
 		f.Root = value == "0"

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -60,7 +61,7 @@ func TestParseFacts(t *testing.T) {
 		Hostname: "Node-1", OS: "linux", Arch: "amd64", Kernel: "6.1.0-18-amd64",
 		Release:       Release{ID: "debian", Version: "12", Name: "Debian GNU/Linux 12 (bookworm)"},
 		CgroupVersion: 2, CgroupControllers: []string{"cpuset", "cpu", "io", "memory", "pids"}, Init: "systemd", Capabilities: 0x1ffffffffff,
-		MemoryBytes: 1016388 << 10, CPUs: 2, DiskFree: map[string]int64{"/var/lib/fairlead": 10 << 30}, Skew: 90 * time.Second,
+		MemoryBytes: 1016388 << 10, CPUs: 2, DiskFree: map[string]int64{"/var/lib/fairlead": 10 << 30}, Time: time.Unix(1800000000, 0), Skew: 90 * time.Second,
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("10.244.0.1/24")},
 		Source:    netip.MustParseAddr("192.0.2.11"),
 		Networks: []Network{
@@ -126,6 +127,26 @@ set +e`}, nil)
 	want := []Network{network("eth0", "10.42.0.0/16", false), network("eth0", "10.8.0.0/24", true), network("eth0", "10.9.0.9/32", true), network("-", "10.10.0.0/16", true)}
 	if !reflect.DeepEqual(f.Networks, want) {
 		t.Errorf("got %v, want %v", f.Networks, want)
+	}
+}
+
+// TestClock asks hosts whose clocks are off, as the script sees them.
+func TestClock(t *testing.T) {
+	c := ssh.Local(false, slog.New(slog.DiscardHandler))
+	defer c.Close()
+	for minutes, says := range map[int]string{-10: "behind", 10: "ahead of"} {
+		f, err := Gather(t.Context(), elsewhere{c, fmt.Sprintf(`date() { command date -d "%d minutes" "$@"; }`, minutes)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if off := f.Skew - time.Duration(minutes)*time.Minute; off.Abs() > 10*time.Second {
+			t.Errorf("%d minutes: got %v", minutes, f.Skew)
+		}
+		check := &checker{f: f}
+		check.clock()
+		if got := check.failures; len(got) != 1 || !strings.Contains(got[0].Found, says) {
+			t.Errorf("%d minutes: got %v", minutes, got)
+		}
 	}
 }
 
