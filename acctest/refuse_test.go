@@ -54,6 +54,17 @@ func TestRefused(t *testing.T) {
 	t.Run("Lost", func(t *testing.T) { lost(t, r) })
 }
 
+// TestOneHostInTwoProviderBlocks wants the second resource refused at plan, though each provider knows of its own alone.
+func TestOneHostInTwoProviderBlocks(t *testing.T) {
+	t.Parallel()
+	_, out, err := workspace(t, "twice.tf", nil).Plan(t.Context())
+	var failed *Error
+	if !errors.As(err, &failed) {
+		t.Fatalf("the plan was not refused: %v\n%s", err, out)
+	}
+	says(t, out, "Error: Two resources with one host", "Host 192.0.2.11:22 is that of a fairlead_", "of another provider block in this configuration")
+}
+
 // refusal is a machine that is not to be installed on.
 type refusal struct {
 	w                *Workspace

@@ -20,6 +20,8 @@ type Cluster struct {
 	ServiceCIDR string
 	Domain      string
 	NodePorts   string
+	// CA is its certificate authority in PEM, where it is known: clusters may have equal names.
+	CA []byte
 }
 
 // Node is one host's place in a cluster.

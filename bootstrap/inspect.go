@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -47,6 +48,19 @@ func configFile(role string) string {
 		return config.ServerFile
 	}
 	return config.AgentFile
+}
+
+// Place says what a host is, such as `node "a" of cluster "prod"`.
+func (in *Installed) Place() string {
+	if in.Role == RoleServer {
+		return fmt.Sprintf("the control plane of cluster %q", in.Cluster)
+	}
+	return fmt.Sprintf("node %q of cluster %q", in.NodeName, in.Cluster)
+}
+
+// otherCA says whether the host is known to trust another authority than this one.
+func (in *Installed) otherCA(ca []byte) bool {
+	return len(ca) > 0 && len(in.CA) > 0 && !bytes.Equal(bytes.TrimSpace(in.CA), bytes.TrimSpace(ca))
 }
 
 // inspectScript prints KEY=VALUE lines; files are in base64.

@@ -172,11 +172,17 @@ func TestJoinRefusals(t *testing.T) {
 		"no control plane": {control: bare, cluster: testCluster, message: "is no control-plane host"},
 		"another cluster":  {control: control, cluster: bootstrap.Cluster{Name: "other"}, message: `is of cluster "test", not "other"`},
 		"name is taken":    {control: control, cluster: testCluster, node: bootstrap.Node{Name: "control"}, message: "a ready node at 192.0.2.11 has it"},
-		"of another authority": {control: control, cluster: testCluster, message: "another certificate authority", prepare: func(h *fakeHost) {
+		"of another authority": {control: control, cluster: testCluster, message: `it is node "worker" of cluster "test", which is another one of that name`, prepare: func(h *fakeHost) {
 			h.SetFile("/etc/fairlead/agent.yaml", "nodeName: worker\n", 0o600)
+			h.SetFile("/etc/fairlead/cluster", "test\n", 0o644)
 			h.SetFile("/etc/fairlead/ca.crt", "x", 0o644)
 		}},
-		"of another name": {control: control, cluster: testCluster, message: `of cluster "elsewhere"`, prepare: func(h *fakeHost) {
+		"of another authority than is known": {control: bare, cluster: bootstrap.Cluster{Name: "test", CA: []byte("y")}, message: "which is another one of that name", prepare: func(h *fakeHost) {
+			h.SetFile("/etc/fairlead/agent.yaml", "nodeName: worker\n", 0o600)
+			h.SetFile("/etc/fairlead/cluster", "test\n", 0o644)
+			h.SetFile("/etc/fairlead/ca.crt", "x", 0o644)
+		}},
+		"of another name": {control: control, cluster: testCluster, message: `it is node "worker" of cluster "elsewhere"; destroy it there first`, prepare: func(h *fakeHost) {
 			h.SetFile("/etc/fairlead/agent.yaml", "nodeName: worker\n", 0o600)
 			h.SetFile("/etc/fairlead/cluster", "elsewhere\n", 0o644)
 		}},
@@ -184,7 +190,7 @@ func TestJoinRefusals(t *testing.T) {
 		"a node of another name": {control: control, cluster: testCluster, node: bootstrap.Node{Name: "new"}, message: `it is node "worker" and would become "new"`, prepare: func(h *fakeHost) {
 			h.SetFile("/etc/fairlead/agent.yaml", "nodeName: worker\n", 0o600)
 		}},
-		"a server": {control: control, cluster: testCluster, message: "control-plane host of this cluster already", prepare: func(h *fakeHost) {
+		"a server": {control: control, cluster: testCluster, message: `it is the control plane of cluster "test" already`, prepare: func(h *fakeHost) {
 			h.SetFile("/etc/fairlead/server.yaml", "clusterName: test\n", 0o600)
 		}},
 	} {

@@ -91,10 +91,8 @@ func (j *joining) meet(cluster Cluster, n Node) phase {
 
 // fits refuses a host that is of another cluster, and a name that another host has.
 func (j *joining) fits(ctx context.Context, ca []byte, address string) error {
-	if len(j.installed.CA) > 0 && !bytes.Equal(bytes.TrimSpace(j.installed.CA), bytes.TrimSpace(ca)) {
-		return &PreflightError{[]host.Failure{{Host: j.conn.Host(), Check: "other cluster",
-			Found: fmt.Sprintf("it is node %q of a cluster with another certificate authority", j.installed.NodeName),
-			Fix:   "remove it from there first, or run `fairlead cleanup` and delete /etc/fairlead and /var/lib/fairlead"}}}
+	if j.installed.otherCA(ca) {
+		return &PreflightError{[]host.Failure{elsewhere(j.conn.Host(), j.installed, ", which is another one of that name")}}
 	}
 	node, err := j.api.node(ctx, j.name)
 	if err != nil {

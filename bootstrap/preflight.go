@@ -107,9 +107,11 @@ func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure 
 	switch {
 	case !was.Present:
 	case was.Cluster != "" && cluster.Name != "" && was.Cluster != cluster.Name:
-		fail("other cluster", fmt.Sprintf("it is a %s of cluster %q", roleName(was.Role), was.Cluster), "remove it from there first, or run `fairlead cleanup` and delete /etc/fairlead")
+		failures = append(failures, elsewhere(t.conn.Host(), was, ""))
+	case was.otherCA(cluster.CA):
+		failures = append(failures, elsewhere(t.conn.Host(), was, ", which is another one of that name"))
 	case was.Role != role:
-		fail("role", "it is a "+roleName(was.Role)+" of this cluster already", "remove that resource first")
+		fail("role", "it is "+was.Place()+" already", "remove that resource first: a host is one node, and that of a control plane runs pods by itself, unless pods = false")
 	}
 	return failures
 }
@@ -127,11 +129,10 @@ func ranges(c Cluster) []host.Range {
 	return ranges
 }
 
-func roleName(role string) string {
-	if role == RoleServer {
-		return "control-plane host"
-	}
-	return "node"
+// elsewhere is a host of another cluster.
+func elsewhere(host_ string, was *Installed, more string) host.Failure {
+	return host.Failure{Host: host_, Check: "other cluster", Found: "it is " + was.Place() + more,
+		Fix: "destroy it there first; or where nobody has its state any more, run `fairlead cleanup` on it and delete /etc/fairlead and /var/lib/fairlead"}
 }
 
 func duplicateName(host_, name, found string) host.Failure {

@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
 
@@ -122,6 +124,7 @@ func (r *clusterResource) install(ctx context.Context, target bootstrap.Target, 
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	got, err := bootstrap.InstallServer(ctx, conn, spec, bin, progress(ctx))
 	if err != nil {
+		forget(ctx, &resp.State, err)
 		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not installed", err)
 		return
 	}
@@ -311,6 +314,14 @@ func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest
 				takenOver(&resp.Diagnostics, clusterPaths)
 				return nil
 			}
+			got, err := bootstrap.Inspect(ctx, conn)
+			if err != nil {
+				return err
+			}
+			if got.Present && (got.Role != bootstrap.RoleServer || got.Cluster != m.Name.ValueString()) {
+				othersNow(&resp.Diagnostics, clusterPaths, got)
+				return nil
+			}
 			return bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
 		})
 	}
@@ -322,6 +333,20 @@ func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest
 func takenOver(diags *diag.Diagnostics, at hostPaths) {
 	diags.AddAttributeWarning(at.address, "Host taken over", "Another resource of this configuration has been made for the same host in this run. "+
 		"What is on the host is that resource's now, so nothing was removed. A moved block says so before the plan.")
+}
+
+// othersNow says that nothing was removed from a host that is something else than the resource made of it.
+func othersNow(diags *diag.Diagnostics, at hostPaths, got *bootstrap.Installed) {
+	diags.AddAttributeWarning(at.address, "Host left as it is", "The host is "+got.Place()+" now, which this resource did not make. Nothing was removed from it.")
+}
+
+// forget takes a resource out of the state of its creation where the host was refused after all: nothing of it is there,
+// and a destroy would remove what made it be refused.
+func forget(ctx context.Context, state *tfsdk.State, err error) {
+	var refused *bootstrap.PreflightError
+	if errors.As(err, &refused) {
+		state.RemoveResource(ctx)
+	}
 }
 
 // removed reports what a removal ended with; a host that does not answer is passed over when that was asked for, and

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
+	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -87,6 +88,20 @@ func (d *data) planHost(ctx context.Context, kind string, ref hostRef, at path.P
 		return
 	}
 	c.planned[key] = claim{mark, kind}
+	if d.run == nil {
+		return
+	}
+	// Behind another bastion, the same address is another host.
+	shared := key
+	if b := d.hosts.base.Bastion; b != nil {
+		shared += " by " + b.Address
+	}
+	switch other, err := d.run.claim(shared, claim{mark, kind}); {
+	case err != nil: // the installation looks at what is on the host, too
+		tflog.Warn(ctx, "other provider blocks can not be told of a host", map[string]any{"host": key, "error": err.Error()})
+	case other != nil:
+		resp.Diagnostics.AddAttributeError(at, "Two resources with one host", sameHost(key, "a "+other.Kind+" of another provider block"))
+	}
 }
 
 func sameHost(key, other string) string {

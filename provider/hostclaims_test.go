@@ -2,12 +2,16 @@ package provider
 
 import (
 	"context"
+	"encoding/base64"
 	"io"
+	"strings"
 	"testing"
 
+	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 )
 
@@ -117,6 +121,60 @@ func TestRenamedResourceKeepsItsHost(t *testing.T) {
 	}
 	if done := host.Transcript(); len(done) != 1 {
 		t.Errorf("it did %q", done)
+	}
+}
+
+// TestHostOfAnotherCluster destroys a resource whose host has become something else, as by another configuration.
+func TestHostOfAnotherCluster(t *testing.T) {
+	inspection := func(role, cluster, config string) string {
+		encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+		return "init=systemd\n" + role + "=" + encode(config) + "\ncluster=" + encode(cluster) + "\n"
+	}
+	for now, is := range map[string]string{
+		`the control plane of cluster "other"`: inspection("server", "other", "clusterName: other\n"),
+		`node "one" of cluster "prod"`:         inspection("agent", "prod", "nodeName: one\n"),
+	} {
+		host := ssh.NewFake("127.0.0.1")
+		host.On("f='/run/fairlead.lock'", holdLock)
+		host.Reply("base64", is)
+		host.Reply("MainPID", "1 active running\n\n")
+		d := &data{hosts: newHosts(ssh.Config{}, ""), connector: &connector{}, releases: &releases{}}
+		d.hosts.conns[hostRef{Address: "127.0.0.1", Port: 22, HostKey: testHostKey}.canonical()] = &hostConn{conn: host}
+		s, diags := configured(t, &heldProvider{data: d}, nil)
+		clean(t, "configure", diags)
+		state := s.clusterState(22, testHostKey, false)
+		none := dynamic(t, tftypes.NewValue(state.Type(), nil))
+		resp, err := s.ApplyResourceChange(t.Context(), &tfprotov6.ApplyResourceChangeRequest{
+			TypeName: "fairlead_cluster", PriorState: dynamic(t, state), PlannedState: none, Config: none,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(resp.Diagnostics) != 1 || resp.Diagnostics[0].Summary != "Host left as it is" || !strings.Contains(resp.Diagnostics[0].Detail, now) {
+			t.Errorf("it says %+v, want %s", resp.Diagnostics, now)
+		}
+		if did := host.Transcript(); len(did) != 3 { // the lock, and what is on the host and whether it runs
+			t.Errorf("it did %q", did)
+		}
+	}
+	node := nodeModel{Cluster: types.StringValue("prod@192.0.2.11"), Name: types.StringValue("one")}
+	unnamed := nodeModel{Cluster: node.Cluster, Name: types.StringNull()}
+	for name, c := range map[string]struct {
+		node   nodeModel
+		is     bootstrap.Installed
+		others bool
+	}{
+		"bare":            {node, bootstrap.Installed{}, false},
+		"begun":           {node, bootstrap.Installed{Begun: true}, false},
+		"itself":          {node, bootstrap.Installed{Present: true, Role: "agent", Cluster: "prod", NodeName: "one"}, false},
+		"not named yet":   {unnamed, bootstrap.Installed{Present: true, Role: "agent", NodeName: "one"}, false},
+		"another name":    {node, bootstrap.Installed{Present: true, Role: "agent", Cluster: "prod", NodeName: "two"}, true},
+		"another cluster": {unnamed, bootstrap.Installed{Present: true, Role: "agent", Cluster: "other", NodeName: "one"}, true},
+		"a control plane": {node, bootstrap.Installed{Present: true, Role: "server", Cluster: "prod", NodeName: "one"}, true},
+	} {
+		if got := c.node.isOthers(&c.is); got != c.others {
+			t.Errorf("%s: it is others' %t", name, got)
+		}
 	}
 }
 

@@ -115,6 +115,7 @@ func (p *joining) join(ctx context.Context, target bootstrap.Target, m *nodeMode
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 	got, err := bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
 	if err != nil {
+		forget(ctx, &resp.State, err)
 		diagnose(&resp.Diagnostics, nodePaths, "Node did not join", err)
 		return
 	}
@@ -327,6 +328,7 @@ func (r *nodeResource) prepare(ctx context.Context, m *nodeModel, diags *diag.Di
 		diagnose(diags, at, "Cluster can not be read", err)
 		return j
 	}
+	j.cluster.CA = installed.CA
 	j.node = bootstrap.Node{Name: m.Name.ValueString(), Address: m.InternalAddress.ValueString()}
 	j.node.Labels, j.node.Taints = stringMap(ctx, m.Labels), stringList(ctx, m.Taints)
 	return j

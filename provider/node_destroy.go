@@ -65,7 +65,15 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 				takenOver(&resp.Diagnostics, nodePaths)
 				return nil
 			}
+			got, err := bootstrap.Inspect(ctx, conn)
+			if err != nil {
+				return err
+			}
 			if !leave(ctx) {
+				return nil
+			}
+			if m.isOthers(got) {
+				othersNow(&resp.Diagnostics, nodePaths, got)
 				return nil
 			}
 			return bootstrap.Uninstall(ctx, conn, !d.KeepPackages.ValueBool(), progress(ctx))
@@ -76,6 +84,16 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 		return
 	}
 	removed(&resp.Diagnostics, nodePaths, "Node's software not removed", err, ignore, ignoreNode)
+}
+
+// isOthers says whether the host is something else than this node, such as one of another cluster.
+func (m *nodeModel) isOthers(got *bootstrap.Installed) bool {
+	if !got.Present {
+		return false
+	}
+	id, problem := readClusterID(m.Cluster.ValueString())
+	name := m.Name.ValueString() // empty: it did not get so far
+	return got.Role != bootstrap.RoleAgent || problem == "" && got.Cluster != "" && got.Cluster != id.Name || name != "" && got.NodeName != name
 }
 
 // leave takes the node out of the cluster, where it has got into it. A dead node's pods can not be waited for when it

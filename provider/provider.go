@@ -22,6 +22,7 @@ import (
 
 	"github.com/hashicorp/terraform-plugin-framework-validators/int64validator"
 	"github.com/hashicorp/terraform-plugin-framework-validators/stringvalidator"
+	"github.com/hashicorp/terraform-plugin-log/tflog"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
@@ -36,7 +37,10 @@ func New() func() provider.Provider {
 	return func() provider.Provider { return &fairleadProvider{} }
 }
 
-type fairleadProvider struct{}
+type fairleadProvider struct {
+	// inRun says that Terraform has started the process, and others for further provider blocks.
+	inRun bool
+}
 
 // data is what resources and data sources share.
 type data struct {
@@ -47,6 +51,7 @@ type data struct {
 	// upgrading is held while a node's software is replaced.
 	upgrading sync.Mutex
 	claims    hostClaims
+	run       *runClaims // nil: this is the only provider of its run, or cannot tell
 }
 
 // KubeClients implements kube.Source.
@@ -224,6 +229,13 @@ func (p *fairleadProvider) Configure(ctx context.Context, req provider.Configure
 	d := &data{hosts: newHosts(cfg, unknown), releases: configureReleases(ctx, m.Releases, &resp.Diagnostics)}
 	if resp.Diagnostics.HasError() {
 		return
+	}
+	if p.inRun {
+		run, err := ofThisRun()
+		if err != nil {
+			tflog.Warn(ctx, "other provider blocks can not be told of hosts", map[string]any{"error": err.Error()})
+		}
+		d.run = run
 	}
 	d.connector = &connector{hosts: d.hosts}
 	if !m.LostClusters.IsUnknown() {

@@ -20,7 +20,7 @@ func Serve(debug bool) error {
 	if debug {
 		opts = append(opts, tf6server.WithManagedDebug())
 	}
-	return tf6server.Serve(Address, func() tfprotov6.ProviderServer { return newServer(New()()) }, opts...)
+	return tf6server.Serve(Address, func() tfprotov6.ProviderServer { return newServer(&fairleadProvider{inRun: !debug}) }, opts...)
 }
 
 // server is the framework's server but for one thing: the framework misses the required attributes of an object
