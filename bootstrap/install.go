@@ -157,7 +157,8 @@ func (w *work) binary() phase {
 	return phase{
 		name: "upload fairlead " + w.bin.Version, timeout: uploadTimeout,
 		done: func(context.Context) (bool, error) {
-			return w.installed.SHA256 != "" && w.installed.SHA256 == w.bin.SHA256, nil
+			same := w.installed.SHA256 != "" && w.installed.SHA256 == w.bin.SHA256
+			return same && (!w.bin.Release || w.installed.Version == w.bin.Version), nil // an earlier run may have learned that it is none
 		},
 		do: func(ctx context.Context) error { return w.uploadBinary(ctx) },
 	}

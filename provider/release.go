@@ -2,8 +2,11 @@ package provider
 
 import (
 	"archive/zip"
+	"bufio"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -127,7 +130,7 @@ func (r *releases) binaryFor(ctx context.Context, conn ssh.Conn) (bootstrap.Bina
 	if b, ok := r.loaded[platform]; ok {
 		return b, nil
 	}
-	b, err := r.load(ctx, f)
+	b, err := r.load(ctx, f, arch)
 	if err != nil {
 		return own, fmt.Errorf("cannot use releases[%q] of the provider: %w", platform, err)
 	}
@@ -136,8 +139,9 @@ func (r *releases) binaryFor(ctx context.Context, conn ssh.Conn) (bootstrap.Bina
 	return b, nil
 }
 
-// load compares the file with its checksum and finds the program in it.
-func (r *releases) load(ctx context.Context, f releaseModel) (bootstrap.Binary, error) {
+// load compares the file with its checksum, finds the program in it, and looks whether that is one for the architecture
+// and of this version, as far as it can be seen: the rest shows when the host runs it.
+func (r *releases) load(ctx context.Context, f releaseModel, arch string) (bootstrap.Binary, error) {
 	if f.Path.IsUnknown() || f.URL.IsUnknown() || f.SHA256.IsUnknown() {
 		return bootstrap.Binary{}, errors.New("it is not known yet")
 	}
@@ -159,7 +163,7 @@ func (r *releases) load(ctx context.Context, f releaseModel) (bootstrap.Binary, 
 	b := bootstrap.Binary{Path: name, SHA256: got, Release: true}
 	archive, err := zip.OpenReader(name)
 	if errors.Is(err, zip.ErrFormat) {
-		return b, nil // the program itself
+		return b, checkProgram(name, arch)
 	}
 	if err != nil {
 		return b, err
@@ -169,16 +173,59 @@ func (r *releases) load(ctx context.Context, f releaseModel) (bootstrap.Binary, 
 		if !strings.HasPrefix(m.Name, programPrefix) {
 			continue
 		}
+		if has, ok := strings.CutPrefix(m.Name, programPrefix+"_v"); ok && has != version.String() {
+			return b, fmt.Errorf("archive %s has version %s, and this provider is %s: give the release file of %[3]s", name, has, version.String())
+		}
 		b.Member = m.Name
 		in, err := m.Open()
 		if err != nil {
 			return b, err
 		}
 		defer in.Close()
-		b.SHA256, err = sum(in)
+		program := bufio.NewReader(in)
+		if err := checkArch(program, arch); err != nil {
+			return b, fmt.Errorf("%s in archive %s %w", m.Name, name, err)
+		}
+		b.SHA256, err = sum(program)
 		return b, err
 	}
 	return b, fmt.Errorf("archive %s has no %s in it", name, programPrefix)
+}
+
+func checkProgram(name, arch string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return fmt.Errorf("cannot read release file: %w", err)
+	}
+	defer f.Close()
+	if err := checkArch(bufio.NewReader(f), arch); err != nil {
+		return fmt.Errorf("file %s %w", name, err)
+	}
+	return nil
+}
+
+// architectures are those that a program's header can name, as Go calls them.
+var architectures = map[elf.Machine]string{
+	elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64", elf.EM_ARM: "arm", elf.EM_386: "386", elf.EM_RISCV: "riscv64",
+	elf.EM_PPC64: "ppc64le", elf.EM_S390: "s390x", elf.EM_LOONGARCH: "loong64",
+}
+
+// checkArch wants a Linux program for the architecture. It looks at the beginning only, and leaves it to be read.
+func checkArch(program *bufio.Reader, arch string) error {
+	const machineAt = 18 // two bytes, in the program's own order
+	head, err := program.Peek(machineAt + 2)
+	if err != nil || string(head[:4]) != elf.ELFMAG {
+		return errors.New("is no program for Linux")
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if elf.Data(head[elf.EI_DATA]) == elf.ELFDATA2MSB {
+		order = binary.BigEndian
+	}
+	machine := elf.Machine(order.Uint16(head[machineAt:]))
+	if has := architectures[machine]; has != "" && has != arch {
+		return fmt.Errorf("is a program for %s", has)
+	}
+	return nil
 }
 
 // download returns the file in the cache, which it fetches when it is not there as it should be.

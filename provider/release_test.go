@@ -4,6 +4,8 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
 	"net/http"
 	"net/http/httptest"
@@ -25,12 +27,21 @@ func checksum(data []byte) string {
 	return hex.EncodeToString(s[:])
 }
 
-// TestReleases chooses programs for a host of another platform than this machine's.
-func TestReleases(t *testing.T) {
-	program := []byte("\x7fELF for another machine")
+// programFor is the beginning of a program for a machine, and something behind it.
+func programFor(machine elf.Machine) []byte {
+	head := make([]byte, 64)
+	copy(head, elf.ELFMAG)
+	head[elf.EI_CLASS], head[elf.EI_DATA] = byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB)
+	binary.LittleEndian.PutUint16(head[18:], uint16(machine))
+	return append(head, "code"...)
+}
+
+// zipped is a release's archive with the program under a name.
+func zipped(t *testing.T, name string, program []byte) []byte {
+	t.Helper()
 	var archive bytes.Buffer
 	z := zip.NewWriter(&archive)
-	for name, data := range map[string][]byte{"LICENSE": []byte("text"), "terraform-provider-fairlead_v1.2.3": program} {
+	for name, data := range map[string][]byte{"LICENSE": []byte("text"), name: program} {
 		w, err := z.Create(name)
 		if err == nil {
 			_, err = w.Write(data)
@@ -42,6 +53,14 @@ func TestReleases(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return archive.Bytes()
+}
+
+// TestReleases chooses programs for a host of another platform than this machine's.
+func TestReleases(t *testing.T) {
+	program := programFor(elf.EM_RISCV)
+	member := "terraform-provider-fairlead_v" + version.String()
+	archive := zipped(t, member, program)
 	dir := t.TempDir()
 	put := func(name string, data []byte) string {
 		t.Helper()
@@ -51,7 +70,9 @@ func TestReleases(t *testing.T) {
 		}
 		return path
 	}
-	zipped, plain := put("release.zip", archive.Bytes()), put("fairlead", program)
+	release, plain := put("release.zip", archive), put("fairlead", program)
+	arm, script := programFor(elf.EM_AARCH64), []byte("#!/bin/sh\nexec true\n")
+	armZip, oldZip, otherZip := zipped(t, member, arm), zipped(t, "terraform-provider-fairlead_v0.0.9", program), zipped(t, "README.md", program)
 	var asked atomic.Int32
 	web := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
@@ -59,13 +80,13 @@ func TestReleases(t *testing.T) {
 			http.NotFound(w, r)
 			return
 		}
-		_, _ = w.Write(archive.Bytes())
+		_, _ = w.Write(archive)
 	}))
 	defer web.Close()
 
 	text := types.StringValue
 	null := types.StringNull()
-	zipSum := text(strings.ToUpper(checksum(archive.Bytes())))
+	zipSum := text(strings.ToUpper(checksum(archive)))
 	cache := t.TempDir()
 	for _, c := range []struct {
 		name string
@@ -73,15 +94,21 @@ func TestReleases(t *testing.T) {
 		want bootstrap.Binary // what differs from a release for the host
 		err  string
 	}{
-		{"archive", &releaseModel{text(zipped), null, zipSum}, bootstrap.Binary{Path: zipped, Member: "terraform-provider-fairlead_v1.2.3"}, ""},
+		{"archive", &releaseModel{text(release), null, zipSum}, bootstrap.Binary{Path: release, Member: member}, ""},
 		{"program", &releaseModel{text(plain), null, text(checksum(program))}, bootstrap.Binary{Path: plain}, ""},
 		{"download", &releaseModel{null, text(web.URL + "/release.zip"), zipSum},
-			bootstrap.Binary{Path: filepath.Join(cache, checksum(archive.Bytes())), Member: "terraform-provider-fairlead_v1.2.3"}, ""},
+			bootstrap.Binary{Path: filepath.Join(cache, checksum(archive)), Member: member}, ""},
 		{"download again", &releaseModel{null, text(web.URL + "/release.zip"), zipSum},
-			bootstrap.Binary{Path: filepath.Join(cache, checksum(archive.Bytes())), Member: "terraform-provider-fairlead_v1.2.3"}, ""},
+			bootstrap.Binary{Path: filepath.Join(cache, checksum(archive)), Member: member}, ""},
 		{"not there", &releaseModel{null, text(web.URL + "/other.zip"), text(checksum(nil))}, bootstrap.Binary{}, "404"},
-		{"wrong checksum", &releaseModel{text(zipped), null, text(checksum(program))}, bootstrap.Binary{}, "has the checksum " + checksum(archive.Bytes())},
-		{"wrong download", &releaseModel{null, text(web.URL + "/release.zip"), text(checksum(program))}, bootstrap.Binary{}, "has the checksum " + checksum(archive.Bytes())},
+		{"wrong checksum", &releaseModel{text(release), null, text(checksum(program))}, bootstrap.Binary{}, "has the checksum " + checksum(archive)},
+		{"wrong download", &releaseModel{null, text(web.URL + "/release.zip"), text(checksum(program))}, bootstrap.Binary{}, "has the checksum " + checksum(archive)},
+		{"other architecture", &releaseModel{text(put("arm", arm)), null, text(checksum(arm))}, bootstrap.Binary{}, "arm is a program for arm64"},
+		{"archive of another architecture", &releaseModel{text(put("arm.zip", armZip)), null, text(checksum(armZip))}, bootstrap.Binary{}, "arm.zip is a program for arm64"},
+		{"other version", &releaseModel{text(put("old.zip", oldZip)), null, text(checksum(oldZip))}, bootstrap.Binary{}, "has version 0.0.9, and this provider is " + version.String()},
+		{"another archive", &releaseModel{text(put("other.zip", otherZip)), null, text(checksum(otherZip))}, bootstrap.Binary{}, "has no terraform-provider-fairlead in it"},
+		{"no program", &releaseModel{text(put("script", script)), null, text(checksum(script))}, bootstrap.Binary{}, "script is no program for Linux"},
+		{"gone", &releaseModel{text(dir + "/gone"), null, zipSum}, bootstrap.Binary{}, "no such file"},
 		{"unknown", &releaseModel{types.StringUnknown(), null, zipSum}, bootstrap.Binary{}, "not known yet"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
