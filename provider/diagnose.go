@@ -28,6 +28,7 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 		auth      *ssh.AuthError
 		conn      *ssh.ConnError
 		config    *ssh.ConfigError
+		release   *releaseError
 	)
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -51,6 +52,8 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 	case errors.As(err, &conn):
 		diags.AddAttributeError(at.address, "Host can not be reached", err.Error()+
 			"\n\nWhat exists is kept in state; try again when the host answers.")
+	case errors.As(err, &release):
+		diags.AddAttributeError(at.address, summary, err.Error()+"\n\nThe host needs the program of its own platform, of this very version. Nothing was changed.")
 	default:
 		diags.AddError(summary, err.Error())
 	}

@@ -132,12 +132,24 @@ func (r *releases) binaryFor(ctx context.Context, conn ssh.Conn) (bootstrap.Bina
 	}
 	b, err := r.load(ctx, f, arch)
 	if err != nil {
-		return own, fmt.Errorf("cannot use releases[%q] of the provider: %w", platform, err)
+		return own, &releaseError{platform, err}
 	}
 	b.OS, b.Arch, b.Version = os, arch, version.String()
 	r.loaded[platform] = b
 	return b, nil
 }
+
+// releaseError is a release file that cannot go to hosts of its platform. Trying again helps where it could not be
+// downloaded.
+type releaseError struct {
+	platform string
+	err      error
+}
+
+func (e *releaseError) Error() string {
+	return fmt.Sprintf("cannot use releases[%q] of the provider: %v", e.platform, e.err)
+}
+func (e *releaseError) Unwrap() error { return e.err }
 
 // load compares the file with its checksum, finds the program in it, and looks whether that is one for the architecture
 // and of this version, as far as it can be seen: the rest shows when the host runs it.
