@@ -56,9 +56,11 @@ func newDiscovery(kinds *kind.Table) *discovery {
 		}
 		return d.resources[gv]
 	}
+	custom := map[schema.GroupVersion]bool{}
 	for _, k := range kinds.Served() {
 		l := list(k.GroupVersion())
 		l.APIResources = append(l.APIResources, resourcesOf(k)...)
+		custom[k.GroupVersion()] = custom[k.GroupVersion()] || k.Custom
 	}
 	for gvr, v := range virtuals {
 		l := list(gvr.GroupVersion())
@@ -77,7 +79,7 @@ func newDiscovery(kinds *kind.Table) *discovery {
 		return version.CompareKubeAwareVersionStrings(order[i].Version, order[j].Version) > 0
 	})
 	for _, gv := range order {
-		d.addGroup(gv)
+		d.addGroup(gv, custom[gv])
 	}
 	for of, groups := range d.aggregated {
 		data, err := json.Marshal(groups)
@@ -111,21 +113,26 @@ func resourcesOf(k *kind.Kind) []metav1.APIResource {
 		Name: k.Plural, SingularName: singular, Namespaced: k.Namespaced, Kind: k.Kind, Verbs: verbsOf(k),
 		ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageHash(k.StoredKind().GroupVersionKind),
 	}}
+	if k.GroupKind() == definitionKind {
+		out[0].StorageVersionHash = storageHash(definitionKind.WithVersion("v1beta1")) // in which kube-apiserver stores them still
+	}
 	for name, e := range subresources {
 		if !e.serves(k) {
 			continue
 		}
 		r := metav1.APIResource{Name: k.Plural + "/" + name, Namespaced: k.Namespaced, Kind: k.Kind, Verbs: e.verbs}
-		if e.kind.Kind != "" {
-			r.Kind = e.kind.Kind
-			if e.kind.GroupVersion() != k.GroupVersion() {
-				r.Group, r.Version = e.kind.Group, e.kind.Version
+		if gvk := e.kindOf(k); gvk.Kind != "" {
+			r.Kind = gvk.Kind
+			if gvk.GroupVersion() != k.GroupVersion() {
+				r.Group, r.Version = gvk.Group, gvk.Version
 			}
 		}
 		out = append(out, r)
 	}
 	return out
 }
+
+var definitionKind = schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
 
 // verbsOf leaves out what a namespace can not: all of them do not go at once.
 func verbsOf(k *kind.Kind) []string {
@@ -141,9 +148,12 @@ func storageHash(gvk schema.GroupVersionKind) string {
 	return base64Std(sum[:8])
 }
 
-func (d *discovery) addGroup(gv schema.GroupVersion) {
+func (d *discovery) addGroup(gv schema.GroupVersion, custom bool) {
 	this := metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: gv.Version}
-	aggregated := discoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: discoveryv2.DiscoveryFreshnessCurrent, Resources: aggregatedOf(gv, d.resources[gv])}
+	aggregated := discoveryv2.APIVersionDiscovery{Version: gv.Version, Freshness: discoveryv2.DiscoveryFreshnessCurrent, Resources: aggregatedOf(d.resources[gv])}
+	if custom {
+		sayVersion(aggregated.Resources, gv)
+	}
 	of := "apis"
 	if gv.Group == "" {
 		of = "api"
@@ -165,14 +175,11 @@ func (d *discovery) addGroup(gv schema.GroupVersion) {
 }
 
 // aggregatedOf nests subresources in their resources, as aggregated discovery has it (KEP-3352).
-func aggregatedOf(gv schema.GroupVersion, list *metav1.APIResourceList) []discoveryv2.APIResourceDiscovery {
+func aggregatedOf(list *metav1.APIResourceList) []discoveryv2.APIResourceDiscovery {
 	var out []discoveryv2.APIResourceDiscovery
 	for _, r := range list.APIResources {
-		group, version := gv.Group, gv.Version
-		if r.Version != "" {
-			group, version = r.Group, r.Version
-		}
-		responds := &metav1.GroupVersionKind{Group: group, Version: version, Kind: r.Kind}
+		// empty is that of the list
+		responds := &metav1.GroupVersionKind{Group: r.Group, Version: r.Version, Kind: r.Kind}
 		if parent, name, ok := strings.Cut(r.Name, "/"); ok {
 			for i := range out {
 				if out[i].Resource == parent {
@@ -189,6 +196,21 @@ func aggregatedOf(gv schema.GroupVersion, list *metav1.APIResourceList) []discov
 			SingularResource: r.SingularName, Verbs: r.Verbs, ShortNames: r.ShortNames, Categories: r.Categories})
 	}
 	return out
+}
+
+// sayVersion names the group and version of what kinds of custom resources answer with, which those of others leave to the list.
+func sayVersion(resources []discoveryv2.APIResourceDiscovery, gv schema.GroupVersion) {
+	say := func(kind *metav1.GroupVersionKind) {
+		if kind.Version == "" {
+			kind.Group, kind.Version = gv.Group, gv.Version
+		}
+	}
+	for _, r := range resources {
+		say(r.ResponseKind)
+		for _, s := range r.Subresources {
+			say(s.ResponseKind)
+		}
+	}
 }
 
 // serve answers /api, /apis and what is below them.
@@ -236,7 +258,7 @@ func (d *discovery) serveRoot(s *Server, w http.ResponseWriter, r *request, of s
 	}
 	if of == "api" {
 		s.answer(w, r, http.StatusOK, &metav1.APIVersions{
-			TypeMeta: metav1.TypeMeta{Kind: "APIVersions", APIVersion: "v1"}, Versions: []string{"v1"},
+			TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},
 			ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{{ClientCIDR: "0.0.0.0/0", ServerAddress: r.Host}},
 		})
 		return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -60,17 +61,28 @@ func newOpenAPI(kinds *kind.Table, merge func() *smdschema.Schema) *openAPI {
 	return &openAPI{kinds: kinds, merge: merge, v3: map[string]*packed{}, v3of: map[string][]*kind.Kind{}, v3pb: map[string]*packed{}}
 }
 
-func pack(data []byte) (*packed, error) {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := w.Write(data); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return &packed{gzip: bytes.Clone(b.Bytes()), tag: fmt.Sprintf("%X", sha512.Sum512(data))}, nil
+// packer compresses documents, one after the other: what compresses is large.
+type packer struct {
+	out bytes.Buffer
+	w   *gzip.Writer
 }
+
+func (p *packer) pack(data []byte) (*packed, error) {
+	p.out.Reset()
+	if p.w == nil {
+		p.w = gzip.NewWriter(&p.out)
+	}
+	p.w.Reset(&p.out)
+	if _, err := p.w.Write(data); err != nil {
+		return nil, err
+	}
+	if err := p.w.Close(); err != nil {
+		return nil, err
+	}
+	return &packed{gzip: bytes.Clone(p.out.Bytes()), tag: fmt.Sprintf("%X", sha512.Sum512(data))}, nil
+}
+
+func pack(data []byte) (*packed, error) { return new(packer).pack(data) }
 
 func (p *packed) unpack() ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(p.gzip))
@@ -138,6 +150,10 @@ func (o *openAPI) send(w http.ResponseWriter, r *request, contentType string, ge
 	return nil
 }
 
+// settle gives memory back after many documents were made, which happens once or seldom: they take many times what is kept of
+// them, and a server that has little to do would hold that for minutes.
+func settle() { debug.FreeOSMemory() }
+
 // version3 makes the documents of all group versions and their index; of those that are there already, only what
 // has changed. The caller holds the lock.
 func (o *openAPI) version3() error {
@@ -145,25 +161,24 @@ func (o *openAPI) version3() error {
 	if o.index != nil && o.number == number {
 		return nil
 	}
+	if o.index == nil {
+		defer settle()
+	}
 	docs, of := map[string]*packed{}, map[string][]*kind.Kind{}
 	paths := map[string]any{}
-	for gv, kinds := range o.byGroupVersion() {
-		name := strings.TrimPrefix(rootOf(gv), "/")
-		of[name] = kinds
-		if p := o.v3[name]; p != nil && slices.Equal(o.v3of[name], kinds) {
-			docs[name] = p
-			paths[name] = map[string]string{"serverRelativeURL": "/openapi/v3/" + name + "?hash=" + p.tag}
-			continue
-		}
-		delete(o.v3pb, name)
-		doc := newDocument(o.merge(), schemaPrefix, true).make(kinds)
-		data, err := json.Marshal(doc)
-		if err != nil {
-			return err
-		}
-		p, err := pack(data)
-		if err != nil {
-			return err
+	var packer packer
+	for name, part := range parts(o.kinds) {
+		of[name] = part.kinds
+		p := o.v3[name]
+		if p == nil || !slices.Equal(o.v3of[name], part.kinds) {
+			delete(o.v3pb, name)
+			data, err := json.Marshal(newDocument(o.merge(), schemaPrefix, true).make(part))
+			if err != nil {
+				return err
+			}
+			if p, err = packer.pack(data); err != nil {
+				return err
+			}
 		}
 		docs[name] = p
 		paths[name] = map[string]string{"serverRelativeURL": "/openapi/v3/" + name + "?hash=" + p.tag}
@@ -172,7 +187,7 @@ func (o *openAPI) version3() error {
 	if err != nil {
 		return err
 	}
-	if o.index, err = pack(data); err != nil {
+	if o.index, err = packer.pack(data); err != nil {
 		return err
 	}
 	o.number, o.v3, o.v3of = number, docs, of
@@ -207,7 +222,8 @@ func (o *openAPI) version2() (*packed, error) {
 	if o.v2 != nil && o.number2 == number {
 		return o.v2, nil
 	}
-	data, err := json.Marshal(newDocument(o.merge(), "#/definitions/", false).make(o.kinds.Served()))
+	defer settle()
+	data, err := json.Marshal(newDocument(o.merge(), "#/definitions/", false).make(whole(o.kinds)))
 	if err != nil {
 		return nil, err
 	}
@@ -234,19 +250,6 @@ func (o *openAPI) version2Protobuf() (*packed, error) {
 	}
 	o.v2pb, err = pack(data)
 	return o.v2pb, err
-}
-
-func (o *openAPI) byGroupVersion() map[schema.GroupVersion][]*kind.Kind {
-	out := map[schema.GroupVersion][]*kind.Kind{}
-	for _, k := range o.kinds.Served() {
-		out[k.GroupVersion()] = append(out[k.GroupVersion()], k)
-	}
-	for gvr := range virtuals {
-		if _, ok := out[gvr.GroupVersion()]; !ok {
-			out[gvr.GroupVersion()] = nil
-		}
-	}
-	return out
 }
 
 // rootOf is the path of a group version.

@@ -1,270 +1,284 @@
 package api
 
 import (
-	"encoding/json"
-	"net/http"
 	"reflect"
 	"slices"
 	"strings"
 
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	apitypes "k8s.io/apimachinery/pkg/types"
-
-	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
-// make returns the whole document of these kinds.
-func (d *document) make(kinds []*kind.Kind) node {
-	for _, k := range kinds {
-		if k.Model != nil {
-			continue
-		}
-		t := reflect.TypeOf(k.New()).Elem()
-		d.gvks[modelName(t)] = append(d.gvks[modelName(t)], k.GroupVersionKind)
-		l := reflect.TypeOf(k.NewList()).Elem()
-		d.gvks[modelName(l)] = append(d.gvks[modelName(l)], k.GroupVersion().WithKind(k.Kind+"List"))
-	}
-	d.gvks[modelName(reflect.TypeFor[autoscalingv1.Scale]())] = append(d.gvks[modelName(reflect.TypeFor[autoscalingv1.Scale]())], autoscalingv1.SchemeGroupVersion.WithKind("Scale"))
-	paths := node{}
-	for _, k := range kinds {
-		d.kindPaths(k, paths)
-	}
-	info := node{"title": "Kubernetes", "version": GitVersion}
-	if d.version3 {
-		return node{"openapi": "3.0.0", "info": info, "paths": paths, "components": node{"schemas": d.definitions}}
-	}
-	return node{"swagger": "2.0", "info": info, "paths": paths, "definitions": d.definitions}
+// place is where the routes of a resource or subresource are.
+type place struct {
+	d          *document
+	gvk        schema.GroupVersionKind // of what is sent and answered
+	gv         schema.GroupVersion     // of the path
+	kind       string                  // of the resource
+	sub        string
+	namespaced bool
+	custom     bool
+	everywhere bool // in all namespaces at once
+	base       string
 }
 
-// kindRefs returns references to a kind's schema and to that of its lists.
-func (d *document) kindRefs(k *kind.Kind) (obj, list node) {
-	if k.Model == nil {
-		return d.ref(reflect.TypeOf(k.New()).Elem()), d.ref(reflect.TypeOf(k.NewList()).Elem())
-	}
-	name, schema := k.Model(d.version3)
-	d.definitions[name] = d.modelNode(schema)
-	d.ref(reflect.TypeFor[metav1.ObjectMeta]())
-	listName := name[:len(name)-len(k.Kind)] + k.ListKind
-	meta := d.describe(d.ref(reflect.TypeFor[metav1.ListMeta]()), listDocs["metadata"])
-	d.definitions[listName] = node{
-		"description": k.ListKind + " is a list of " + k.Kind, "type": "object", "required": []string{"items"},
-		"properties": node{
-			"apiVersion": node{"type": "string", "description": typeDocs["apiVersion"]},
-			"kind":       node{"type": "string", "description": typeDocs["kind"]},
-			"metadata":   meta,
-			"items":      node{"type": "array", "items": node{"$ref": d.prefix + name}, "description": "List of " + k.Plural + ". More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md"},
-		},
-		"x-kubernetes-group-version-kind": []any{gvkFields(k.GroupVersion().WithKind(k.ListKind))},
-	}
-	return node{"$ref": d.prefix + name}, node{"$ref": d.prefix + listName}
-}
-
+// The forms of objects and of their patches, in Kubernetes' order.
 var (
-	listDocs = metav1.PartialObjectMetadataList{}.SwaggerDoc()
-	typeDocs = metav1.TypeMeta{}.SwaggerDoc()
+	forms       = []string{typeJSON, typeYAML, typeProtobuf}
+	streamForms = append(slices.Clone(forms), typeJSON+";stream=watch", typeProtobuf+";stream=watch")
+	customForms = forms[:2]
+	anyForm     = []string{"*/*"}
+	patchForms  = []string{string(apitypes.JSONPatchType), string(apitypes.MergePatchType), string(apitypes.StrategicMergePatchType), string(apitypes.ApplyYAMLPatchType)}
+	customPatch = []string{string(apitypes.JSONPatchType), string(apitypes.MergePatchType), string(apitypes.ApplyYAMLPatchType)}
 )
 
-// modelNode returns a schema as it is written in a document.
-func (d *document) modelNode(schema *spec.Schema) node {
-	data, err := json.Marshal(schema)
-	if err == nil {
-		out := node{}
-		if err = json.Unmarshal(data, &out); err == nil {
-			return out
-		}
-	}
-	return node{"type": "object", "description": "the schema can not be shown: " + err.Error()}
-}
-
-// kindPaths adds the paths of a kind and its subresources.
-func (d *document) kindPaths(k *kind.Kind, paths node) {
-	obj, list := d.kindRefs(k)
-	deleteOptions, status, patch := d.ref(reflect.TypeFor[metav1.DeleteOptions]()), d.ref(reflect.TypeFor[metav1.Status]()), d.ref(reflect.TypeFor[metav1.Patch]())
-	root := rootOf(k.GroupVersion())
-	base := root + "/" + k.Plural
+func (d *document) placeOf(k *kind.Kind) place {
+	p := place{d: d, gvk: k.GroupVersionKind, gv: k.GroupVersion(), kind: k.Kind, namespaced: k.Namespaced, custom: k.Custom}
+	p.base = rootOf(p.gv) + "/" + k.Plural
 	if k.Namespaced {
-		paths[base] = node{"get": d.operation(k, "list", "listAll", nil, list)}
-		base = root + "/namespaces/{namespace}/" + k.Plural
-	}
-	params := d.pathParams(k, false)
-	paths[base] = node{
-		"parameters": params,
-		"get":        d.operation(k, "list", "list", nil, list),
-		"post":       d.operation(k, "post", "create", obj, obj),
-		"delete":     d.operation(k, "deletecollection", "deleteCollection", deleteOptions, status),
-	}
-	item := base + "/{name}"
-	itemParams := d.pathParams(k, true)
-	paths[item] = node{
-		"parameters": itemParams,
-		"get":        d.operation(k, "get", "read", nil, obj),
-		"put":        d.operation(k, "put", "replace", obj, obj),
-		"patch":      d.operation(k, "patch", "patch", patch, obj),
-		"delete":     d.operation(k, "delete", "delete", deleteOptions, status),
-	}
-	for _, name := range sorted(subresources) {
-		e := subresources[name]
-		if !e.serves(k) || !slices.Equal(e.verbs, getPatchUpdate) {
-			continue
-		}
-		t := obj
-		if name == "scale" {
-			t = d.ref(reflect.TypeFor[autoscalingv1.Scale]())
-		}
-		title := strings.ToUpper(name[:1]) + name[1:]
-		paths[item+"/"+name] = node{
-			"parameters": itemParams,
-			"get":        d.operation(k, "get", "read"+title, nil, t),
-			"put":        d.operation(k, "put", "replace"+title, t, t),
-			"patch":      d.operation(k, "patch", "patch"+title, patch, t),
-		}
-	}
-}
-
-func (d *document) param(in, name, kind, text string, required bool) node {
-	p := node{"name": name, "in": in, "description": text}
-	if required {
-		p["required"] = true
-	}
-	if d.version3 {
-		p["schema"] = node{"type": kind, "uniqueItems": true}
-	} else {
-		p["type"], p["uniqueItems"] = kind, true
+		p.base = rootOf(p.gv) + "/namespaces/{namespace}/" + k.Plural
 	}
 	return p
 }
 
-func (d *document) pathParams(k *kind.Kind, item bool) []any {
-	out := []any{}
-	if item {
-		out = append(out, d.param("path", "name", "string", "name of the "+k.Kind, true))
+// of is the place of a subresource that is asked with this kind.
+func (p place) of(sub string, gvk schema.GroupVersionKind) place {
+	p.sub = sub
+	if !p.custom { // what is said of custom resources is of them alone
+		p.gvk = gvk
 	}
+	return p
+}
+
+// add adds a route. Its id begins with the verb; path is below the resource.
+func (p place) add(r route, verb, prefix, suffix string) {
+	id, tag := namesOf(p.gv)
+	scope := ""
+	if p.namespaced && !p.everywhere {
+		scope = "Namespaced"
+	}
+	title := ""
+	if p.sub != "" {
+		title = strings.ToUpper(p.sub[:1]) + p.sub[1:]
+	}
+	r.id, r.tag = verb+id+prefix+scope+p.kind+title+suffix, tag
+	if p.everywhere {
+		r.id += "ForAllNamespaces"
+	}
+	r.gvk = p.gvk
+	if strings.Contains(r.path, "{name}") {
+		r.params = append(slices.Clone(r.params), parameter{"path", "name", "string", "name of the " + p.gvk.Kind})
+	}
+	if strings.Contains(r.path, "{namespace}") {
+		r.params = append(slices.Clone(r.params), inNamespace)
+	}
+	if p.custom {
+		if r.consumes == nil {
+			r.consumes = customForms
+		}
+		r.produces = customForms
+	}
+	if r.consumes == nil {
+		r.consumes = anyForm
+	}
+	if r.produces == nil {
+		r.produces = forms
+	}
+	p.d.routes = append(p.d.routes, r)
+}
+
+// below names a subresource in a text.
+func (p place) below(text string) string {
+	if p.sub == "" {
+		return ""
+	}
+	return p.sub + text
+}
+
+// kindRoutes adds the routes of a kind and its subresources.
+func (d *document) kindRoutes(k *kind.Kind) {
+	obj, list := d.kindRefs(k)
+	p := d.placeOf(k)
 	if k.Namespaced {
-		out = append(out, d.param("path", "namespace", "string", "object name and auth scope, such as for teams and projects", true))
+		all := p
+		all.everywhere, all.base = true, rootOf(p.gv)+"/"+k.Plural
+		all.list(list)
+		all.watch(all.base, "List", watchList)
 	}
-	return append(out, d.param("query", "pretty", "string", "If 'true', then the output is pretty printed.", false))
+	p.list(list)
+	p.watch(p.base, "List", watchList)
+	p.create(p.base, obj)
+	if slices.Contains(verbsOf(k), "deletecollection") {
+		p.deleteAll()
+	}
+	item := p.base + "/{name}"
+	p.get(item, obj)
+	p.update(item, obj)
+	p.patch(item, obj)
+	deleted := d.ref(reflect.TypeFor[metav1.Status]())
+	if returnsDeleted[k.GroupResource()] {
+		deleted = obj
+	}
+	p.delete(item, deleted)
+	p.watch(item, "", watchOne)
+	d.subresourceRoutes(k, p, obj)
 }
 
-// queryParams are what an action takes beside the path: {name, type, documentation}.
-var queryParams = map[string][][3]string{
-	"get": nil,
-	"list": {
-		{"allowWatchBookmarks", "boolean", "requests watch events with type BOOKMARK"},
-		{"continue", "string", "the token of the next page of a list"},
-		{"fieldSelector", "string", "restricts the list by fields"},
-		{"labelSelector", "string", "restricts the list by labels"},
-		{"limit", "integer", "the most objects that one page has"},
-		{"resourceVersion", "string", "the version that the list is not older than, or exactly"},
-		{"resourceVersionMatch", "string", "how resourceVersion is applied: Exact or NotOlderThan"},
-		{"sendInitialEvents", "boolean", "begins a watch with the objects that exist"},
-		{"timeoutSeconds", "integer", "how long the list or watch lasts at most"},
-		{"watch", "boolean", "streams changes instead of listing"},
-	},
-	"write": {
-		{"dryRun", "string", "All: nothing is stored"},
-		{"fieldManager", "string", "who owns the changed fields"},
-		{"fieldValidation", "string", "Ignore, Warn or Strict: how unknown and duplicate fields are treated"},
-	},
-	"delete": {
-		{"dryRun", "string", "All: nothing is deleted"},
-		{"gracePeriodSeconds", "integer", "how long the object has to end"},
-		{"orphanDependents", "boolean", "whether dependents stay; propagationPolicy replaces it"},
-		{"propagationPolicy", "string", "Orphan, Background or Foreground"},
-	},
+func (p place) list(list node) {
+	r := route{method: "get", path: p.base, action: "list", text: "list or watch objects of kind " + p.kind, params: listParams, produces: streamForms, out: list, codes: []int{200}}
+	if p.custom {
+		r.text = "list objects of kind " + p.kind
+	}
+	p.add(r, "list", "", "")
 }
 
-var statusText = map[int]string{200: "OK", 201: "Created", 202: "Accepted", 401: "Unauthorized"}
+// What is said of the old way to watch.
+const (
+	watchOne  = "watch changes to an object of kind %. deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter."
+	watchList = "watch individual changes to a list of %. deprecated: use the 'watch' parameter with a list operation instead."
+)
 
-// operation describes one verb of a path.
-func (d *document) operation(k *kind.Kind, action, id string, in, out node) node {
-	op := node{
-		"operationId":                     id + k.Group + k.Version + k.Kind,
-		"tags":                            []string{strings.ReplaceAll(k.Group, ".", "_") + "_" + k.Version},
-		"description":                     id + " " + k.Kind,
-		"x-kubernetes-action":             action,
-		"x-kubernetes-group-version-kind": gvkFields(k.GroupVersionKind),
+func (p place) watch(path, suffix, text string) {
+	if p.custom {
+		return
 	}
-	params := d.actionParams(action)
-	forms := []string{typeJSON, typeYAML, typeProtobuf}
-	if k.Custom {
-		forms = forms[:2]
+	root := rootOf(p.gv)
+	action := "watch"
+	if suffix != "" {
+		action = "watchlist"
 	}
-	codes := []int{200}
-	switch action {
-	case "post":
-		codes = []int{200, 201, 202}
-	case "put", "patch":
-		codes = []int{200, 201}
-	case "delete":
-		codes = []int{200, 202}
+	p.add(route{method: "get", path: root + "/watch" + strings.TrimPrefix(path, root), action: action, text: strings.ReplaceAll(text, "%", p.kind), params: listParams,
+		produces: streamForms, out: p.d.ref(reflect.TypeFor[metav1.WatchEvent]()), codes: []int{200}}, "watch", "", suffix)
+}
+
+func (p place) create(path string, obj node) {
+	text := "create" + article(p.kind)
+	if p.sub != "" {
+		text = "create " + p.sub + " of" + article(p.kind)
 	}
-	responses := node{"401": node{"description": statusText[http.StatusUnauthorized]}}
-	for _, c := range codes {
-		responses[itoa(c)] = d.body(statusText[c], out, forms...)
+	p.add(route{method: "post", path: path, action: "post", text: text, params: createParams, body: obj, out: obj, codes: []int{200, 201, 202}}, "create", "", "")
+}
+
+func (p place) deleteAll() {
+	r := route{method: "delete", path: p.base, action: "deletecollection", text: "delete collection of " + p.kind, params: collectionParams,
+		body: p.d.ref(reflect.TypeFor[metav1.DeleteOptions]()), optional: true, out: p.d.ref(reflect.TypeFor[metav1.Status]()), codes: []int{200}}
+	if p.custom {
+		r.params, r.body = listParams, nil
 	}
-	op["responses"] = responses
-	types := forms
-	if action == "patch" {
-		types = sorted(patchTypes)
-		if k.Custom {
-			types = slices.DeleteFunc(types, func(t string) bool { return patchTypes[t] == apitypes.StrategicMergePatchType })
+	p.add(r, "delete", "Collection", "")
+}
+
+func (p place) get(path string, obj node) {
+	r := route{method: "get", path: path, action: "get", text: "read " + p.below(" of ") + "the specified " + p.kind, params: []parameter{pretty}, out: obj, codes: []int{200}}
+	if p.custom {
+		r.params = customGetParams
+	}
+	p.add(r, "read", "", "")
+}
+
+func (p place) update(path string, obj node) {
+	p.add(route{method: "put", path: path, action: "put", text: "replace " + p.below(" of ") + "the specified " + p.kind, params: updateParams, body: obj, out: obj, codes: []int{200, 201}}, "replace", "", "")
+}
+
+func (p place) patch(path string, obj node) {
+	r := route{method: "patch", path: path, action: "patch", text: "partially update " + p.below(" of ") + "the specified " + p.kind, params: patchParams,
+		consumes: patchForms, body: p.d.ref(reflect.TypeFor[metav1.Patch]()), out: obj, codes: []int{200, 201}}
+	if p.custom {
+		r.consumes, r.codes = customPatch, []int{200}
+	}
+	p.add(r, "patch", "", "")
+}
+
+func (p place) delete(path string, deleted node) {
+	p.add(route{method: "delete", path: path, action: "delete", text: "delete" + article(p.kind), params: deleteParams,
+		body: p.d.ref(reflect.TypeFor[metav1.DeleteOptions]()), optional: true, out: deleted, codes: []int{200, 202}}, "delete", "", "")
+}
+
+// article puts the right one before a kind.
+func article(kind string) string {
+	switch {
+	case strings.HasSuffix(kind, "s") && !strings.HasSuffix(kind, "ss"):
+		return " " + kind
+	case strings.ContainsRune("aeiou", rune(strings.ToLower(kind)[0])):
+		return " an " + kind
+	}
+	return " a " + kind
+}
+
+// connection is a subresource that a request is handed on to.
+type connection struct {
+	options documentedOptions
+	methods []string
+	path    bool // what follows the subresource is handed on too
+}
+
+var (
+	streamMethods = []string{"get", "post"}
+	proxyMethods  = []string{"get", "head", "post", "put", "patch", "delete", "options"}
+)
+
+// connections are by the kind of their options.
+var connections = map[string]connection{
+	"PodExecOptions":        {corev1.PodExecOptions{}, streamMethods, false},
+	"PodAttachOptions":      {corev1.PodAttachOptions{}, streamMethods, false},
+	"PodPortForwardOptions": {corev1.PodPortForwardOptions{}, streamMethods, false},
+	"PodProxyOptions":       {corev1.PodProxyOptions{}, proxyMethods, true},
+	"ServiceProxyOptions":   {corev1.ServiceProxyOptions{}, proxyMethods, true},
+	"NodeProxyOptions":      {corev1.NodeProxyOptions{}, proxyMethods, true},
+}
+
+// subresourceRoutes adds the routes of what a kind has below its objects.
+func (d *document) subresourceRoutes(k *kind.Kind, parent place, obj node) {
+	for _, name := range sorted(subresources) {
+		e := subresources[name]
+		if !e.serves(k) {
+			continue
+		}
+		gvk, ref := k.GroupVersionKind, obj
+		if e.body != nil {
+			gvk, ref = e.kind, d.ref(e.body)
+		} else if c := e.kindOf(k); c.Kind != "" {
+			gvk = c
+		}
+		p := parent.of(name, gvk)
+		path := p.base + "/{name}/" + name
+		if c, ok := connections[gvk.Kind]; ok {
+			p.connect(path, c)
+			continue
+		}
+		for _, verb := range e.verbs {
+			switch {
+			case name == "log":
+				p.add(route{method: "get", path: path, action: "get", text: "read log of the specified " + p.kind, params: append(optionParams(corev1.PodLogOptions{}), pretty),
+					produces: append([]string{"text/plain"}, forms...), out: node{"type": "string"}, codes: []int{200}}, "read", "", "")
+			case verb == "get":
+				p.get(path, ref)
+			case verb == "update":
+				p.update(path, ref)
+			case verb == "patch":
+				p.patch(path, ref)
+			case verb == "create":
+				p.create(path, ref)
+			}
 		}
 	}
-	if in != nil {
-		if d.version3 {
-			op["requestBody"] = d.body("", in, types...)
-		} else {
-			params = append(params, node{"name": "body", "in": "body", "required": !strings.HasPrefix(action, "delete"), "schema": in})
-		}
-	}
-	if !d.version3 {
-		op["consumes"], op["produces"], op["schemes"] = []string{"*/*"}, forms, []string{"https"}
-		if action == "patch" {
-			op["consumes"] = types
-		}
-	}
-	op["parameters"] = params
-	return op
 }
 
-func (d *document) actionParams(action string) []any {
-	var named [][3]string
-	switch action {
-	case "list", "get":
-		named = queryParams[action]
-	case "post", "put":
-		named = queryParams["write"]
-	case "patch":
-		named = append(slices.Clone(queryParams["write"]), [3]string{"force", "boolean", "lets an apply take fields from other managers"})
-	case "delete":
-		named = queryParams["delete"]
-	case "deletecollection":
-		named = append(slices.Clone(queryParams["delete"]), queryParams["list"][1:7]...)
+func (p place) connect(path string, c connection) {
+	params := optionParams(c.options)
+	for _, method := range c.methods {
+		upper := strings.ToUpper(method)
+		r := route{method: method, path: path, action: "connect", text: "connect " + upper + " requests to " + p.sub + " of " + p.kind, params: params,
+			consumes: anyForm, produces: anyForm, out: node{"type": "string"}, codes: []int{200}}
+		p.add(r, "connect", upper[:1]+method[1:], "")
+		if c.path {
+			r.path += "/{path}"
+			r.params = append(slices.Clone(params), parameter{"path", "path", "string", "path to the resource"})
+			p.add(r, "connect", upper[:1]+method[1:], "WithPath")
+		}
 	}
-	params := []any{}
-	for _, p := range named {
-		params = append(params, d.param("query", p[0], p[1], p[2], false))
-	}
-	return params
-}
-
-// body is a request's or response's.
-func (d *document) body(text string, ref node, types ...string) node {
-	out := node{}
-	if text != "" {
-		out["description"] = text
-	}
-	if !d.version3 {
-		out["schema"] = ref
-		return out
-	}
-	content := node{}
-	for _, name := range types {
-		content[name] = node{"schema": ref}
-	}
-	out["content"] = content
-	return out
 }

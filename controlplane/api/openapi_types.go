@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -17,19 +18,21 @@ type node = map[string]any
 // document makes one OpenAPI document from Go types. The documentation is the types' own (SwaggerDoc), the
 // list types those of the merge schema, the patch strategies those of the struct tags.
 type document struct {
-	merge       map[string]smdschema.TypeDef
+	merge       *smdschema.Schema
 	prefix      string // of references
 	version3    bool
 	definitions map[string]any
 	gvks        map[string][]schema.GroupVersionKind
+
+	routes       []route
+	shared       map[string]node // what many routes say
+	params       map[parameter]node
+	commonParams node // of version 2, by name
 }
 
 func newDocument(merge *smdschema.Schema, prefix string, version3 bool) *document {
-	d := &document{merge: map[string]smdschema.TypeDef{}, prefix: prefix, version3: version3, definitions: map[string]any{}, gvks: map[string][]schema.GroupVersionKind{}}
-	for _, t := range merge.Types {
-		d.merge[t.Name] = t
-	}
-	return d
+	return &document{merge: merge, prefix: prefix, version3: version3, definitions: map[string]any{}, gvks: map[string][]schema.GroupVersionKind{},
+		shared: map[string]node{}, params: map[parameter]node{}, commonParams: node{}}
 }
 
 // named is a type that knows its name in OpenAPI.
@@ -102,8 +105,30 @@ func (d *document) define(t reflect.Type, name string) node {
 		}
 		out["x-kubernetes-group-version-kind"] = list
 	}
-	if atom, ok := d.merge[name]; ok && atom.Map != nil && atom.Map.ElementRelationship == smdschema.Atomic {
-		out["x-kubernetes-map-type"] = "atomic"
+	if atom, ok := d.merge.FindNamedType(name); ok && atom.Map != nil {
+		if atom.Map.ElementRelationship == smdschema.Atomic {
+			out["x-kubernetes-map-type"] = "atomic"
+		}
+		if len(atom.Map.Unions) > 0 {
+			out["x-kubernetes-unions"] = unionsOf(atom.Map.Unions)
+		}
+	}
+	return out
+}
+
+// unionsOf says of which fields only one is set.
+func unionsOf(unions []smdschema.Union) []node {
+	var out []node
+	for _, u := range unions {
+		fields := node{}
+		for _, f := range u.Fields {
+			fields[f.FieldName] = f.DiscriminatorValue
+		}
+		one := node{"fields-to-discriminateBy": fields}
+		if u.Discriminator != nil {
+			one["discriminator"] = *u.Discriminator
+		}
+		out = append(out, one)
 	}
 	return out
 }
@@ -168,7 +193,11 @@ func (d *document) properties(t reflect.Type, name string, out node, required *[
 		if k := f.Tag.Get("patchMergeKey"); k != "" {
 			p["x-kubernetes-patch-merge-key"] = k
 		}
-		d.mergeMarks(name, parts[0], p)
+		source := t.PkgPath() + "." + t.Name() + "." + parts[0]
+		p = d.mergeMarks(name, parts[0], source, p)
+		if d.version3 {
+			p = d.withDefault(p, name, source, parts, f.Type)
+		}
 		out[parts[0]] = p
 		must := !strings.Contains(tag, ",omitempty") && !strings.Contains(tag, ",omitzero")
 		if marked, ok := requiredMarks[t.PkgPath()+"."+t.Name()+"."+parts[0]]; ok {
@@ -189,32 +218,91 @@ func (d *document) describe(p node, text string) node {
 	return p
 }
 
-// mergeMarks adds x-kubernetes-list-type and its kin from the merge schema.
-func (d *document) mergeMarks(name, property string, p node) {
-	def, ok := d.merge[name]
+// mergeMarks adds x-kubernetes-list-type and its kin from the merge schema, or from the source of what that has not.
+func (d *document) mergeMarks(name, property, source string, p node) node {
+	f := d.mergeField(name, property)
+	if f == nil {
+		maps.Copy(p, sourceMarks[source])
+		return p
+	}
+	if l := f.Type.Inlined.List; l != nil {
+		switch {
+		case l.ElementRelationship == smdschema.Atomic:
+			p["x-kubernetes-list-type"] = "atomic"
+		case len(l.Keys) > 0:
+			p["x-kubernetes-list-type"] = "map"
+			p["x-kubernetes-list-map-keys"] = l.Keys
+		default:
+			p["x-kubernetes-list-type"] = "set"
+		}
+	}
+	relation := f.Type.ElementRelationship
+	if m := f.Type.Inlined.Map; m != nil {
+		relation = &m.ElementRelationship
+	}
+	if relation != nil && *relation == smdschema.Atomic {
+		p["x-kubernetes-map-type"] = "atomic"
+	}
+	if relation != nil && *relation == smdschema.Separable {
+		p = d.wrap(p)
+		p["x-kubernetes-map-type"] = "granular"
+	}
+	return p
+}
+
+func (d *document) mergeField(name, property string) *smdschema.StructField {
+	def, ok := d.merge.FindNamedType(name)
 	if !ok || def.Map == nil {
-		return
+		return nil
 	}
-	for _, f := range def.Map.Fields {
-		if f.Name != property {
-			continue
+	for i := range def.Map.Fields {
+		if def.Map.Fields[i].Name == property {
+			return &def.Map.Fields[i]
 		}
-		if l := f.Type.Inlined.List; l != nil {
-			switch {
-			case l.ElementRelationship == smdschema.Atomic:
-				p["x-kubernetes-list-type"] = "atomic"
-			case len(l.Keys) > 0:
-				p["x-kubernetes-list-type"] = "map"
-				p["x-kubernetes-list-map-keys"] = l.Keys
-			default:
-				p["x-kubernetes-list-type"] = "set"
-			}
-		}
-		if m := f.Type.Inlined.Map; m != nil && m.ElementRelationship == smdschema.Atomic {
-			p["x-kubernetes-map-type"] = "atomic"
-		}
-		return
 	}
+	return nil
+}
+
+// wrap makes room for what stands beside a reference, which version 3 does not allow.
+func (d *document) wrap(p node) node {
+	if ref, ok := p["$ref"]; ok && d.version3 {
+		return node{"allOf": []any{node{"$ref": ref}}}
+	}
+	return p
+}
+
+// withDefault adds what a field is when nobody says it: the default that is declared, or that of Go for what is always encoded.
+func (d *document) withDefault(p node, name, source string, tag []string, t reflect.Type) node {
+	value := sourceDefaults[source]
+	if f := d.mergeField(name, tag[0]); f != nil && f.Default != nil {
+		value = f.Default
+		if _, ok := value.(map[any]any); ok {
+			value = node{} // there are no others
+		}
+	} else if value == nil {
+		value = d.zeroOf(t, strings.HasPrefix(strings.Join(tag[1:], ","), "omit"))
+	}
+	if value == nil {
+		return p
+	}
+	p = d.wrap(p)
+	p["default"] = value
+	return p
+}
+
+// zeroOf is what Kubernetes' generators take for the default of a type; nil for none.
+func (d *document) zeroOf(t reflect.Type, omitted bool) any {
+	switch t.Kind() {
+	case reflect.Struct:
+		if !d.special(t, node{}) {
+			return node{}
+		}
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int16, reflect.Int32, reflect.Int64, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
+		if !omitted {
+			return reflect.Zero(t).Interface()
+		}
+	}
+	return nil
 }
 
 var scalarKinds = map[reflect.Kind][2]string{

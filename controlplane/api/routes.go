@@ -2,7 +2,12 @@ package api
 
 import (
 	"net/http"
+	"reflect"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -16,8 +21,12 @@ type endpoint struct {
 	when  func(*kind.Kind) bool
 	verbs []string
 	// kind is what discovery says of it; empty means the resource's own kind.
-	kind   schema.GroupVersionKind
-	handle func(*Server, http.ResponseWriter, *request) error
+	kind schema.GroupVersionKind
+	// body is the type of that kind, when it is what is sent and answered; nil where it is the resource's or no object.
+	body reflect.Type
+	// proxies says that the kind is that of the resource's options for proxied requests.
+	proxies bool
+	handle  func(*Server, http.ResponseWriter, *request) error
 }
 
 func hasStatus(k *kind.Kind) bool   { return k.Status != nil }
@@ -42,23 +51,31 @@ func init() {
 	subresources = map[string]*endpoint{
 		"status":   {when: hasStatus, verbs: getPatchUpdate, handle: (*Server).object},
 		"approval": {when: hasApproval, verbs: getPatchUpdate, handle: (*Server).object},
-		"scale":    {when: hasScale, verbs: getPatchUpdate, kind: schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, handle: (*Server).scale},
+		"scale":    {when: hasScale, verbs: getPatchUpdate, kind: schema.GroupVersionKind{Group: "autoscaling", Version: "v1", Kind: "Scale"}, body: reflect.TypeFor[autoscalingv1.Scale](), handle: (*Server).scale},
 		"finalize": {of: namespaces, verbs: []string{"update"}, handle: (*Server).object},
-		"binding":  {of: pods, verbs: []string{"create"}, kind: schema.GroupVersionKind{Version: "v1", Kind: "Binding"}, handle: (*Server).bind},
-		"eviction": {of: pods, verbs: []string{"create"}, kind: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}, handle: (*Server).evict},
+		"binding":  {of: pods, verbs: []string{"create"}, kind: schema.GroupVersionKind{Version: "v1", Kind: "Binding"}, body: reflect.TypeFor[corev1.Binding](), handle: (*Server).bind},
+		"eviction": {of: pods, verbs: []string{"create"}, kind: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"}, body: reflect.TypeFor[policyv1.Eviction](), handle: (*Server).evict},
 
 		"ephemeralcontainers": {of: pods, verbs: getPatchUpdate, handle: (*Server).object},
 		"resize":              {of: pods, verbs: getPatchUpdate, handle: (*Server).object},
 
-		"token": {of: serviceAccounts, verbs: []string{"create"}, kind: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"}, handle: (*Server).issueToken},
+		"token": {of: serviceAccounts, verbs: []string{"create"}, kind: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"}, body: reflect.TypeFor[authenticationv1.TokenRequest](), handle: (*Server).issueToken},
 
 		"log":         {of: pods, verbs: []string{"get"}, handle: (*Server).podLog},
 		"exec":        {of: pods, verbs: connectVerbs, kind: schema.GroupVersionKind{Version: "v1", Kind: "PodExecOptions"}, handle: (*Server).podStream},
 		"attach":      {of: pods, verbs: connectVerbs, kind: schema.GroupVersionKind{Version: "v1", Kind: "PodAttachOptions"}, handle: (*Server).podStream},
 		"portforward": {of: pods, verbs: connectVerbs, kind: schema.GroupVersionKind{Version: "v1", Kind: "PodPortForwardOptions"}, handle: (*Server).podStream},
 		"proxy": {of: append(append(append([]schema.GroupResource{}, pods...), nodes...), services...), verbs: proxyVerbs,
-			handle: (*Server).proxy},
+			proxies: true, handle: (*Server).proxy},
 	}
+}
+
+// kindOf is what discovery says of the subresource of a kind; empty means the kind itself.
+func (e *endpoint) kindOf(k *kind.Kind) schema.GroupVersionKind {
+	if e.proxies {
+		return k.GroupVersion().WithKind(k.Kind + "ProxyOptions")
+	}
+	return e.kind
 }
 
 // serves says whether a kind has the subresource.

@@ -113,14 +113,17 @@ func deletedCode(gone bool, opts *metav1.DeleteOptions) int {
 
 // returnsDeleted are the resources whose delete answers with the object that went, as kube-apiserver has it.
 var returnsDeleted = map[schema.GroupResource]bool{
-	{Resource: "pods"}:                                    true,
-	{Resource: "services"}:                                true,
-	{Resource: "serviceaccounts"}:                         true,
-	{Resource: "persistentvolumes"}:                       true,
-	{Resource: "persistentvolumeclaims"}:                  true,
-	{Resource: "podtemplates"}:                            true,
-	{Resource: "resourcequotas"}:                          true,
-	{Group: "storage.k8s.io", Resource: "storageclasses"}: true,
+	{Resource: "pods"}:                                       true,
+	{Resource: "services"}:                                   true,
+	{Resource: "serviceaccounts"}:                            true,
+	{Resource: "persistentvolumes"}:                          true,
+	{Resource: "persistentvolumeclaims"}:                     true,
+	{Resource: "podtemplates"}:                               true,
+	{Resource: "resourcequotas"}:                             true,
+	{Group: "storage.k8s.io", Resource: "storageclasses"}:    true,
+	{Group: "storage.k8s.io", Resource: "csidrivers"}:        true,
+	{Group: "storage.k8s.io", Resource: "csinodes"}:          true,
+	{Group: "storage.k8s.io", Resource: "volumeattachments"}: true,
 }
 
 func (s *Server) deleteCollection(w http.ResponseWriter, r *request) error {

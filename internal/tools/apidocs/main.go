@@ -1,6 +1,6 @@
 // Command apidocs writes down what only the sources of Kubernetes' API types say: which values enumerated strings have, which
-// fields are required though their tags say otherwise or the other way round, and the documentation of types that do not carry
-// it. The API server's OpenAPI documents say so to users.
+// fields are required though their tags say otherwise or the other way round, and the documentation and the marks for merging
+// of types that client-go does not know. The API server's OpenAPI documents say so to users.
 //
 //	go run ./internal/tools/apidocs > controlplane/api/openapi_sources.go
 package main
@@ -26,8 +26,15 @@ import (
 // patterns are the packages that have API types.
 var patterns = []string{
 	"k8s.io/api/...", "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1",
-	"k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/api/resource",
+	"k8s.io/apimachinery/pkg/apis/meta/v1", "k8s.io/apimachinery/pkg/api/resource", "k8s.io/apimachinery/pkg/version",
+	"k8s.io/apimachinery/pkg/runtime", "k8s.io/apimachinery/pkg/util/intstr",
 }
+
+// alone are the types that packages have which else are not of the API.
+var alone = map[string]string{"k8s.io/apimachinery/pkg/runtime": "RawExtension", "k8s.io/apimachinery/pkg/util/intstr": "IntOrString"}
+
+// unmerged are the packages of types that client-go has no merge types of.
+var unmerged = regexp.MustCompile(`^k8s\.io/(apimachinery|apiextensions-apiserver)/|^k8s\.io/api/(auth|autoscaling/v1$)`)
 
 // documented is the beginning of the packages whose types all carry their documentation.
 const documented = "k8s.io/api/"
@@ -37,6 +44,10 @@ type found struct {
 	enums map[string]map[string]string
 	marks map[string]bool
 	docs  map[string]map[string]string
+	lists map[string]list
+	plain map[string]string
+	// core are the constants of core/v1, which other packages' are made of
+	core map[string]*ast.BasicLit
 }
 
 func main() {
@@ -58,7 +69,7 @@ func find() (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := &found{map[string]map[string]string{}, map[string]bool{}, map[string]map[string]string{}}
+	all := &found{map[string]map[string]string{}, map[string]bool{}, map[string]map[string]string{}, map[string]list{}, map[string]string{}, map[string]*ast.BasicLit{}}
 	for line := range strings.Lines(string(out)) {
 		path, dir, _ := strings.Cut(strings.TrimSpace(line), " ")
 		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -76,16 +87,27 @@ func find() (*found, error) {
 			}
 			parsed = append(parsed, f)
 		}
-		for name, values := range inPackage(parsed) {
+		if path == "k8s.io/api/core/v1" {
+			all.core = literals(parsed)
+		}
+		for name, values := range inPackage(parsed, all.core) {
 			all.enums[path+"."+name] = values
 		}
 		s := structsIn(parsed)
 		for name, required := range s.marks {
 			all.marks[path+"."+name] = required
 		}
+		if unmerged.MatchString(path) {
+			for name, l := range s.lists {
+				all.lists[path+"."+name] = l
+			}
+			for name, value := range s.plain {
+				all.plain[path+"."+name] = value
+			}
+		}
 		if !strings.HasPrefix(path, documented) {
 			for name, docs := range s.docs {
-				if ast.IsExported(name) {
+				if ast.IsExported(name) && (alone[path] == "" || alone[path] == name) {
 					all.docs[path+"."+name] = docs
 				}
 			}
@@ -96,8 +118,24 @@ func find() (*found, error) {
 
 var enumMark = regexp.MustCompile(`(?m)^\+(k8s:)?enum$`)
 
+// literals are the constants of a package that are written out.
+func literals(files []*ast.File) map[string]*ast.BasicLit {
+	out := map[string]*ast.BasicLit{}
+	each(files, token.CONST, func(spec ast.Spec, _ string) {
+		v := spec.(*ast.ValueSpec)
+		for i, name := range v.Names {
+			if i < len(v.Values) {
+				if literal, ok := v.Values[i].(*ast.BasicLit); ok {
+					out[name.Name] = literal
+				}
+			}
+		}
+	})
+	return out
+}
+
 // inPackage finds the types with a mark, then the constants of those types, with what is said of each.
-func inPackage(files []*ast.File) map[string]map[string]string {
+func inPackage(files []*ast.File, core map[string]*ast.BasicLit) map[string]map[string]string {
 	enums := map[string]map[string]string{}
 	each(files, token.TYPE, func(spec ast.Spec, doc string) {
 		if t := spec.(*ast.TypeSpec); enumMark.MatchString(doc) {
@@ -113,6 +151,9 @@ func inPackage(files []*ast.File) map[string]map[string]string {
 			typ, value := v.Type, v.Values[i]
 			if call, ok := value.(*ast.CallExpr); ok && typ == nil && len(call.Args) == 1 {
 				typ, value = call.Fun, call.Args[0]
+			}
+			if other, ok := value.(*ast.SelectorExpr); ok && core[other.Sel.Name] != nil {
+				value = core[other.Sel.Name]
 			}
 			ident, ok1 := typ.(*ast.Ident)
 			literal, ok2 := value.(*ast.BasicLit)
@@ -186,6 +227,19 @@ func (all *found) write() ([]byte, error) {
 	fmt.Fprintf(&b, "}\n\n// requiredMarks says which fields are required where their tags say otherwise.\nvar requiredMarks = map[string]bool{\n")
 	for _, name := range slices.Sorted(maps.Keys(all.marks)) {
 		fmt.Fprintf(&b, "%q: %t,\n", name, all.marks[name])
+	}
+	fmt.Fprintf(&b, "}\n\n// sourceMarks says how fields are merged of types that client-go has no merge type of.\nvar sourceMarks = map[string]node{\n")
+	for _, name := range slices.Sorted(maps.Keys(all.lists)) {
+		l := all.lists[name]
+		fmt.Fprintf(&b, "%q: {\"x-kubernetes-list-type\": %q", name, l.kind)
+		if len(l.keys) > 0 {
+			fmt.Fprintf(&b, ", \"x-kubernetes-list-map-keys\": %#v", l.keys)
+		}
+		fmt.Fprintf(&b, "},\n")
+	}
+	fmt.Fprintf(&b, "}\n\n// sourceDefaults are those of fields of such types.\nvar sourceDefaults = map[string]any{\n")
+	for _, name := range slices.Sorted(maps.Keys(all.plain)) {
+		fmt.Fprintf(&b, "%q: %s,\n", name, all.plain[name])
 	}
 	fmt.Fprintf(&b, "}\n\n// sourceDocs documents types that do not do so themselves.\nvar sourceDocs = map[string]map[string]string{\n")
 	for _, name := range slices.Sorted(maps.Keys(all.docs)) {

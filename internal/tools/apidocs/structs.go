@@ -13,15 +13,26 @@ import (
 type structs struct {
 	docs  map[string]map[string]string // of fields by their JSON names, of the struct under ""
 	marks map[string]bool              // TYPE.FIELD: whether it is required, where a mark says otherwise than its tag
+	lists map[string]list              // TYPE.FIELD: how it is merged, where a mark says so
+	plain map[string]string            // TYPE.FIELD: the default, as it is written, where a mark says one
+}
+
+// list is how a field is merged.
+type list struct {
+	kind string
+	keys []string
 }
 
 var (
 	requiredMark = regexp.MustCompile(`(?m)^\+(k8s:)?required\b`)
 	optionalMark = regexp.MustCompile(`(?m)^\+(k8s:)?optional\b`)
+	listMark     = regexp.MustCompile(`(?m)^\+listType=(\w+)$`)
+	defaultMark  = regexp.MustCompile(`(?m)^\+default=(\d+|true|false|"[^"]*")$`)
+	keyMark      = regexp.MustCompile(`(?m)^\+listMapKey=(\w+)$`)
 )
 
 func structsIn(files []*ast.File) structs {
-	out := structs{map[string]map[string]string{}, map[string]bool{}}
+	out := structs{map[string]map[string]string{}, map[string]bool{}, map[string]list{}, map[string]string{}}
 	each(files, token.TYPE, func(spec ast.Spec, doc string) {
 		t := spec.(*ast.TypeSpec)
 		s, ok := t.Type.(*ast.StructType)
@@ -47,6 +58,16 @@ func structsIn(files []*ast.File) structs {
 			said := written(f.Doc)
 			if text := paragraphs(said); text != "" {
 				docs[name] = text
+			}
+			if m := listMark.FindStringSubmatch(said); m != nil {
+				l := list{kind: m[1]}
+				for _, k := range keyMark.FindAllStringSubmatch(said, -1) {
+					l.keys = append(l.keys, k[1])
+				}
+				out.lists[t.Name.Name+"."+name] = l
+			}
+			if m := defaultMark.FindStringSubmatch(said); m != nil {
+				out.plain[t.Name.Name+"."+name] = m[1]
 			}
 			byTag := !strings.Contains(options, "omit")
 			switch required, optional := requiredMark.MatchString(said), optionalMark.MatchString(said); {
