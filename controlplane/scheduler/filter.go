@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/nodedeclaredfeatures"
 )
 
 // cause is a set of reasons why pods do not fit, to know which events may help them.
@@ -27,6 +28,7 @@ type refusal struct {
 var (
 	refusedUnschedulable = refusal{"node(s) were unschedulable", causeNode}
 	refusedSelector      = refusal{"node(s) didn't match Pod's node affinity/selector", causeNode}
+	refusedFeatures      = refusal{"node(s) didn't match Pod's required features", causeNode}
 	refusedPorts         = refusal{"node(s) didn't have free ports for the requested pod ports", causeResources}
 	refusedCount         = refusal{"Too many pods", causeResources}
 	refusedSpread        = refusal{"node(s) didn't match pod topology spread constraints", causeSpread}
@@ -55,6 +57,9 @@ func filter(p *podInfo, n *nodeInfo, t *topology, out []refusal) []refusal {
 	if p.constrained && !allowed(p, node) {
 		return append(out, refusedSelector)
 	}
+	if !p.needs.IsEmpty() && !declares(node, p.needs) {
+		return append(out, refusedFeatures)
+	}
 	if len(p.ports) > 0 && portsTaken(p, n) {
 		return append(out, refusedPorts)
 	}
@@ -73,6 +78,11 @@ var (
 
 func refusedByTaint(t *corev1.Taint) refusal {
 	return refusal{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", t.Key, t.Value), causeNode}
+}
+
+func declares(node *corev1.Node, needs nodedeclaredfeatures.FeatureSet) bool {
+	m, err := nodedeclaredfeatures.DefaultFramework.MatchNode(needs, node)
+	return err == nil && m.IsMatch
 }
 
 func allowed(p *podInfo, node *corev1.Node) bool {

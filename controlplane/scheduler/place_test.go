@@ -49,6 +49,13 @@ func requests(list ...string) edit[*corev1.Pod] {
 	}
 }
 
+// restartsAll has one container's end restart all.
+func restartsAll(p *corev1.Pod) {
+	p.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{
+		Action: corev1.ContainerRestartRuleActionRestartAllContainers, ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: "In", Values: []int32{1}},
+	}}
+}
+
 func hostPortOf(port int32, ip string) edit[*corev1.Pod] {
 	return func(p *corev1.Pod) {
 		p.Spec.Containers[0].Ports = []corev1.ContainerPort{{HostPort: port, HostIP: ip}}
@@ -177,6 +184,13 @@ func TestPlace(t *testing.T) {
 		},
 		{name: "node selector", pod: testPod("p", selects(corev1.LabelHostname, "b")), want: "b"},
 		{name: "node selector of no node", pod: testPod("p", selects("disk", "ssd")), want: "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector."},
+		{
+			name: "a feature that one node declares", nodes: []*corev1.Node{testNode("a", "1"), testNode("b", "1", func(n *corev1.Node) { n.Status.DeclaredFeatures = []string{"RestartAllContainersOnContainerExits"} })},
+			pod: testPod("p", restartsAll), want: "b",
+		},
+		{
+			name: "a feature that no node declares", pod: testPod("p", restartsAll), want: "0/3 nodes are available: 3 node(s) didn't match Pod's required features.",
+		},
 		{
 			name: "host port", on: map[string][]*corev1.Pod{"a": {testPod("x", hostPortOf(80, ""))}, "b": {testPod("y", hostPortOf(80, "192.0.2.1"))}},
 			pod: testPod("p", hostPortOf(80, "192.0.2.2")), want: "b c",

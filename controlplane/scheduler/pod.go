@@ -9,7 +9,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	utilversion "k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/component-helpers/nodedeclaredfeatures"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
 )
 
 // podInfo is a pod with what scheduling asks of it, worked out once. It is immutable.
@@ -29,7 +33,11 @@ type podInfo struct {
 	constrained bool // it has a node selector or required node affinity
 	required    nodeaffinity.RequiredNodeAffinity
 	preferred   *nodeaffinity.PreferredSchedulingTerms // nil when there are none
+	needs       nodedeclaredfeatures.FeatureSet        // of nodes (KEP 5328)
 }
+
+// kubernetesVersion is what nodes need not declare any more, since all that this release knows have it.
+var kubernetesVersion = utilversion.MustParse(version.KubernetesVersion)
 
 // term is a pod affinity term: pods that count are those of namespaces (or of a namespace that nsSelector
 // matches) that selector matches.
@@ -81,6 +89,8 @@ func newPodInfo(pod *corev1.Pod) *podInfo {
 	if a != nil {
 		p.addAffinity(a)
 	}
+	// The only error is of a version that is not given.
+	p.needs, _ = nodedeclaredfeatures.DefaultFramework.InferForPodScheduling(&nodedeclaredfeatures.PodInfo{Spec: &pod.Spec}, kubernetesVersion)
 	for i := range pod.Spec.TopologySpreadConstraints {
 		p.addSpread(&pod.Spec.TopologySpreadConstraints[i])
 	}

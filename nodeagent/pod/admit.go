@@ -1,12 +1,18 @@
 package pod
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/resource"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
+
+// runtimeHandler is the one that runtime classes can name.
+const runtimeHandler = "runc"
 
 func (m *Manager) node() *corev1.Node {
 	if m.cfg.Node == nil {
@@ -30,6 +36,9 @@ func (w *worker) admit() (reason, message string) {
 	if node == nil {
 		return "", ""
 	}
+	if os := w.pod.Spec.OS; os != nil && os.Name != corev1.Linux {
+		return "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
+	}
 	if ok, err := nodeaffinity.GetRequiredNodeAffinity(w.pod).Match(node); err != nil || !ok {
 		return "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"
 	}
@@ -38,6 +47,27 @@ func (w *worker) admit() (reason, message string) {
 		return "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports: " + port
 	}
 	return fits(resource.PodRequests(w.pod, resource.PodResourcesOptions{}), others, node.Status.Allocatable)
+}
+
+// unsupported says what a pod asks for that this node has not: it is not run without.
+func (w *worker) unsupported(ctx context.Context, pod *corev1.Pod) error {
+	switch {
+	case pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers:
+		return errors.New("this node cannot give a pod a user namespace of its own (hostUsers: false)")
+	case len(pod.Spec.ResourceClaims) > 0:
+		return fmt.Errorf("this node has no devices for resource claim %q", pod.Spec.ResourceClaims[0].Name)
+	case pod.Spec.RuntimeClassName == nil:
+		return nil
+	}
+	name := *pod.Spec.RuntimeClassName
+	class, err := w.m.cfg.Client.NodeV1().RuntimeClasses().Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("cannot read runtime class %q: %w", name, err)
+	}
+	if class.Handler != runtimeHandler {
+		return fmt.Errorf("no runtime for %q is configured: this node has %s only", class.Handler, runtimeHandler)
+	}
+	return nil
 }
 
 // others are the node's other pods that count against it, with what it has allocated to them.

@@ -18,6 +18,9 @@ func volumeMounts(c *corev1.Container, volumes map[string]volume.Mounted, env ma
 		if !ok {
 			return nil, fmt.Errorf("cannot find volume %q to mount into container %q", vm.Name, c.Name)
 		}
+		if r := vm.RecursiveReadOnly; r != nil && *r == corev1.RecursiveReadOnlyEnabled {
+			return nil, fmt.Errorf("cannot mount volume %q into container %q: this node does not support recursive read-only mounts", vm.Name, c.Name)
+		}
 		m := container.Mount{
 			HostPath: v.HostPath, SubPath: vm.SubPath, ContainerPath: vm.MountPath, ReadOnly: vm.ReadOnly || v.ReadOnly,
 		}

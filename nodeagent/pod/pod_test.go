@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -192,6 +193,25 @@ func TestFailures(t *testing.T) {
 		p := g.await("cmd", "failed", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed })
 		if s := statusOf(p, "c"); s.LastTerminationState.Terminated == nil && (s.State.Terminated == nil || s.State.Terminated.ExitCode != 128 || s.State.Terminated.Reason != "StartError") {
 			t.Errorf("state %+v", s)
+		}
+	})
+	t.Run("not of this node", func(t *testing.T) {
+		gvisor := &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: "gvisor"}, Handler: "runsc"}
+		_, err := g.client.NodeV1().RuntimeClasses().Create(t.Context(), gvisor, metav1.CreateOptions{})
+		g.must(err)
+		for name, tc := range map[string]struct {
+			change func(*corev1.Pod)
+			text   string
+		}{
+			"users":   {func(p *corev1.Pod) { p.Spec.HostUsers = ptr(false) }, "this node cannot give a pod a user namespace"},
+			"runtime": {func(p *corev1.Pod) { p.Spec.RuntimeClassName = &gvisor.Name }, `no runtime for "runsc" is configured`},
+			"claims":  {func(p *corev1.Pod) { p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: "gpu"}} }, `this node has no devices for resource claim "gpu"`},
+		} {
+			p := g.create(newPod(name, idle, tc.change))
+			g.eventually(name+" is refused", func() bool { return g.events.has("FailedCreatePodSandBox Failed to create pod sandbox: " + tc.text) })
+			if s := statusOf(g.get(p.Name), "c"); s.State.Running != nil {
+				t.Errorf("%s runs all the same", name)
+			}
 		}
 	})
 	t.Run("deadline", func(t *testing.T) {

@@ -26,6 +26,7 @@ type preparation struct {
 	running bool
 	fails   int
 	awaits  bool // a config map or secret, for a volume
+	again   bool // it was prepared before
 	limits  container.PodResources
 	box     *container.Sandbox
 	mounts  map[string]volume.Mounted
@@ -54,7 +55,7 @@ func (w *worker) ensurePrepared() {
 	p.running, p.awaits = true, false
 	objects := w.objects
 	pod, ctx := w.pod, w.activeCtx
-	p.limits = w.podLimits()
+	p.limits, p.again = w.podLimits(), w.rec.SandboxUp
 	var err error
 	w.operate(func() { err = w.prepare(ctx, pod, p) }, func() {
 		w.prepared(p, err)
@@ -95,6 +96,11 @@ func (w *worker) prepareSandbox(ctx context.Context, pod *corev1.Pod, p *prepara
 		cfg.Sysctls = map[string]string{}
 		for _, s := range sc.Sysctls {
 			cfg.Sysctls[s.Name] = s.Value
+		}
+	}
+	if !p.again { // what runs goes on, whoever answers
+		if err := w.unsupported(ctx, pod); err != nil {
+			return err
 		}
 	}
 	if p.box, err = w.m.cfg.Runtime.EnsureSandbox(ctx, cfg); err != nil {
