@@ -57,8 +57,7 @@ func run(m *testing.M) (code int, err error) {
 	if imageFile, err = webImage(ctx, scratch); err != nil {
 		return 1, err
 	}
-	// Not below os.TempDir, which may be an overlay or a tmpfs: machines are overlays themselves.
-	fleet, err = machine.NewFleet(ctx, "/var/tmp/fairlead-acctest", machine.CacheDir(), prefix+"0", netip.MustParsePrefix(network))
+	fleet, err = machine.NewFleet(ctx, prefix, netip.MustParsePrefix(network))
 	if err != nil {
 		return 1, err
 	}

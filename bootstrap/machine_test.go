@@ -39,16 +39,12 @@ func startFleet(t *testing.T) *machine.Fleet {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
 	defer cancel()
-	dir, err := os.MkdirTemp("/var/tmp", "flf-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := machine.NewFleet(ctx, filepath.Join(dir, "machines"), machine.CacheDir(), "flf0", netip.MustParsePrefix("198.18.77.0/24"))
+	f, err := machine.NewFleet(ctx, "flf", netip.MustParsePrefix("198.18.77.0/24"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(f.Close(), os.RemoveAll(dir)); err != nil {
+		if err := f.Close(); err != nil {
 			t.Error(err)
 		}
 	})

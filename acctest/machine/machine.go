@@ -59,21 +59,38 @@ type Fleet struct {
 	KeyFile string
 	key     ssh.Signer
 
+	// lock is held as long as the fleet is there, and not after the process has died.
+	lock *os.File
+
 	mu  sync.Mutex
 	all []*Machine
 }
 
-// NewFleet prepares dir (on a real file system: overlays do not stack) and a network for machines. Machines that a
-// run which died left there are ended first: dir belongs to one fleet at a time.
-func NewFleet(ctx context.Context, dir, cacheDir, bridge string, prefix netip.Prefix) (*Fleet, error) {
-	tree, err := Tree(ctx, cacheDir)
+// fleets is where fleets are: on a real file system and not below os.TempDir, since overlays do not stack.
+const fleets = "/var/tmp/fairlead-machines"
+
+// NewFleet prepares a folder and a network for machines. The name, of at most nine characters, is the folder's, and with
+// 0 behind it the bridge's: it belongs to one fleet at a time. Machines that an earlier run of the name left when it died, as
+// by a test's timeout, are ended first.
+func NewFleet(ctx context.Context, name string, prefix netip.Prefix) (_ *Fleet, err error) {
+	tree, err := Tree(ctx, CacheDir())
 	if err != nil {
 		return nil, err
 	}
+	lock, err := lockFleet(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = lock.Close()
+		}
+	}()
+	dir := filepath.Join(fleets, name)
 	if err := sweep(dir); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot prepare machines: %w", err)
 	}
 	keyPEM, signer, err := newKey()
@@ -87,11 +104,26 @@ func NewFleet(ctx context.Context, dir, cacheDir, bridge string, prefix netip.Pr
 	if err := runtimeDir(); err != nil {
 		return nil, err
 	}
-	n, err := NewNetwork(bridge, prefix)
+	n, err := NewNetwork(name+"0", prefix)
 	if err != nil {
 		return nil, err
 	}
-	return &Fleet{Dir: dir, Tree: tree, Net: n, KeyFile: keyFile, key: signer}, nil
+	return &Fleet{Dir: dir, Tree: tree, Net: n, KeyFile: keyFile, key: signer, lock: lock}, nil
+}
+
+// lockFleet has one run at a time use the name.
+func lockFleet(name string) (*os.File, error) {
+	if err := os.MkdirAll(fleets, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot prepare machines: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(fleets, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock machines: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot lock machines %s, which another run has: %w", lock.Name(), err), lock.Close())
+	}
+	return lock, nil
 }
 
 // runtimeDir gives nspawn the tmpfs that it wants for its own sockets, where /run itself is none.
@@ -147,7 +179,7 @@ func (f *Fleet) Close() error {
 	for _, m := range f.all {
 		errs = append(errs, m.Remove())
 	}
-	errs = append(errs, f.Net.Close(), os.RemoveAll(f.Dir))
+	errs = append(errs, f.Net.Close(), os.RemoveAll(f.Dir), f.lock.Close())
 	return errors.Join(errs...)
 }
 

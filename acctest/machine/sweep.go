@@ -47,6 +47,9 @@ func sweep(dir string) error {
 		if err := unix.Unmount(r, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
 			return fmt.Errorf("cannot unmount %s of an earlier run: %w", r, err)
 		}
+		if err := removeCgroups(filepath.Base(filepath.Dir(r))); err != nil {
+			return fmt.Errorf("cannot remove cgroups of an earlier run: %w", err)
+		}
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("cannot remove machines of an earlier run: %w", err)

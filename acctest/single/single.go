@@ -48,9 +48,7 @@ type Cluster struct {
 
 // Start makes the machine. Names of what it takes on this host begin with name, which has at most nine characters.
 func Start(ctx context.Context, name string, network netip.Prefix) (c *Cluster, err error) {
-	// Not below os.TempDir, which may be an overlay: machines are overlays themselves.
-	dir := filepath.Join("/var/tmp", "fairlead-"+name)
-	fleet, err := machine.NewFleet(ctx, dir, machine.CacheDir(), name+"0", network)
+	fleet, err := machine.NewFleet(ctx, name, network)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +63,7 @@ func Start(ctx context.Context, name string, network netip.Prefix) (c *Cluster, 
 		return nil, err
 	}
 	c.Address = m.Address.String()
-	root := filepath.Join(dir, c.Node, "root")
+	root := filepath.Join(fleet.Dir, c.Node, "root")
 	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(root, "usr/local/bin/fairlead"), module)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -18,24 +18,23 @@ import (
 
 func main() {
 	n := flag.Int("n", 3, "how many machines")
-	dir := flag.String("dir", "/var/tmp/fairlead-fleet", "where their disks are; removed at the end")
-	prefix := flag.String("prefix", "fl", "beginning of their names, and with 0 behind it the bridge's")
+	prefix := flag.String("prefix", "fl", "beginning of their names, name of their folder, and with 0 behind it the bridge's")
 	network := flag.String("network", "10.78.0.0/24", "their IPv4 range")
 	flag.Parse()
-	if err := run(*n, *dir, *prefix, *network); err != nil {
+	if err := run(*n, *prefix, *network); err != nil {
 		fmt.Fprintln(os.Stderr, "fleet:", err)
 		os.Exit(1)
 	}
 }
 
-func run(n int, dir, prefix, network string) (err error) {
+func run(n int, prefix, network string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	p, err := netip.ParsePrefix(network)
 	if err != nil {
 		return err
 	}
-	f, err := machine.NewFleet(ctx, dir, machine.CacheDir(), prefix+"0", p)
+	f, err := machine.NewFleet(ctx, prefix, p)
 	if err != nil {
 		return err
 	}
