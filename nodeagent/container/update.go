@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	tasks "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -44,4 +45,13 @@ func (r *Runtime) MemoryUsage(uid types.UID, id string) (int64, error) {
 		return 0, fmt.Errorf("cannot read container's memory: %w", err)
 	}
 	return n, nil
+}
+
+// LayerUsage returns what a container has written above its image, in bytes; nothing for one that is gone.
+func (r *Runtime) LayerUsage(ctx context.Context, id string) (int64, error) {
+	u, err := r.snapshots().Usage(ctx, id)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return 0, fmt.Errorf("cannot measure root file system: %w", err)
+	}
+	return u.Size, nil
 }

@@ -161,6 +161,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { m.dispatchEvents(ctx) })
 	wg.Go(func() { m.dispatchProbes(ctx) })
+	wg.Go(func() { m.limitStorage(ctx) })
 	wg.Go(func() { m.cfg.Images.Run(ctx, m.imagesInUse) })
 	if own {
 		wg.Go(func() { m.cfg.Informer.Run(ctx.Done()) })

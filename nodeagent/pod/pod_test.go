@@ -234,6 +234,34 @@ func TestFailures(t *testing.T) {
 	})
 }
 
+func TestStorageLimits(t *testing.T) {
+	g := newRig(t)
+	fake := clocktesting.NewFakeClock(time.Now())
+	g.clock = fake
+	g.start()
+	for name, tc := range map[string]struct {
+		dir, text string
+		change    func(*corev1.Pod)
+	}{
+		"volume": {"/data", `Usage of EmptyDir volume "data" exceeds the limit "1Mi". `, func(p *corev1.Pod) {
+			p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr(resource.MustParse("1Mi"))}}}}
+			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
+		}},
+		"layer": {"/tmp", "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ", func(p *corev1.Pod) {
+			p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("2Mi")}
+		}},
+	} {
+		g.create(newPod(name, "dd if=/dev/zero of="+tc.dir+"/x bs=1M count=3; "+idle, tc.change))
+		p := g.await(name, "evicted", func(p *corev1.Pod) bool {
+			fake.Step(10 * time.Second)
+			return p.Status.Phase == corev1.PodFailed
+		})
+		if p.Status.Reason != "Evicted" || p.Status.Message != tc.text || condition(p, corev1.DisruptionTarget).Reason != corev1.PodReasonTerminationByKubelet {
+			t.Errorf("%s: %+v", name, p.Status)
+		}
+	}
+}
+
 func TestGracefulTermination(t *testing.T) {
 	g := newRig(t)
 	g.start()

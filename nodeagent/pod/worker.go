@@ -70,7 +70,8 @@ type worker struct {
 	releasing bool
 	dead      bool // nothing is left to do
 	retry     map[string]time.Time
-	objects   int // how often objectChanged was called
+	objects   int  // how often objectChanged was called
+	measuring bool // its storage
 	resizing  bool
 	deferral  string // why the resources that are wanted are not allocated
 	resizeErr string // why those that are allocated are not set
