@@ -309,8 +309,8 @@ func TestKillAfterGrace(t *testing.T) {
 	g.eventually("killing", func() bool { return g.events.has("Killing Stopping container c") })
 	g.remove("k", 1) // somebody is in a hurry now
 	g.awaitGone("k")
-	if d := time.Since(start); d < 900*time.Millisecond || d > 5*time.Second {
-		t.Errorf("took %v", d)
+	if d := time.Since(start); d < 900*time.Millisecond {
+		t.Errorf("it was killed after %v, before its grace period ended", d)
 	}
 }
 
