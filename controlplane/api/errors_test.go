@@ -96,6 +96,7 @@ func TestErrors(t *testing.T) {
 		{name: "apply without a manager", method: "PATCH", path: maps + "/there", contentType: "application/apply-patch+yaml", body: `{apiVersion: v1, kind: ConfigMap}`, code: 422, reason: metav1.StatusReasonInvalid, cause: "fieldManager"},
 		{name: "label selector", method: "GET", path: maps + "?labelSelector=a%20in", code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "field selector", method: "GET", path: maps + "?fieldSelector=spec.x%3Dy", code: 400, reason: metav1.StatusReasonBadRequest},
+		{name: "empty limit", method: "GET", path: maps + "?limit=", code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "limit", method: "GET", path: maps + "?limit=x", code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "version match", method: "GET", path: maps + "?resourceVersionMatch=Exact", code: 422, reason: metav1.StatusReasonInvalid, cause: "resourceVersionMatch"},
 		{name: "continue token", method: "GET", path: maps + "?limit=1&continue=xx", code: 400, reason: metav1.StatusReasonBadRequest},

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"strconv"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,7 +28,7 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 	}
 	if text := r.query.Get("fieldSelector"); text != "" {
 		if q.Fields, err = fields.ParseSelector(text); err != nil {
-			return q, apierrors.NewBadRequest(fmt.Sprintf("invalid field selector %q: %v", text, err))
+			return q, apierrors.NewBadRequest(err.Error())
 		}
 	}
 	q.ResourceVersion = r.query.Get("resourceVersion")
@@ -42,15 +41,15 @@ func (r *request) listQuery() (registry.ListQuery, error) {
 	if _, err := r.number("timeoutSeconds"); err != nil {
 		return q, err
 	}
-	return q, r.checkList(q)
+	_, err = r.listOptions(q)
+	return q, err
 }
 
 func (r *request) number(name string) (int64, error) {
-	text := r.query.Get(name)
-	if text == "" {
+	if !r.query.Has(name) {
 		return 0, nil
 	}
-	v, err := strconv.ParseInt(text, 10, 64)
+	v, err := strconv.ParseInt(r.query.Get(name), 10, 64)
 	if err != nil {
 		return 0, apierrors.NewBadRequest(err.Error())
 	}
@@ -59,16 +58,18 @@ func (r *request) number(name string) (int64, error) {
 
 var listOptionsKind = schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}
 
-// checkList holds the rules of resourceVersionMatch, KEP-2523, and of sendInitialEvents, KEP-3157.
-func (r *request) checkList(q registry.ListQuery) error {
+// listOptions holds the rules of resourceVersionMatch, KEP-2523, and of sendInitialEvents, KEP-3157. A watch of old, which
+// says neither and begins nowhere, is one that has initial events sent.
+func (r *request) listOptions(q registry.ListQuery) (*internalversion.ListOptions, error) {
 	o := &internalversion.ListOptions{
 		Watch: r.verb == "watch", ResourceVersion: q.ResourceVersion, ResourceVersionMatch: metav1.ResourceVersionMatch(q.ResourceVersionMatch), Continue: q.Continue,
 	}
 	if r.query.Has("sendInitialEvents") {
-		o.SendInitialEvents = new(true) // its presence is what counts
+		o.SendInitialEvents = new(truth(r.query, "sendInitialEvents"))
 	}
+	internalversion.SetListOptionsDefaults(o, true)
 	if errs := validation.ValidateListOptions(o, true); len(errs) > 0 {
-		return apierrors.NewInvalid(listOptionsKind, "", errs)
+		return nil, apierrors.NewInvalid(listOptionsKind, "", errs)
 	}
-	return nil
+	return o, nil
 }

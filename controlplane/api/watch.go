@@ -12,6 +12,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
@@ -84,16 +85,38 @@ func (r *request) watchQuery() (registry.WatchQuery, time.Duration, error) {
 	if err != nil {
 		return registry.WatchQuery{}, 0, err
 	}
-	q := registry.WatchQuery{ListQuery: list, AllowBookmarks: truth(r.query, "allowWatchBookmarks"), SendInitialEvents: truth(r.query, "sendInitialEvents")}
-	q.NoInitialEvents = r.query.Has("sendInitialEvents") && !q.SendInitialEvents
+	if list.Fields, err = r.onlyNamed(list.Fields); err != nil {
+		return registry.WatchQuery{}, 0, err
+	}
+	o, err := r.listOptions(list)
+	if err != nil {
+		return registry.WatchQuery{}, 0, err
+	}
+	q := registry.WatchQuery{ListQuery: list, AllowBookmarks: truth(r.query, "allowWatchBookmarks")}
+	if o.SendInitialEvents != nil {
+		q.SendInitialEvents, q.NoInitialEvents = *o.SendInitialEvents, !*o.SendInitialEvents
+	}
 	seconds, err := r.number("timeoutSeconds")
 	if err != nil {
 		return q, 0, err
 	}
-	if seconds > 0 {
-		return q, time.Duration(min(seconds, maxWatchSeconds)) * time.Second, nil
+	if seconds != 0 { // less has gone by already
+		return q, time.Duration(max(-1, min(seconds, maxWatchSeconds))) * time.Second, nil
 	}
 	return q, minWatch + rand.N(minWatch), nil
+}
+
+// onlyNamed selects the object that the old path /watch/…/NAME names.
+func (r *request) onlyNamed(sel fields.Selector) (fields.Selector, error) {
+	if r.name == "" {
+		return sel, nil
+	}
+	if sel != nil && !sel.Empty() {
+		if name, ok := sel.RequiresExactMatch("metadata.name"); !ok || name != r.name {
+			return nil, apierrors.NewBadRequest("fieldSelector metadata.name doesn't match requested name")
+		}
+	}
+	return fields.OneTermEqualSelector("metadata.name", r.name), nil
 }
 
 func watchType(m media) string {

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -41,7 +40,6 @@ func persistentVolumeKind() *Kind {
 		validateUpdate: validatePersistentVolumeUpdate,
 		warnings:       func(v, _ *corev1.PersistentVolume) []string { return persistentVolumeWarnings(v) },
 		status:         &statusRules[*corev1.PersistentVolume]{prepareUpdate: preparePersistentVolumeStatus},
-		fields:         func(v *corev1.PersistentVolume) fields.Set { return fields.Set{"name": v.Name} },
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Capacity", "string", spec["capacity"]), column("Access Modes", "string", spec["accessModes"]),
 			column("Reclaim Policy", "string", spec["persistentVolumeReclaimPolicy"]), column("Status", "string", status["phase"]),

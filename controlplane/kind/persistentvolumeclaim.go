@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -52,7 +51,6 @@ func persistentVolumeClaimKind() *Kind {
 				return validateClaimStatus(&c.Status, field.NewPath("status"))
 			},
 		},
-		fields: func(c *corev1.PersistentVolumeClaim) fields.Set { return fields.Set{"name": c.Name} },
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Status", "string", status["phase"]), column("Volume", "string", spec["volumeName"]),
 			column("Capacity", "string", status["capacity"]), column("Access Modes", "string", status["accessModes"]),

@@ -1,13 +1,11 @@
 package kind
 
 import (
-	"fmt"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
@@ -51,9 +49,6 @@ func replicaSetKind() *Kind {
 				return ptr.Deref(r.Spec.Replicas, 1), r.Status.Replicas, selectorText(r.Spec.Selector)
 			},
 			set: func(r *appsv1.ReplicaSet, n int32) { r.Spec.Replicas = &n },
-		},
-		fields: func(r *appsv1.ReplicaSet) fields.Set {
-			return fields.Set{"status.replicas": fmt.Sprint(r.Status.Replicas)}
 		},
 		columns: append([]metav1.TableColumnDefinition{
 			nameColumn(), column("Desired", "integer", spec["replicas"]), column("Current", "integer", status["replicas"]),

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
@@ -156,12 +157,24 @@ func knownFields(k *kind.Kind, sel fields.Selector) error {
 		known = k.Fields(k.StoredKind().New())
 	}
 	for _, req := range sel.Requirements() {
-		if req.Field == "metadata.name" || req.Field == "metadata.namespace" && k.Namespaced {
+		// which kinds have a namespace does not matter where nothing but the metadata is selected by
+		if req.Field == "metadata.name" || req.Field == "metadata.namespace" && (k.Namespaced || known == nil && !k.Custom) {
 			continue
 		}
 		if _, ok := known[req.Field]; !ok {
-			return apierrors.NewBadRequest(fmt.Sprintf("field label not supported: %s", req.Field))
+			return apierrors.NewBadRequest(unknownField(k, req.Field))
 		}
 	}
 	return nil
+}
+
+// unknownField says that a kind can not be selected by a field, in Kubernetes' words.
+func unknownField(k *kind.Kind, name string) string {
+	switch {
+	case k.GroupKind() == schema.GroupKind{Group: "batch", Kind: "Job"}:
+		return fmt.Sprintf("field label %q not supported for Job", name)
+	case k.Fields == nil && !k.Custom:
+		return fmt.Sprintf(`%q is not a known field selector: only "metadata.name", "metadata.namespace"`, name)
+	}
+	return "field label not supported: " + name
 }
