@@ -202,6 +202,12 @@ func TestCustomResources(t *testing.T) {
 	if err != nil || fmt.Sprint(scale.Object["spec"], scale.Object["status"]) != "map[replicas:2] map[replicas:2 selector:a=b]" {
 		t.Errorf("scale = %v, %v", scale, err)
 	}
+	if _, err := ns.Patch(ctx, "a", types.StrategicMergePatchType, []byte(`{"spec":{"replicas":5}}`), metav1.PatchOptions{}, "scale"); !apierrors.IsUnsupportedMediaType(err) {
+		t.Errorf("strategic merge patch of a custom resource's scale: %v", err)
+	}
+	if _, err := ns.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"replicas":-1}}`), metav1.PatchOptions{}, "scale"); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), ".spec.replicas: Invalid value") {
+		t.Errorf("too few replicas of a custom resource: %v", err)
+	}
 	if _, err := ns.Patch(ctx, "a", types.MergePatchType, []byte(`{"spec":{"replicas":5}}`), metav1.PatchOptions{}, "scale"); err != nil {
 		t.Error(err)
 	}

@@ -102,18 +102,15 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 		}
 		return errPathNotFound(r)
 	}
+	e := subresources[r.subresource]
+	if r.subresource != "" && (e == nil || !e.serves(r.kind) || r.name == "" || r.rest != "" && r.subresource != "proxy") {
+		return errPathNotFound(r)
+	}
 	if r.kind.Deprecation != "" {
 		r.warn(r.kind.Deprecation)
 	}
 	if r.subresource == "" {
 		return s.object(w, r)
-	}
-	e := subresources[r.subresource]
-	if e == nil || !e.serves(r.kind) || r.name == "" {
-		return errPathNotFound(r)
-	}
-	if r.rest != "" && r.subresource != "proxy" {
-		return errPathNotFound(r)
 	}
 	for _, v := range e.verbs {
 		if v == r.verb {

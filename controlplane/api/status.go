@@ -81,6 +81,9 @@ func errPathNotFound(r *request) error {
 
 func errMethod(r *request) error {
 	err := apierrors.NewMethodNotSupported(r.groupResource(), r.verb)
+	if r.kind != nil && r.kind.Custom {
+		return err
+	}
 	err.ErrStatus.Message = "the server does not allow this method on the requested resource"
 	err.ErrStatus.Details = &metav1.StatusDetails{} // kube-apiserver refuses a method before it looks at the resource
 	return err

@@ -263,8 +263,7 @@ func (r *request) readPatch() (types.PatchType, []byte, registry.Write, error) {
 	}
 	name, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	t, ok := patchTypes[name]
-	custom := r.kind.Custom && r.subresource != "scale"
-	if custom && t == types.StrategicMergePatchType {
+	if r.kind.Custom && t == types.StrategicMergePatchType {
 		return "", nil, o, unsupportedMedia(string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 	}
 	if err != nil || !ok {

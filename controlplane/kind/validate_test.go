@@ -350,6 +350,9 @@ func TestValidationOfStatus(t *testing.T) {
 		{"Ingress", "point", "status: {loadBalancer: {ingress: [{ip: 010.0.0.1}]}}", "status: {loadBalancer: {ingress: [{ip: 010.0.0.1}, {ip: 010.0.0.2}]}}", []string{"status.loadBalancer.ingress[1].ip: " + invalid}},
 		{"PersistentVolumeClaim", "resize", "{}", "status: {allocatedResourceStatuses: {storage: Odd}, allocatedResources: {cpu: 1}}", []string{
 			"status.allocatedResourceStatuses: " + notSupported, "status.allocatedResources: " + notSupported}},
+		{"ValidatingAdmissionPolicy", "conditions and warnings", "{}", "{metadata: {labels: {'a b': c}}, status: {conditions: [{type: X}], typeChecking: {expressionWarnings: [{fieldRef: '{{', warning: w}, {}]}}}", []string{
+			"status.typeChecking.expressionWarnings[0].fieldRef: " + invalid, "status.typeChecking.expressionWarnings[1].warning: " + required, "status.typeChecking.expressionWarnings[1].fieldRef: " + required,
+			"status.conditions[0].status: " + required, "status.conditions[0].lastTransitionTime: " + required, "status.conditions[0].reason: " + required}},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)

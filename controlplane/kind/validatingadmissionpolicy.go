@@ -9,10 +9,12 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/util/jsonpath"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/expression"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind/defaults"
@@ -41,8 +43,14 @@ func admissionPolicyKind() *Kind {
 	d.prepareUpdate = func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Status = old.Status }
 	d.validate = validateAdmissionPolicy
 	d.status = &statusRules[*admissionregistrationv1.ValidatingAdmissionPolicy]{
-		prepareUpdate: func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) { p.Spec = old.Spec },
-		unowned:       Paths("spec", "metadata"),
+		prepareUpdate: func(p, old *admissionregistrationv1.ValidatingAdmissionPolicy) {
+			p.Spec = old.Spec
+			metav1.ResetObjectMetaForStatus(&p.ObjectMeta, &old.ObjectMeta)
+		},
+		unowned: Paths("spec", "metadata"),
+		validate: func(p, _ *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {
+			return validatePolicyStatus(&p.Status)
+		},
 	}
 	d.columns = []metav1.TableColumnDefinition{
 		nameColumn(),
@@ -58,6 +66,25 @@ func admissionPolicyKind() *Kind {
 		return []any{p.Name, int64(len(p.Spec.Validations)), params, age(p, now)}
 	}
 	return d.build()
+}
+
+func validatePolicyStatus(status *admissionregistrationv1.ValidatingAdmissionPolicyStatus) field.ErrorList {
+	path := field.NewPath("status")
+	var errs field.ErrorList
+	if status.TypeChecking != nil {
+		for i, w := range status.TypeChecking.ExpressionWarnings {
+			at := path.Child("typeChecking", "expressionWarnings").Index(i)
+			if w.Warning == "" {
+				errs = append(errs, field.Required(at.Child("warning"), ""))
+			}
+			if ref := strings.TrimSpace(w.FieldRef); ref == "" {
+				errs = append(errs, field.Required(at.Child("fieldRef"), ""))
+			} else if err := jsonpath.New("spec").Parse("{" + ref + "}"); err != nil {
+				errs = append(errs, field.Invalid(at.Child("fieldRef"), ref, fmt.Sprintf("invalid JSONPath: %v", err)))
+			}
+		}
+	}
+	return append(errs, metavalidation.ValidateConditions(status.Conditions, path.Child("conditions"))...)
 }
 
 func validateAdmissionPolicy(p *admissionregistrationv1.ValidatingAdmissionPolicy) field.ErrorList {

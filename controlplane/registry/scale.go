@@ -143,8 +143,7 @@ func (r *Registry) writeScale(ctx context.Context, k *kind.Kind, namespace, name
 				fmt.Errorf("Precondition failed: UID in precondition: %s, UID in object meta: %s", scale.UID, cur.GetUID()))
 		}
 		if scale.Spec.Replicas < 0 {
-			return nil, apierrors.NewInvalid(scaleKind.GroupKind(), name, field.ErrorList{
-				field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0").WithOrigin("minimum")})
+			return nil, negativeReplicas(k, name, scale.Spec.Replicas)
 		}
 		k.Scale.Set(obj, scale.Spec.Replicas)
 		return obj, nil
@@ -168,4 +167,14 @@ func scaleOf(k *kind.Kind, obj kind.Object) *autoscalingv1.Scale {
 		Spec:   autoscalingv1.ScaleSpec{Replicas: spec},
 		Status: autoscalingv1.ScaleStatus{Replicas: status, Selector: selector},
 	}
+}
+
+// negativeReplicas is the error of too few replicas. A custom resource's is of itself, and of the field that its definition names.
+func negativeReplicas(k *kind.Kind, name string, replicas int32) error {
+	if k.Custom {
+		return apierrors.NewInvalid(k.GroupKind(), name, field.ErrorList{
+			field.Invalid(field.NewPath("."+strings.Join(k.Scale.Path, ".")), replicas, "should be a non-negative integer")})
+	}
+	return apierrors.NewInvalid(scaleKind.GroupKind(), name, field.ErrorList{
+		field.Invalid(field.NewPath("spec", "replicas"), replicas, "must be greater than or equal to 0").WithOrigin("minimum")})
 }
