@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/recorded"
 )
 
 // TestOpenAPI holds the documents against those of kube-apiserver of the pinned libraries' version, which are kept without
@@ -37,7 +38,7 @@ func TestOpenAPI(t *testing.T) {
 		if err := json.Unmarshal(data, &got); err != nil {
 			t.Fatal(err)
 		}
-		undescribed(got)
+		recorded.Undescribed(got)
 		for _, part := range []string{"paths", "definitions", "components/schemas", "components/securitySchemes", "parameters", "info", "security", "securityDefinitions"} {
 			compareParts(t, path+" "+part, partOf(got, part), partOf(want, part))
 		}
@@ -66,23 +67,6 @@ func compareParts(t *testing.T, what string, got, want any) {
 	for name, want := range w {
 		if !reflect.DeepEqual(g[name], want) {
 			t.Errorf("%s: %s\n got %.2000s\nwant %.2000s", what, name, toJSON(t, g[name]), toJSON(t, want))
-		}
-	}
-}
-
-// undescribed takes the descriptions out of a document, but not properties of that name.
-func undescribed(v any) {
-	switch v := v.(type) {
-	case map[string]any:
-		if _, ok := v["description"].(string); ok {
-			delete(v, "description")
-		}
-		for _, inner := range v {
-			undescribed(inner)
-		}
-	case []any:
-		for _, inner := range v {
-			undescribed(inner)
 		}
 	}
 }

@@ -7,6 +7,10 @@
 // kept that are answered differently from each other.
 //
 // With -against FILE, the same is sent to another server too; cases that it answers otherwise are printed and left out.
+//
+// With -openapi DIR and -against, it records nothing of the above but the OpenAPI documents of what both serve:
+//
+//	go run ./internal/tools/record -kubeconfig FILE -against FILE -openapi controlplane/api/testdata/openapi
 package main
 
 import (
@@ -36,7 +40,14 @@ func main() {
 	to := flag.String("to", "", "folder of the recording, which has bases.yaml")
 	against := flag.String("against", "", "kubeconfig of another server to compare with")
 	only := flag.String("only", "", "regular expression for GROUP/VERSION/PLURAL")
+	openapi := flag.String("openapi", "", "folder of the recording of OpenAPI documents, which has definitions.json.gz")
 	flag.Parse()
+	if *openapi != "" {
+		if err := recordOpenAPI(context.Background(), *kubeconfig, *against, *openapi); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if err := record(context.Background(), *kubeconfig, *against, *to, regexp.MustCompile(*only)); err != nil {
 		log.Fatal(err)
 	}
