@@ -1,6 +1,7 @@
 package acctest
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,12 +59,13 @@ func listing(t *testing.T, m *machine.Machine) []string {
 	return slices.Compact(lines)
 }
 
-// bare wants a machine to have what it had before, no more and no less.
-func bare(t *testing.T, m *machine.Machine, before []string) {
+// bare wants a machine to have what it had before, no more than what is allowed, and no less.
+func bare(t *testing.T, m *machine.Machine, before []string, allowed ...*regexp.Regexp) {
 	t.Helper()
 	after := listing(t, m)
 	for _, line := range after {
-		if _, ok := slices.BinarySearch(before, line); !ok {
+		matches := func(r *regexp.Regexp) bool { return r.MatchString(line) }
+		if _, ok := slices.BinarySearch(before, line); !ok && !slices.ContainsFunc(allowed, matches) {
 			t.Errorf("left on %s: %s", m.Name, line)
 		}
 	}

@@ -31,8 +31,8 @@ const vmBootTimeout = 5 * time.Minute
 const kernelArgs = "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 mitigations=off"
 
 // StartVM makes and boots a virtual machine, and returns when SSH answers. It has what the fleet's other machines
-// have, and a kernel of its own: Debian's, with cgroup v2 and a boot that starts from nothing. It is emulated by
-// QEMU, needs no hardware help, and is about ten times slower than the host.
+// have, a container runtime that is installed already, and a kernel of its own: Debian's, with cgroup v2 and a boot
+// that starts from nothing. It is emulated by QEMU, needs no hardware help, and is about ten times slower than the host.
 func (f *Fleet) StartVM(ctx context.Context, name string) (*Machine, error) {
 	layer, err := kernelLayer(ctx, f.Tree)
 	if err != nil {

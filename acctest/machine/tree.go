@@ -65,9 +65,10 @@ func Tree(ctx context.Context, cacheDir string) (string, error) {
 const kernelPackage = "linux-image-cloud-amd64"
 
 // kernelLayer returns a directory beside tree that, laid over it, has a kernel installed: boot/vmlinuz-*,
-// boot/initrd.img-* and its modules. It is made when it is not there (about half a minute).
+// boot/initrd.img-* and its modules; and the container runtime, whose installation takes minutes with an emulated processor:
+// the virtual machine is the host that has one already. It is made when it is not there (about half a minute).
 func kernelLayer(ctx context.Context, tree string) (string, error) {
-	layer := tree + "-kernel"
+	layer := tree + "-kernel-runtime"
 	if _, err := os.Stat(layer); err == nil {
 		return layer, nil
 	}
@@ -85,7 +86,8 @@ func kernelLayer(ctx context.Context, tree string) (string, error) {
 	if err := unix.Mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", tree, upper, work)); err != nil {
 		return "", fmt.Errorf("cannot mount kernel layer: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, "chroot", root, "apt-get", "-qy", "--no-install-recommends", "install", kernelPackage)
+	install := append([]string{root, "apt-get", "-qy", "--no-install-recommends", "install", kernelPackage}, cached...)
+	cmd := exec.CommandContext(ctx, "chroot", install...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if e := unix.Unmount(root, unix.MNT_DETACH); err == nil {

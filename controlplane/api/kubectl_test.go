@@ -38,9 +38,12 @@ func TestKubectl(t *testing.T) {
 				}
 				e := apitest.Start(t, apitest.Options{})
 				// The document is made for the first who asks, and kubectl 1.27 waits 32 s for it: too short for the race detector
-				// beside other tests.
-				if code, _, _ := do(t, e.HTTP(), "GET", e.Address+"/openapi/v2", "", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", ""); code != 200 {
-					t.Fatalf("/openapi/v2 answers %d", code)
+				// beside other tests. Later ones ask for small parts.
+				if version == "1.27" {
+					code, _, _ := do(t, e.HTTP(), "GET", e.Address+"/openapi/v2", "", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "")
+					if code != 200 {
+						t.Fatalf("/openapi/v2 answers %d", code)
+					}
 				}
 				kubectltest.Session{Kubectl: path, Kubeconfig: e.Kubeconfig(), Vars: map[string]string{"VERSION": version}}.Play(t, script)
 			})

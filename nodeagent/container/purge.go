@@ -36,6 +36,9 @@ func (r *Runtime) Purge(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("cannot remove containerd's namespace %s: %w", r.opt.Namespace, err)
 	}
+	if err == nil {
+		err = removeNamespaceFolders(r.opt.Namespace)
+	}
 	err = errors.Join(err, r.RemoveAllResources(),
 		os.RemoveAll(filepath.Join(r.opt.StateDir, "io")), removeTree(filepath.Join(r.opt.StateDir, "ns")))
 	// The directory goes too, unless somebody else keeps something in it.
@@ -43,4 +46,18 @@ func (r *Runtime) Purge(ctx context.Context) error {
 		err = errors.Join(err, e)
 	}
 	return err
+}
+
+// removeNamespaceFolders removes the folders that containerd and its shims leave for a namespace which is gone, where a
+// distribution's containerd has them. There is nothing in them, but for folders of containers that ended with the host; one that
+// has more in it stays.
+func removeNamespaceFolders(namespace string) error {
+	for _, dir := range []string{
+		"/run/containerd/io.containerd.runtime.v2.task", "/run/containerd/runc", "/var/lib/containerd/io.containerd.runtime.v2.task",
+	} {
+		if err := removeTree(filepath.Join(dir, namespace)); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+			return fmt.Errorf("cannot remove containerd's folder of a namespace: %w", err)
+		}
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/miekg/dns"
@@ -155,17 +157,29 @@ type upstream struct {
 	queries atomic.Int32
 }
 
+// listenBoth listens at a port of the kernel's choice that is free for both protocols.
+func listenBoth(t testing.TB) (net.PacketConn, net.Listener) {
+	t.Helper()
+	for {
+		p, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp4", p.LocalAddr().String())
+		if err == nil {
+			return p, tcp
+		}
+		_ = p.Close()
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func newUpstream(t testing.TB, answer func(dns.Question) []string) *upstream {
 	t.Helper()
-	p, err := net.ListenPacket("udp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	p, tcp := listenBoth(t)
 	u := &upstream{addr: p.LocalAddr().(*net.UDPAddr).AddrPort()}
-	tcp, err := net.Listen("tcp4", u.addr.String())
-	if err != nil {
-		t.Fatal(err)
-	}
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, r *dns.Msg) {
 		if !strings.HasSuffix(r.Question[0].Name, probeZone) {
 			u.queries.Add(1)
