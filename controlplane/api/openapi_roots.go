@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"reflect"
 	"slices"
 
@@ -192,16 +193,7 @@ func (d *document) name(p *part) {
 }
 
 func compareKinds(a, b schema.GroupVersionKind) int {
-	if a.Group != b.Group {
-		if a.Group < b.Group {
-			return -1
-		}
-		return 1
-	}
-	if a.Version < b.Version {
-		return -1
-	}
-	return 1
+	return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version))
 }
 
 // virtualRoutes adds the route of a kind that is asked and not stored.

@@ -50,16 +50,23 @@ func (m *Manager) dispatchProbes(ctx context.Context) {
 }
 
 func (m *Manager) compareForever(ctx context.Context) {
-	t := m.cfg.Clock.NewTicker(compareInterval)
+	m.every(ctx, compareInterval, func() {
+		m.compareRuntime(ctx)
+		m.compareAPI()
+		m.removeOrphans(ctx)
+	})
+}
+
+// every calls f after each interval until ctx ends.
+func (m *Manager) every(ctx context.Context, interval time.Duration, f func()) {
+	t := m.cfg.Clock.NewTicker(interval)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C():
-			m.compareRuntime(ctx)
-			m.compareAPI()
-			m.removeOrphans(ctx)
+			f()
 		}
 	}
 }

@@ -1,10 +1,8 @@
 package pod
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,9 +32,10 @@ func (w *worker) observe(pod *corev1.Pod) {
 	}
 	if w.pod != pod {
 		w.wanted = pod
-		if wanted == nil || withResources(wanted, pod) != wanted {
-			delete(w.retry, "allocate")
-		}
+	}
+	if w.wanted == nil || wanted == nil || withResources(wanted, pod) != wanted { // nothing that was said of another wish holds
+		w.deferral = ""
+		delete(w.retry, "allocate")
 	}
 	if !apiequality.Semantic.DeepEqual(before.Labels, pod.Labels) || !apiequality.Semantic.DeepEqual(before.Annotations, pod.Annotations) {
 		w.m.cfg.Volumes.Update(w.pod)
@@ -185,13 +184,9 @@ func (w *worker) actuate() {
 		}
 		return
 	}
-	// what shrinks goes first, so that it makes room below the pod's limit
-	slices.SortStableFunc(a.set, func(x, y setting) int { return cmp.Compare(x.growth(), y.growth()) })
 	w.resizing = true
-	w.operate(a.run, func() { w.actuated(a) })
+	w.operate(func() { a.err = a.apply() }, func() { w.actuated(a) })
 }
-
-func (s setting) growth() int { return s.now.Limits.Memory().Cmp(*s.was.Limits.Memory()) }
 
 // restartsToResize says whether a container is to be started anew rather than changed.
 func restartsToResize(c *corev1.Container, was *corev1.ResourceRequirements) bool {
@@ -208,11 +203,7 @@ func restartsToResize(c *corev1.Container, was *corev1.ResourceRequirements) boo
 	return false
 }
 
-// run sets limits: the pod's before its containers' where they grow, and after them where they shrink.
-func (a *actuation) run() {
-	a.err = a.apply()
-}
-
+// apply sets limits: the pod's before its containers' where they grow, and after them where they shrink.
 func (a *actuation) apply() error {
 	rt := a.w.m.cfg.Runtime
 	for _, s := range a.set {

@@ -23,20 +23,13 @@ const storageInterval = 10 * time.Second
 
 // limitStorage has pods with limits measured until ctx ends.
 func (m *Manager) limitStorage(ctx context.Context) {
-	t := m.cfg.Clock.NewTicker(storageInterval)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C():
-			for _, w := range m.all() {
-				if w.limitsStorage() {
-					w.post(w.measureStorage)
-				}
+	m.every(ctx, storageInterval, func() {
+		for _, w := range m.all() {
+			if w.limitsStorage() {
+				w.post(w.measureStorage)
 			}
 		}
-	}
+	})
 }
 
 // limitsStorage says whether the pod has a limit to hold.

@@ -28,6 +28,7 @@ var (
 	optionalMark = regexp.MustCompile(`(?m)^\+(k8s:)?optional\b`)
 	listMark     = regexp.MustCompile(`(?m)^\+listType=(\w+)$`)
 	defaultMark  = regexp.MustCompile(`(?m)^\+default=(\d+|true|false|"[^"]*")$`)
+	remark       = regexp.MustCompile(`\s*\(TO` + `DO: [^)]*\)`)
 	keyMark      = regexp.MustCompile(`(?m)^\+listMapKey=(\w+)$`)
 )
 
@@ -85,7 +86,7 @@ func structsIn(files []*ast.File) structs {
 }
 
 // paragraphs turns a comment into documentation as Kubernetes' generators do: lines are joined, but for empty and indented
-// ones; marks, and what follows a line of dashes, are for readers of the source.
+// ones; marks, what follows a line of dashes, and remarks on what is to be done are for readers of the source.
 func paragraphs(doc string) string {
 	doc, _, _ = strings.Cut(doc, "---")
 	var b strings.Builder
@@ -106,5 +107,5 @@ func paragraphs(doc string) string {
 			b.WriteString(line + " ")
 		}
 	}
-	return strings.TrimRight(b.String(), " \n")
+	return strings.TrimRight(remark.ReplaceAllString(b.String(), ""), " \n")
 }
