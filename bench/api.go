@@ -13,8 +13,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 )
 
 // each calls do(0) … do(n-1) with so many at once.
@@ -49,6 +51,9 @@ func measureCreate(ctx context.Context, s *target, o *options) ([]figure, error)
 	}, nil
 }
 
+// tenth selects a tenth of what measureCreate made.
+var tenth = metav1.ListOptions{LabelSelector: "group=3"}
+
 // measureList reads what measureCreate made, whole and a tenth of it: into objects, and as bytes that nobody decodes, which
 // is the server's part and the connection's.
 func measureList(ctx context.Context, s *target, o *options) ([]figure, error) {
@@ -57,14 +62,13 @@ func measureList(ctx context.Context, s *target, o *options) ([]figure, error) {
 		return err
 	}
 	undecoded := func(ctx context.Context, l metav1.ListOptions) error {
-		body, err := s.client.CoreV1().RESTClient().Get().Namespace(s.namespace).Resource("configmaps").VersionedParams(&l, scheme.ParameterCodec).Stream(ctx)
+		body, err := s.listRequest(l).Stream(ctx)
 		if err != nil {
 			return err
 		}
 		_, err = io.Copy(io.Discard, body)
 		return errors.Join(err, body.Close())
 	}
-	tenth := metav1.ListOptions{LabelSelector: "group=3"}
 	var figures []figure
 	for _, c := range []struct {
 		name      string
@@ -88,6 +92,12 @@ func measureList(ctx context.Context, s *target, o *options) ([]figure, error) {
 		figures = append(figures, figure{c.name, milliseconds, []float64{took.quantile(.5)}, c.reference})
 	}
 	return figures, nil
+}
+
+// listRequest is what a typed client sends for a list.
+func (t *target) listRequest(l metav1.ListOptions) *rest.Request {
+	return t.client.CoreV1().RESTClient().Get().Namespace(t.namespace).Resource("configmaps").VersionedParams(&l, scheme.ParameterCodec).
+		SetHeader("Accept", runtime.ContentTypeProtobuf, runtime.ContentTypeJSON)
 }
 
 // measureWatch takes the time from a create to its event at each of many watchers.

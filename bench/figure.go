@@ -90,10 +90,14 @@ func printAlone(figures ...figure) {
 	}
 }
 
-// printBeside prints figures beside those of another server, in the same order, and their ratios.
+// printBeside prints figures beside those of another server that have the same names, and their ratios.
 func printBeside(ours, theirs []figure) {
-	for i, f := range ours {
-		row(f.name, f.unit.text(f.values), theirs[i].unit.text(theirs[i].values), f.ratio(&theirs[i]))
+	for _, f := range ours {
+		for _, t := range theirs {
+			if t.name == f.name {
+				row(f.name, f.unit.text(f.values), t.unit.text(t.values), f.ratio(&t))
+			}
+		}
 	}
 }
 

@@ -6,6 +6,9 @@
 //	go run ./bench -binary ./fairlead -against admin.kubeconfig -processes 12,34
 //	                                             a server of ours and another one that runs already, in turn, and the ratios
 //
+// Lists and watches are also taken from a process that has the answers in memory, which is the least that a client needs
+// on the machine.
+//
 // It starts its own processes in a temporary directory and ends them. Figures depend on the machine: compare
 // those of one machine only, and let it be quiet meanwhile.
 package main
@@ -78,12 +81,20 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "with -against: measure both so often, and print medians")
 	flag.DurationVar(&o.settle, "settle", 15*time.Second, "with -against: wait this long before each round")
 	flag.Parse()
+	if flag.Arg(0) == floorCommand {
+		exit(serveFloor(os.Stdin, os.Stdout))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, &o); err != nil {
+	exit(run(ctx, &o))
+}
+
+func exit(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
 func run(ctx context.Context, o *options) error {
@@ -111,11 +122,15 @@ func measure(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	printAlone(figure{"server memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, kubernetesIdle})
-	found, err := measureRound(ctx, s.target, o)
+	found, least, err := measureRound(ctx, s.target, o, true)
 	if err != nil {
 		return err
 	}
 	printAlone(found...)
+	for i := range least {
+		least[i].name += ", from memory without a server"
+	}
+	printAlone(least...)
 	if found, err = measureIdleWatches(ctx, s.target, o); err != nil {
 		return err
 	}
@@ -126,68 +141,77 @@ func measure(ctx context.Context, o *options) (err error) {
 	return measureNode(ctx, s, o)
 }
 
-// measureRound takes all steps once, in a namespace of their own.
-func measureRound(ctx context.Context, t *target, o *options) (figures []figure, err error) {
+// measureRound takes all steps once, in a namespace of their own, and at its end measureFloor if that is wanted.
+func measureRound(ctx context.Context, t *target, o *options, wantFloor bool) (figures, least []figure, err error) {
 	leave, err := t.enter(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, leave()) }()
 	for _, step := range steps {
 		found, err := step(ctx, t, o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		figures = append(figures, found...)
 	}
 	if len(t.processes) > 0 {
 		figures = append(figures, figure{"server memory after that", megabytes, []float64{t.rss()}, kubernetesLoaded})
 	}
-	return figures, nil
+	if wantFloor {
+		if least, err = measureFloor(ctx, t, o); err != nil {
+			return nil, nil, err
+		}
+	}
+	return figures, least, nil
 }
 
 // compare measures a server that runs already and fresh ones of ours in turn, and prints both with the ratio of ours to the
-// other. Ours do not run while the other is measured; the other idles while ours are.
+// other, and that of what no server comes below. Ours do not run while the other is measured; the other idles while ours are.
 func compare(ctx context.Context, o *options) error {
 	other, err := connect(o.against, o.processes)
 	if err != nil {
 		return err
 	}
-	var ours, theirs [][]figure
+	var ours, theirs, floors [][]figure
 	for i := range o.rounds {
 		if err := sleep(ctx, o.settle); err != nil {
 			return err
 		}
-		found, err := measureRound(ctx, other, o)
+		found, _, err := measureRound(ctx, other, o, false)
 		if err != nil {
 			return fmt.Errorf("cannot measure %s: %w", other.config.Host, err)
 		}
 		theirs = append(theirs, found)
-		if found, err = measureFresh(ctx, o); err != nil {
+		found, least, err := measureFresh(ctx, o)
+		if err != nil {
 			return err
 		}
-		ours = append(ours, found)
+		ours, floors = append(ours, found), append(floors, least)
 		fmt.Fprintf(os.Stderr, "round %d of %d is measured\n", i+1, o.rounds)
 	}
 	heading("figure", "Fairlead", "the other", "ratio")
 	printBeside(medians(ours), medians(theirs))
+	fmt.Println()
+	heading("the same from memory, without a server", "any server's least", "the other", "ratio")
+	printBeside(medians(floors), medians(theirs))
 	return nil
 }
 
 // measureFresh takes all steps of a server that is started for them.
-func measureFresh(ctx context.Context, o *options) (_ []figure, err error) {
+func measureFresh(ctx context.Context, o *options) (_, least []figure, err error) {
 	s, err := startServer(ctx, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if len(o.processes) == 0 {
 		s.processes = nil // what has nothing to be compared with
 	}
 	if err := sleep(ctx, o.settle); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return measureRound(ctx, s.target, o)
+	return measureRound(ctx, s.target, o, true)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
