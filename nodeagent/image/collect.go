@@ -44,13 +44,26 @@ func (m *Manager) Collect(ctx context.Context, inUse []string) ([]string, error)
 	if used < m.opt.HighPercent {
 		return nil, nil
 	}
+	return m.remove(ctx, inUse, func() (bool, error) {
+		used, err := diskPercent(m.opt.Root)
+		return used < m.opt.LowPercent, err
+	})
+}
+
+// RemoveUnused removes all images that are not in use, however full the disk is, and returns their names.
+func (m *Manager) RemoveUnused(ctx context.Context, inUse []string) ([]string, error) {
+	return m.remove(ctx, inUse, func() (bool, error) { return false, nil })
+}
+
+// remove removes images that are not in use until it is enough.
+func (m *Manager) remove(ctx context.Context, inUse []string, enough func() (bool, error)) ([]string, error) {
 	groups, err := m.candidates(ctx, inUse)
 	if err != nil {
 		return nil, err
 	}
 	var removed []string
 	for _, g := range groups {
-		if used, err = diskPercent(m.opt.Root); err != nil || used < m.opt.LowPercent {
+		if done, err := enough(); done || err != nil {
 			return removed, err
 		}
 		for i, name := range g.names {
@@ -72,12 +85,14 @@ func (m *Manager) Collect(ctx context.Context, inUse []string) ([]string, error)
 }
 
 type candidate struct {
-	digest digest.Digest
-	names  []string
-	last   time.Time
+	digest   digest.Digest
+	names    []string
+	imported bool // no registry need have it
+	last     time.Time
 }
 
-// candidates are the unused contents with all their names, the longest unused first.
+// candidates are the unused contents with all their names, the longest unused first; those that came in an archive after
+// those that can be pulled again.
 func (m *Manager) candidates(ctx context.Context, inUse []string) ([]*candidate, error) {
 	all, err := m.opt.Client.ImageService().List(ctx)
 	if err != nil {
@@ -103,6 +118,7 @@ func (m *Manager) candidates(ctx context.Context, inUse []string) ([]*candidate,
 			byDigest[c.digest] = c
 		}
 		c.names = append(c.names, img.Name)
+		c.imported = c.imported || img.Labels[labelImported] != ""
 		if last.After(c.last) {
 			c.last = last
 		}
@@ -117,7 +133,15 @@ func (m *Manager) candidates(ctx context.Context, inUse []string) ([]*candidate,
 			out = append(out, c)
 		}
 	}
-	slices.SortFunc(out, func(a, b *candidate) int { return a.last.Compare(b.last) })
+	slices.SortFunc(out, func(a, b *candidate) int {
+		if a.imported != b.imported {
+			if b.imported {
+				return -1
+			}
+			return 1
+		}
+		return a.last.Compare(b.last)
+	})
 	return out, nil
 }
 

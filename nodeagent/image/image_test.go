@@ -291,6 +291,33 @@ func TestCollect(t *testing.T) {
 	}
 }
 
+// What a registry has can be had again: it goes before what came in an archive, however long that was not used.
+func TestRemoveUnused(t *testing.T) {
+	reg := newRegistry(t)
+	m := newManager(t, func(o *image.Options) { o.MinAge = -1 })
+	img, err := containertest.Busybox(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, err := containertest.Archive("localhost/sent:1", img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Import(t.Context(), archive); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Ensure(t.Context(), image.Request{Image: reg.host + "/team/app:1"}); err != nil {
+		t.Fatal(err)
+	}
+	removed, err := m.RemoveUnused(t.Context(), nil)
+	if err != nil || len(removed) < 3 || removed[0] != reg.host+"/team/app:1" {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	if list, err := m.List(t.Context()); err != nil || len(list) > 0 {
+		t.Errorf("left %+v, %v", list, err)
+	}
+}
+
 func TestNormalize(t *testing.T) {
 	for in, want := range map[string]string{
 		"busybox":           "docker.io/library/busybox:latest",

@@ -15,6 +15,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// labelImported marks an image that came in an archive.
+const labelImported = "fairlead.io/imported"
+
 // Imported is an image that an archive brought.
 type Imported struct {
 	Name   string        `json:"name"` // normalized
@@ -30,7 +33,8 @@ func (m *Manager) Import(ctx context.Context, r io.Reader) ([]Imported, error) {
 		return nil, fmt.Errorf("cannot read image archive: %w", err)
 	}
 	defer plain.Close()
-	imgs, err := m.opt.Client.Import(ctx, plain, containerd.WithImageRefTranslator(archiveName))
+	imgs, err := m.opt.Client.Import(ctx, plain, containerd.WithImageRefTranslator(archiveName),
+		containerd.WithImageLabels(map[string]string{labelImported: "true"}))
 	if err != nil {
 		return nil, fmt.Errorf("cannot import image archive: %w", err)
 	}
