@@ -36,6 +36,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/network"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/node"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pod"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/proxy"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/source"
@@ -98,6 +99,9 @@ func Complete(cfg *config.Agent) error {
 			return fmt.Errorf("taints: %w", err)
 		}
 	}
+	if _, err := pressure.ParseThresholds(cfg.EvictionHard); err != nil {
+		return fmt.Errorf("evictionHard.%w", err)
+	}
 	_, _, err := reserved(cfg.Reserved)
 	return err
 }
@@ -127,22 +131,23 @@ func Joined(cfg *config.Agent) (bool, error) {
 
 // agent is what Run puts together.
 type agent struct {
-	cfg     config.Agent
-	log     *slog.Logger
-	id      *identity.Identity
-	client  kubernetes.Interface
-	runtime *container.Runtime
-	address netip.Addr
-	network *network.Bridge
-	proxy   *proxy.Proxy
-	dns     *dns.Server
-	watches *watches
-	images  *image.Manager
-	objects *source.Objects
-	volumes *volume.Volumes
-	prober  *probe.Workers
-	pods    *pod.Manager
-	node    *node.Node
+	cfg      config.Agent
+	log      *slog.Logger
+	id       *identity.Identity
+	client   kubernetes.Interface
+	runtime  *container.Runtime
+	address  netip.Addr
+	network  *network.Bridge
+	proxy    *proxy.Proxy
+	dns      *dns.Server
+	watches  *watches
+	images   *image.Manager
+	pressure *pressure.Monitor
+	objects  *source.Objects
+	volumes  *volume.Volumes
+	prober   *probe.Workers
+	pods     *pod.Manager
+	node     *node.Node
 }
 
 // Run runs the node until ctx ends. Pods run on when it returns.
@@ -253,10 +258,17 @@ func (a *agent) register(ctx context.Context) (netip.Prefix, error) {
 		}
 		taints = append(taints, t)
 	}
-	a.images = image.New(image.Options{Client: a.runtime.Client(), Snapshotter: a.runtime.Snapshotter(), Logger: a.log})
+	thresholds, err := pressure.ParseThresholds(a.cfg.EvictionHard)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a.images = image.New(image.Options{Client: a.runtime.Client(), Snapshotter: a.runtime.Snapshotter(), Root: a.runtime.ImageRoot(), Logger: a.log})
+	a.pressure = pressure.New(pressure.Config{
+		Thresholds: thresholds, NodeFS: a.cfg.DataDir, ImageFS: a.runtime.ImageRoot(), Changed: func() { a.node.Kick() },
+	})
 	a.node = node.New(node.Config{
 		Name: a.cfg.NodeName, Address: a.address, Client: a.client, Labels: a.cfg.Labels, Taints: taints, Port: int32(a.cfg.Port), MaxPods: a.cfg.MaxPods,
-		ReservedCPU: cpu, ReservedMemory: memory, DataDir: a.cfg.DataDir,
+		ReservedCPU: cpu, ReservedMemory: memory, Pressure: a.pressure,
 		Version:        version.KubernetesVersion + version.NodeSeparator + version.String(),
 		RuntimeVersion: a.runtimeVersion, Ready: a.ready, Network: a.networkProblem, Images: a.listImages, Logger: a.log,
 	})
@@ -307,7 +319,7 @@ func (a *agent) build(ctx context.Context, podCIDR netip.Prefix) (err error) {
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.NodeName, NodeIP: a.address, Client: a.client, Services: a.watches.services, Node: a.watches.node,
 		Objects: a.objects, Runtime: a.runtime, Images: a.images, Network: a.network, Volumes: a.volumes, Prober: a.prober, Recorder: events.recorder,
-		DNS: pod.DNS{Address: a.cfg.DNSAddress, Domain: a.cfg.Domain}, DataDir: a.cfg.DataDir, Logger: a.log,
+		DNS: pod.DNS{Address: a.cfg.DNSAddress, Domain: a.cfg.Domain}, Pressure: a.pressure, DataDir: a.cfg.DataDir, Logger: a.log,
 	})
 	return nil
 }

@@ -108,7 +108,10 @@ type Agent struct {
 	MaxPods     int      `json:"maxPods,omitempty"`
 	// Reserved is kept from pods: "cpu" and "memory" quantities.
 	Reserved map[string]string `json:"reserved,omitempty"`
-	LogLevel string            `json:"logLevel,omitempty"`
+	// EvictionHard says below what the node is short of something, by signal: a quantity or a percentage of the
+	// capacity, "0%" for never. What is not in it has a kubelet's default.
+	EvictionHard map[string]string `json:"evictionHard,omitempty"`
+	LogLevel     string            `json:"logLevel,omitempty"`
 }
 
 // Read decodes the YAML file at path into v, which holds the defaults; an unknown field is an error.

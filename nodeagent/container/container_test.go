@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,6 +131,36 @@ func TestOOMKilled(t *testing.T) {
 	c.Container.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("8Mi")}
 	if exit, _ := g.run(c); !exit.OOMKilled || exit.Code != 137 {
 		t.Fatalf("exit %+v", exit)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	g := newRig(t)
+	const mib = 1 << 20
+	c := g.config("dd if=/dev/zero of=/dev/shm/x bs=1M count=8; mkdir /d; dd if=/dev/zero of=/d/x bs=1M count=4; sleep 1000 & sleep 1000 & echo up; wait")
+	id := g.start(c)
+	g.eventually("all is used", func() bool { return strings.Contains(g.log(c), "up") })
+	for name, cgroup := range map[string]string{"container": id, "pod": ""} {
+		if n, err := g.r.WorkingSet(g.uid, cgroup); err != nil || n < 8*mib || n > 32*mib {
+			t.Errorf("memory of %s: %d, %v", name, n, err)
+		}
+	}
+	if n, err := g.r.Processes(g.uid); err != nil || n != 3 {
+		t.Errorf("%d processes, %v", n, err)
+	}
+	if size, files, err := g.r.LayerUsage(t.Context(), id); err != nil || size < 4*mib || size > 5*mib || files < 2 || files > 20 {
+		t.Errorf("layer of %d bytes in %d files, %v", size, files, err)
+	}
+	if root := g.r.ImageRoot(); !strings.HasPrefix(root, daemon.Dir+"/root/") {
+		t.Errorf("images are in %q", root)
+	}
+	g.must(g.r.Signal(t.Context(), id, syscall.SIGKILL))
+	g.wait(c)
+	if n, err := g.r.WorkingSet(g.uid, id); err != nil || n != 0 {
+		t.Errorf("what is gone uses %d, %v", n, err)
+	}
+	if size, files, err := g.r.LayerUsage(t.Context(), id); err != nil || size != 0 || files != 0 {
+		t.Errorf("what is gone has written %d in %d, %v", size, files, err)
 	}
 }
 

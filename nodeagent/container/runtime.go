@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +97,8 @@ type Runtime struct {
 	cgroup *cgroups
 	host   hostLimits
 	events chan Event
+	// imageRoot is the snapshotter's directory.
+	imageRoot string
 
 	mu         sync.Mutex
 	containers map[string]*streams       // by container id: output that is being copied
@@ -133,14 +136,10 @@ func (r *Runtime) prepare(ctx context.Context) error {
 	if _, err := r.client.IsServing(ctx); err != nil {
 		return fmt.Errorf("cannot reach containerd at %s: %w", r.opt.Socket, err)
 	}
-	if r.opt.Snapshotter == "" {
-		name, err := chooseSnapshotter(ctx, r.client)
-		if err != nil {
-			return err
-		}
-		r.opt.Snapshotter = name
-	}
 	var err error
+	if r.opt.Snapshotter, r.imageRoot, err = chooseSnapshotter(ctx, r.client, r.opt.Snapshotter); err != nil {
+		return err
+	}
 	if r.cgroup, err = findCgroups(r.opt.CgroupRoot); err != nil {
 		return err
 	}
@@ -149,20 +148,24 @@ func (r *Runtime) prepare(ctx context.Context) error {
 }
 
 // chooseSnapshotter takes overlayfs where containerd says that it works, and plain copies elsewhere (a root
-// directory on an overlay).
-func chooseSnapshotter(ctx context.Context, client *containerd.Client) (string, error) {
+// directory on an overlay), unless one is named; and says where it keeps its files.
+func chooseSnapshotter(ctx context.Context, client *containerd.Client, named string) (name, root string, err error) {
 	resp, err := client.IntrospectionService().Plugins(ctx, "type==io.containerd.snapshotter.v1")
 	if err != nil {
-		return "", fmt.Errorf("cannot list containerd's snapshotters: %w", err)
+		return "", "", fmt.Errorf("cannot list containerd's snapshotters: %w", err)
 	}
-	for _, want := range []string{"overlayfs", "native"} {
+	names := []string{"overlayfs", "native"}
+	if named != "" {
+		names = []string{named}
+	}
+	for _, want := range names {
 		for _, p := range resp.Plugins {
 			if p.ID == want && p.InitErr == nil {
-				return want, nil
+				return want, p.Exports["root"], nil
 			}
 		}
 	}
-	return "", errors.New("cannot use containerd: neither its overlayfs nor its native snapshotter works")
+	return "", "", fmt.Errorf("cannot use containerd: none of its snapshotters %s works", strings.Join(names, ", "))
 }
 
 // Client is the connection to containerd, for the image manager. It belongs to the Runtime.
@@ -170,6 +173,9 @@ func (r *Runtime) Client() *containerd.Client { return r.client }
 
 // Snapshotter is the name of the snapshotter that images are to be unpacked with.
 func (r *Runtime) Snapshotter() string { return r.opt.Snapshotter }
+
+// ImageRoot is the directory on this host in which containerd keeps images and containers; empty when it does not say.
+func (r *Runtime) ImageRoot() string { return r.imageRoot }
 
 // Close stops copying output, waits until that has ended and closes the connection. Containers run on; their output
 // waits in the FIFOs.

@@ -20,6 +20,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
 const (
@@ -47,8 +49,9 @@ type Config struct {
 	MaxPods int
 	// ReservedCPU (millicores) and ReservedMemory (bytes) are kept from pods.
 	ReservedCPU, ReservedMemory int64
-	DataDir                     string
-	Version                     string
+	// Pressure has the host's memory and disk, and what of them is short.
+	Pressure *pressure.Monitor
+	Version  string
 	// RuntimeVersion names the container runtime: "containerd://1.6.20".
 	RuntimeVersion func(ctx context.Context) (string, error)
 	// Ready returns nil when pods can run: runtime and network are up.

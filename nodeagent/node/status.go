@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -14,13 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-)
 
-// Thresholds below which the host is short of something; memory's and disk's are a kubelet's defaults.
-const (
-	memoryFloor   = 100 << 20
-	diskFloorPart = 10 // a tenth of the file system
-	pidFloorPart  = 20
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
 func (n *Node) reportStatus(ctx context.Context) error {
@@ -29,6 +23,7 @@ func (n *Node) reportStatus(ctx context.Context) error {
 	var written *corev1.NodeStatus
 	var writtenAt time.Time
 	before := n.lastReport(ctx)
+	n.resumePressure(before)
 	for {
 		status := n.status(ctx, before)
 		if written == nil || !sameStatus(written, status) || time.Since(writtenAt) > writeEvery || n.overruled(ctx, status) {
@@ -68,6 +63,20 @@ func (n *Node) lastReport(ctx context.Context) *corev1.NodeStatus {
 		return nil
 	}
 	return &live.Status
+}
+
+// resumePressure keeps conditions of pressure that the agent before this one found, unless the host was started anew.
+func (n *Node) resumePressure(before *corev1.NodeStatus) {
+	if before == nil || before.NodeInfo.BootID != readHost().bootID {
+		return
+	}
+	var under []corev1.NodeConditionType
+	for t := range pressureReasons {
+		if c := condition(before, t); c != nil && c.Status == corev1.ConditionTrue {
+			under = append(under, t)
+		}
+	}
+	n.cfg.Pressure.Resume(under)
 }
 
 // overruled says whether the control plane has another opinion of the node than its last report: after a
@@ -121,21 +130,23 @@ func (n *Node) writeStatus(ctx context.Context, status *corev1.NodeStatus) error
 
 // status looks at the host. Conditions keep their transition time from prev when they did not change.
 func (n *Node) status(ctx context.Context, prev *corev1.NodeStatus) *corev1.NodeStatus {
-	h := readHost(n.cfg.DataDir)
+	h := readHost()
 	runtimeVersion, err := n.cfg.RuntimeVersion(ctx)
 	if err == nil {
 		err = n.cfg.Ready(ctx)
 	}
+	memory, memoryKept := n.cfg.Pressure.Capacity(pressure.MemoryAvailable)
+	disk, diskKept := n.cfg.Pressure.Capacity(pressure.NodeFSAvailable)
 	capacity := corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
-		corev1.ResourceMemory:           *resource.NewQuantity(h.memoryTotal, resource.BinarySI),
-		corev1.ResourceEphemeralStorage: *resource.NewQuantity(h.diskTotal, resource.BinarySI),
+		corev1.ResourceMemory:           *resource.NewQuantity(memory, resource.BinarySI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(disk, resource.BinarySI),
 		corev1.ResourcePods:             *resource.NewQuantity(int64(n.cfg.MaxPods), resource.DecimalSI),
 	}
 	allocatable := capacity.DeepCopy()
 	allocatable[corev1.ResourceCPU] = *resource.NewMilliQuantity(int64(runtime.NumCPU())*1000-n.cfg.ReservedCPU, resource.DecimalSI)
-	allocatable[corev1.ResourceMemory] = *resource.NewQuantity(max(0, h.memoryTotal-n.cfg.ReservedMemory-memoryFloor), resource.BinarySI)
-	allocatable[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(h.diskTotal-h.diskTotal/diskFloorPart, resource.BinarySI)
+	allocatable[corev1.ResourceMemory] = *resource.NewQuantity(max(0, memory-n.cfg.ReservedMemory-memoryKept), resource.BinarySI)
+	allocatable[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(max(0, disk-diskKept), resource.BinarySI)
 	s := &corev1.NodeStatus{
 		Capacity:    capacity,
 		Allocatable: allocatable,
@@ -161,13 +172,10 @@ func (n *Node) status(ctx context.Context, prev *corev1.NodeStatus) *corev1.Node
 			s.Images = prev.Images
 		}
 	}
-	s.Conditions = []corev1.NodeCondition{
-		pressure(corev1.NodeMemoryPressure, h.memoryAvailable < memoryFloor, "Memory", fmt.Sprintf("%d MiB of memory available", h.memoryAvailable>>20)),
-		pressure(corev1.NodeDiskPressure, h.diskFree < h.diskTotal/diskFloorPart, "Disk", fmt.Sprintf("%d MiB of disk free", h.diskFree>>20)),
-		pressure(corev1.NodePIDPressure, h.pids > h.pidMax-h.pidMax/pidFloorPart, "PID", fmt.Sprintf("%d of %d PIDs in use", h.pids, h.pidMax)),
-		networkCondition(n.cfg.Network),
-		readyCondition(n.excuse(err, s.NodeInfo.BootID, prev)),
+	for _, c := range n.cfg.Pressure.Conditions() {
+		s.Conditions = append(s.Conditions, pressureCondition(c))
 	}
+	s.Conditions = append(s.Conditions, networkCondition(n.cfg.Network), readyCondition(n.excuse(err, s.NodeInfo.BootID, prev)))
 	now := metav1.Now()
 	for i := range s.Conditions {
 		c := &s.Conditions[i]
@@ -191,17 +199,19 @@ func condition(s *corev1.NodeStatus, t corev1.NodeConditionType) *corev1.NodeCon
 	return nil
 }
 
-// pressure makes a condition as a kubelet names it; the measure is in the message only while there is pressure,
-// so that a healthy node's status does not change all the time.
-func pressure(t corev1.NodeConditionType, under bool, what, measure string) corev1.NodeCondition {
-	if under {
-		return corev1.NodeCondition{Type: t, Status: corev1.ConditionTrue, Reason: "KubeletHasInsufficient" + what, Message: measure}
+// pressureReasons are a kubelet's, with pressure and without.
+var pressureReasons = map[corev1.NodeConditionType][2]string{
+	corev1.NodeMemoryPressure: {"KubeletHasInsufficientMemory", "KubeletHasSufficientMemory"},
+	corev1.NodeDiskPressure:   {"KubeletHasDiskPressure", "KubeletHasNoDiskPressure"},
+	corev1.NodePIDPressure:    {"KubeletHasInsufficientPID", "KubeletHasSufficientPID"},
+}
+
+func pressureCondition(c pressure.Condition) corev1.NodeCondition {
+	reasons := pressureReasons[c.Type]
+	if c.Under {
+		return corev1.NodeCondition{Type: c.Type, Status: corev1.ConditionTrue, Reason: reasons[0], Message: c.Message}
 	}
-	reason := "KubeletHasSufficient" + what
-	if t == corev1.NodeDiskPressure {
-		reason = "KubeletHasNoDiskPressure"
-	}
-	return corev1.NodeCondition{Type: t, Status: corev1.ConditionFalse, Reason: reason, Message: "there is enough"}
+	return corev1.NodeCondition{Type: c.Type, Status: corev1.ConditionFalse, Reason: reasons[1], Message: c.Message}
 }
 
 // networkCondition tells of a network that lacks something: the control plane then sends no new pods, and those that

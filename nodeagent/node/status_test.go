@@ -10,13 +10,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
 // testNode returns a Node whose runtime answers with *away, and whose clock is *now.
 func testNode(t *testing.T, now *time.Time, away *error) *Node {
 	t.Helper()
 	n := New(Config{
-		Name: "n1", Address: netip.MustParseAddr("192.0.2.1"), DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler),
+		Name: "n1", Address: netip.MustParseAddr("192.0.2.1"), Pressure: pressure.New(pressure.Config{}), Logger: slog.New(slog.DiscardHandler),
 		RuntimeVersion: func(context.Context) (string, error) {
 			if *away != nil {
 				return "", *away
@@ -119,5 +121,57 @@ func TestNetworkThatLacksSomething(t *testing.T) {
 			t.Errorf("with %v the node is not ready: %s", problem, got.Message)
 		}
 		prev = s
+	}
+}
+
+// What the monitor finds is what the node reports, and what is kept from pods is what the thresholds say.
+func TestPressure(t *testing.T) {
+	now, away := time.Now(), error(nil)
+	n := testNode(t, &now, &away)
+	seen := map[pressure.Signal]pressure.Observation{}
+	thresholds, err := pressure.ParseThresholds(map[string]string{"memory.available": "1Gi"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.cfg.ReservedMemory = 1 << 30
+	n.cfg.Pressure = pressure.New(pressure.Config{Thresholds: thresholds, Observe: func() map[pressure.Signal]pressure.Observation { return seen }})
+	for _, step := range []struct {
+		available          int64
+		memory, disk, pids string
+	}{
+		{500, "False KubeletHasSufficientMemory", "False KubeletHasNoDiskPressure", "False KubeletHasSufficientPID"},
+		{1, "True KubeletHasInsufficientMemory", "True KubeletHasDiskPressure", "True KubeletHasInsufficientPID"},
+	} {
+		seen[pressure.MemoryAvailable] = pressure.Observation{Available: step.available << 30, Capacity: 1000 << 30}
+		seen[pressure.NodeFSAvailable] = pressure.Observation{Available: step.available, Capacity: 1000}
+		seen[pressure.PIDAvailable] = pressure.Observation{Available: step.available, Capacity: 1000}
+		if step.available == 1 {
+			seen[pressure.MemoryAvailable] = pressure.Observation{Available: 1<<30 - 1, Capacity: 1000 << 30}
+		}
+		n.cfg.Pressure.Look()
+		s := n.status(t.Context(), nil)
+		for kind, want := range map[corev1.NodeConditionType]string{corev1.NodeMemoryPressure: step.memory, corev1.NodeDiskPressure: step.disk, corev1.NodePIDPressure: step.pids} {
+			if c := condition(s, kind); string(c.Status)+" "+c.Reason != want {
+				t.Errorf("with %d: %+v", step.available, c)
+			}
+		}
+		if got := s.Allocatable.Memory().Value(); got != 998<<30 || s.Capacity.Memory().Value() != 1000<<30 {
+			t.Errorf("allocatable memory is %d", got)
+		}
+		if got := s.Allocatable.StorageEphemeral().Value(); got != 900 || s.Capacity.StorageEphemeral().Value() != 1000 {
+			t.Errorf("allocatable storage is %d", got)
+		}
+	}
+	before := n.status(t.Context(), nil)
+	n.cfg.Pressure = pressure.New(pressure.Config{})
+	n.resumePressure(before)
+	if c := condition(n.status(t.Context(), before), corev1.NodeDiskPressure); c.Status != corev1.ConditionTrue {
+		t.Errorf("a new agent forgets the pressure: %+v", c)
+	}
+	before.NodeInfo.BootID = "another"
+	n.cfg.Pressure = pressure.New(pressure.Config{})
+	n.resumePressure(before)
+	if c := condition(n.status(t.Context(), before), corev1.NodeDiskPressure); c.Status != corev1.ConditionFalse {
+		t.Errorf("pressure outlives a reboot: %+v", c)
 	}
 }

@@ -32,6 +32,11 @@ func (m *Manager) memory() int64 {
 // admit checks a new pod against the node as it is: the scheduler may have decided on older news. It returns the reason for
 // which the pod fails, or "".
 func (w *worker) admit() (reason, message string) {
+	if w.m.cfg.Pressure != nil {
+		if under := w.m.cfg.Pressure.Under(); !bears(w.pod, under) {
+			return reasonEvicted, fmt.Sprintf("The node had condition: %v. ", under)
+		}
+	}
 	node := w.m.node()
 	if node == nil {
 		return "", ""

@@ -37,6 +37,8 @@ type podRecord struct {
 	SandboxUp  bool         `json:"sandboxUp,omitempty"`
 	// Failed is set when the pod as a whole failed: refused, past its deadline, evicted.
 	Failed bool `json:"failed,omitempty"`
+	// Evicted is set when this node has ended a pod that it had taken.
+	Evicted bool `json:"evicted,omitempty"`
 	// Reason and Message are the status's, for a pod that failed as a whole.
 	Reason     string                      `json:"reason,omitempty"`
 	Message    string                      `json:"message,omitempty"`

@@ -57,9 +57,9 @@ func (m *Manager) compareForever(ctx context.Context) {
 	})
 }
 
-// every calls f after each interval until ctx ends.
+// every calls f until ctx ends, with a pause of interval before each call.
 func (m *Manager) every(ctx context.Context, interval time.Duration, f func()) {
-	t := m.cfg.Clock.NewTicker(interval)
+	t := m.cfg.Clock.NewTimer(interval)
 	defer t.Stop()
 	for {
 		select {
@@ -67,6 +67,7 @@ func (m *Manager) every(ctx context.Context, interval time.Duration, f func()) {
 			return
 		case <-t.C():
 			f()
+			t.Reset(interval)
 		}
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/image"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/network"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
 )
@@ -55,6 +56,8 @@ type Config struct {
 	Prober   probe.Prober
 	Recorder record.EventRecorder
 	DNS      DNS
+	// Pressure says what the node is short of; nil: of nothing.
+	Pressure *pressure.Monitor
 
 	DataDir string // /var/lib/fairlead/agent
 	LogDir  string // /var/log/pods
@@ -93,6 +96,8 @@ type Manager struct {
 	cfg   Config
 	start *semaphore.Weighted // containers being created
 	room  sync.Mutex          // held while a resize is decided and published, so that two do not get the same room
+	// under are the pressures that an event has told of; keepHouse alone uses it.
+	under map[corev1.NodeConditionType]bool
 
 	mu        sync.Mutex
 	workers   map[types.UID]*worker
@@ -106,7 +111,7 @@ func New(cfg Config) *Manager {
 	cfg.setDefaults()
 	m := &Manager{
 		cfg: cfg, start: semaphore.NewWeighted(int64(cfg.Parallel)),
-		workers: map[types.UID]*worker{}, container: map[string]*worker{},
+		under: map[corev1.NodeConditionType]bool{}, workers: map[types.UID]*worker{}, container: map[string]*worker{},
 	}
 	return m
 }
@@ -161,8 +166,10 @@ func (m *Manager) Run(ctx context.Context) error {
 	})
 	wg.Go(func() { m.dispatchEvents(ctx) })
 	wg.Go(func() { m.dispatchProbes(ctx) })
-	wg.Go(func() { m.limitStorage(ctx) })
-	wg.Go(func() { m.cfg.Images.Run(ctx, m.imagesInUse) })
+	wg.Go(func() { m.keepHouse(ctx) })
+	wg.Go(func() {
+		m.cfg.Images.Run(ctx, func() []string { return m.images(func(*corev1.Pod) bool { return true }) })
+	})
 	if own {
 		wg.Go(func() { m.cfg.Informer.Run(ctx.Done()) })
 	}
@@ -309,10 +316,14 @@ func (m *Manager) release(id string) {
 	delete(m.container, id)
 }
 
-func (m *Manager) imagesInUse() []string {
+// images are the names of the images that the wanted pods use.
+func (m *Manager) images(wanted func(*corev1.Pod) bool) []string {
 	var names []string
 	for _, w := range m.all() {
 		pod := w.snapshot()
+		if !wanted(pod) {
+			continue
+		}
 		for _, c := range allContainers(&pod.Spec) {
 			names = append(names, c.Image)
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container/containertest"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/image"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pod"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
 )
 
@@ -69,8 +71,11 @@ type rig struct {
 	node    *corev1.Node
 	dir     string
 	m       *pod.Manager
-	rt      *container.Runtime
-	stop    func()
+	images  *image.Manager
+	// pressure says what the node is short of; nil: of nothing.
+	pressure *pressure.Monitor
+	rt       *container.Runtime
+	stop     func()
 }
 
 func newRig(t *testing.T) *rig {
@@ -118,22 +123,29 @@ func (g *rig) build() {
 	rt, err := container.New(ctx, container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: "/fairlead-podtest", Logger: g.logger()})
 	g.must(err)
 	g.rt = rt
-	images := image.New(image.Options{Client: rt.Client(), Snapshotter: rt.Snapshotter(), Root: g.dir, Logger: g.logger()})
+	images := image.New(image.Options{Client: rt.Client(), Snapshotter: rt.Snapshotter(), Root: g.dir, Clock: g.clock, Logger: g.logger()})
+	g.images = images
 	if img, err := images.Lookup(ctx, testImage); err != nil || img == nil {
 		g.must(err)
-		bb, err := containertest.Busybox(nil)
-		g.must(err)
-		archive, err := containertest.Archive(testImage, bb)
-		g.must(err)
-		_, err = images.Import(ctx, archive)
-		g.must(err)
+		g.load(testImage)
 	}
 	g.prober = &fakeProber{results: make(chan probe.Result, 16), targets: map[string]probe.Target{}}
 	g.m = pod.New(pod.Config{
 		NodeName: nodeName, NodeIP: netip.MustParseAddr("192.0.2.1"), Client: g.client, Node: func() *corev1.Node { return g.node },
-		Objects: g.objects, Runtime: rt, Images: images, Network: g.network, Volumes: g.volumes, Prober: g.prober, Recorder: g.events,
+		Objects: g.objects, Runtime: rt, Images: images, Network: g.network, Volumes: g.volumes, Prober: g.prober, Recorder: g.events, Pressure: g.pressure,
 		DataDir: filepath.Join(g.dir, "data"), LogDir: filepath.Join(g.dir, "log"), Clock: g.clock, Logger: g.logger(),
 	})
+}
+
+// load puts an image onto the node.
+func (g *rig) load(ref string) {
+	g.t.Helper()
+	img, err := containertest.Busybox(func(c *v1.Config) { c.Labels = map[string]string{"ref": ref} })
+	g.must(err)
+	archive, err := containertest.Archive(ref, img)
+	g.must(err)
+	_, err = g.images.Import(context.Background(), archive)
+	g.must(err)
 }
 
 // start runs a new agent on what an earlier one left.

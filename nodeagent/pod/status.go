@@ -225,7 +225,7 @@ func (w *worker) conditions(s *corev1.PodStatus) {
 			out = append(out, c)
 		}
 	}
-	if w.rec.Reason == reasonEvicted && w.rec.StopBy != nil && !slices.ContainsFunc(out, func(c corev1.PodCondition) bool { return c.Type == corev1.DisruptionTarget }) {
+	if w.rec.Evicted && w.rec.StopBy != nil && !slices.ContainsFunc(out, func(c corev1.PodCondition) bool { return c.Type == corev1.DisruptionTarget }) {
 		out = append(out, corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, ObservedGeneration: w.pod.Generation, LastTransitionTime: *w.rec.StopBy,
 			Reason: corev1.PodReasonTerminationByKubelet, Message: w.rec.Message,

@@ -12,24 +12,22 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/component-helpers/resource"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
 )
 
 // Local storage is limited by volume (emptyDir's sizeLimit), by container (its writable layer and its logs) and by pod (the
 // sum of its containers' limits, for them and the volumes on disk). Nothing in the kernel does that: what is used is measured,
 // and a pod that is beyond a limit is evicted, as kubelets do.
 
-// storageInterval is the pause between two measurements.
-const storageInterval = 10 * time.Second
-
-// limitStorage has pods with limits measured until ctx ends.
-func (m *Manager) limitStorage(ctx context.Context) {
-	m.every(ctx, storageInterval, func() {
-		for _, w := range m.all() {
-			if w.limitsStorage() {
-				w.post(w.measureStorage)
-			}
+// limitStorage has pods with limits measured.
+func (m *Manager) limitStorage() {
+	for _, w := range m.all() {
+		if w.limitsStorage() {
+			w.post(w.measureStorage)
 		}
-	})
+	}
 }
 
 // limitsStorage says whether the pod has a limit to hold.
@@ -69,93 +67,125 @@ func (w *worker) measureStorage() {
 		return
 	}
 	w.measuring = true
-	s := &storage{w: w, pod: w.pod, prep: w.prep, ids: map[string]string{}}
-	for name, rec := range w.rec.Containers {
-		if rec.ID != "" {
-			s.ids[name] = rec.ID
-		}
-	}
+	s := w.storage()
 	var beyond string
 	var err error
 	ctx := w.activeCtx
-	w.operate(func() { beyond, err = s.measure(ctx) }, func() {
+	w.operate(func() {
+		var use storageUse
+		if use, err = s.measure(ctx); err == nil {
+			beyond = use.beyond(s.pod)
+		}
+	}, func() {
 		w.measuring = false
 		if err != nil && ctx.Err() == nil {
 			w.log.Warn("cannot measure pod's storage", "error", err)
 		}
 		if beyond != "" && w.rec.Stage == stageActive {
-			w.evict(beyond)
+			w.evict(beyond, nil)
 		}
 	})
 }
 
-// evict ends the pod for good.
-func (w *worker) evict(message string) {
-	w.rec.Failed, w.rec.Reason, w.rec.Message = true, reasonEvicted, message
-	w.event(nil, corev1.EventTypeWarning, reasonEvicted, "%s", message)
-	w.beginStop(metav1.NewTime(w.now().Add(time.Second)), "evicted")
+// evict ends the pod for good. The annotations are the event's.
+func (w *worker) evict(message string, annotations map[string]string) {
+	w.rec.Failed, w.rec.Evicted, w.rec.Reason, w.rec.Message = true, true, reasonEvicted, message
+	w.m.cfg.Recorder.AnnotatedEventf(podRef(w.pod), annotations, corev1.EventTypeWarning, reasonEvicted, "%s", message)
+	w.beginStop(metav1.NewTime(w.now().Add(evictionGrace)), "evicted")
 }
 
-// reasonEvicted is the status's reason of a pod that its node has evicted.
+// evictionGrace is what an evicted pod gets to end, as from a kubelet.
+const evictionGrace = time.Second
+
+// reasonEvicted is the status's reason of a pod that its node has evicted, or refused for want of resources.
 const reasonEvicted = "Evicted"
 
-// storage is one measurement, which reads nothing of the worker's that changes.
+// storage is what is to be measured of a pod. It reads nothing of the worker's that changes.
 type storage struct {
-	w    *worker
-	pod  *corev1.Pod
-	prep *preparation
-	ids  map[string]string // containers' identifiers by name
+	rt     *container.Runtime
+	pod    *corev1.Pod
+	mounts map[string]volume.Mounted
+	logDir string
+	ids    map[string]string // containers' identifiers by name
 }
 
-// measure says which limit the pod is beyond, or nothing.
-func (s *storage) measure(ctx context.Context) (string, error) {
-	var total int64
+func (w *worker) storage() *storage {
+	s := &storage{rt: w.m.cfg.Runtime, pod: w.pod, logDir: w.logDir, ids: map[string]string{}}
+	if w.prep != nil && w.prep.done {
+		s.mounts = w.prep.mounts
+	}
+	for name, rec := range w.rec.Containers {
+		if rec.ID != "" {
+			s.ids[name] = rec.ID
+		}
+	}
+	return s
+}
+
+// diskUse is what something takes of a file system.
+type diskUse struct{ bytes, inodes int64 }
+
+func (d diskUse) plus(o diskUse) diskUse { return diskUse{d.bytes + o.bytes, d.inodes + o.inodes} }
+
+// storageUse is one measurement of a pod: its volumes on disk by their names, layers and logs by containers'.
+type storageUse struct{ volumes, layers, logs map[string]diskUse }
+
+func (s *storage) measure(ctx context.Context) (storageUse, error) {
+	use := storageUse{map[string]diskUse{}, map[string]diskUse{}, map[string]diskUse{}}
+	var err error
 	for i := range s.pod.Spec.Volumes {
 		v := &s.pod.Spec.Volumes[i]
-		if !onDisk(v) {
-			continue
+		if m, ok := s.mounts[v.Name]; ok && onDisk(v) {
+			if use.volumes[v.Name], err = diskUsage(m.HostPath); err != nil {
+				return use, err
+			}
 		}
-		used, err := diskUsage(s.prep.mounts[v.Name].HostPath)
-		if err != nil {
-			return "", err
+	}
+	for _, c := range allContainers(&s.pod.Spec) {
+		if use.logs[c.Name], err = diskUsage(filepath.Join(s.logDir, c.Name)); err != nil {
+			return use, err
 		}
+		if id := s.ids[c.Name]; id != "" {
+			size, inodes, err := s.rt.LayerUsage(ctx, id)
+			if err != nil {
+				return use, err
+			}
+			use.layers[c.Name] = diskUse{size, inodes}
+		}
+	}
+	return use, nil
+}
+
+// beyond says which limit the pod is beyond, or nothing.
+func (u storageUse) beyond(pod *corev1.Pod) string {
+	var total int64
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		used := u.volumes[v.Name].bytes
 		if limit := sizeLimit(v); limit > 0 && used > limit {
-			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit), nil
+			return fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", v.Name, v.EmptyDir.SizeLimit)
 		}
 		total += used
 	}
 	var beyond string
-	for _, c := range allContainers(&s.pod.Spec) {
-		used, err := s.container(ctx, c.Name)
-		if err != nil {
-			return "", err
-		}
+	for _, c := range allContainers(&pod.Spec) {
+		used := u.logs[c.Name].bytes + u.layers[c.Name].bytes
 		if limit := c.Resources.Limits.StorageEphemeral(); !limit.IsZero() && used > limit.Value() && beyond == "" {
 			beyond = fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, limit)
 		}
 		total += used
 	}
-	limits := resource.PodLimits(s.pod, resource.PodResourcesOptions{})
+	limits := resource.PodLimits(pod, resource.PodResourcesOptions{})
 	if limit := limits.StorageEphemeral(); !limit.IsZero() && total > limit.Value() {
-		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit), nil
+		return fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", limit)
 	}
-	return beyond, nil
+	return beyond
 }
 
-// container is what a container's writable layer and logs take.
-func (s *storage) container(ctx context.Context, name string) (int64, error) {
-	logs, err := diskUsage(filepath.Join(s.w.logDir, name))
-	if err != nil || s.ids[name] == "" {
-		return logs, err
-	}
-	layer, err := s.w.m.cfg.Runtime.LayerUsage(ctx, s.ids[name])
-	return logs + layer, err
-}
-
-// diskUsage is what the files of a directory take on its disk, in bytes, without other file systems mounted in it. What
-// vanishes meanwhile counts nothing.
-func diskUsage(root string) (int64, error) {
-	var total int64
+// diskUsage is what the files of a directory take on its disk, without other file systems mounted in it. What vanishes
+// meanwhile counts nothing.
+func diskUsage(root string) (diskUse, error) {
+	var total diskUse
 	var device uint64
 	seen := map[uint64]bool{} // files with several names
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
@@ -181,11 +211,11 @@ func diskUsage(root string) (int64, error) {
 		if st.Nlink > 1 && !e.IsDir() {
 			seen[st.Ino] = true
 		}
-		total += st.Blocks * 512
+		total = total.plus(diskUse{st.Blocks * 512, 1})
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("cannot measure %s: %w", root, err)
+		return diskUse{}, fmt.Errorf("cannot measure %s: %w", root, err)
 	}
 	return total, nil
 }

@@ -54,7 +54,8 @@ type worker struct {
 	wake    chan struct{} // capacity 1: a pending wake-up is enough; never closed
 	ops     sync.WaitGroup
 	writer  *statusWriter
-	nextRun time.Time // earliest time that something is due; zero: nothing
+	ended   chan struct{} // closed by the worker when the pod has ended and holds nothing on the host, or the worker ends
+	nextRun time.Time     // earliest time that something is due; zero: nothing
 
 	// owned
 	pod       *corev1.Pod // with the resources that this node has allocated to it
@@ -69,6 +70,7 @@ type worker struct {
 	deleting  bool // DELETE is under way
 	releasing bool
 	dead      bool // nothing is left to do
+	over      bool // ended is closed
 	retry     map[string]time.Time
 	objects   int  // how often objectChanged was called
 	measuring bool // its storage
@@ -113,7 +115,7 @@ func newWorker(m *Manager, pod *corev1.Pod, rec *podRecord, cp *checkpoint) *wor
 		log:    m.cfg.Logger.With("pod", pod.Namespace+"/"+pod.Name),
 		dir:    filepath.Join(m.podsDir(), string(pod.UID)),
 		logDir: filepath.Join(m.cfg.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID)),
-		wake:   make(chan struct{}, 1), live: map[string]*live{}, retry: map[string]time.Time{},
+		wake:   make(chan struct{}, 1), ended: make(chan struct{}), live: map[string]*live{}, retry: map[string]time.Time{},
 	}
 	if rec.Containers == nil {
 		rec.Containers = map[string]*containerRecord{}
@@ -156,6 +158,7 @@ func (w *worker) run(ctx context.Context) {
 		w.writer.stop() // first: an operation may be waiting for it
 		w.ops.Wait()
 		<-writing
+		w.end()
 		if w.dead {
 			w.m.drop(w)
 		}
@@ -224,6 +227,14 @@ func (w *worker) operate(do func(), done func()) {
 	})
 }
 
+// end tells those who wait that nothing of the pod is left to wait for.
+func (w *worker) end() {
+	if !w.over {
+		w.over = true
+		close(w.ended)
+	}
+}
+
 // commit makes the worker's state durable and then visible.
 func (w *worker) commit() {
 	if w.dead {
@@ -237,6 +248,9 @@ func (w *worker) commit() {
 		w.pause("checkpoint", time.Minute)
 	}
 	w.publish(status)
+	if w.rec.Released {
+		w.end()
+	}
 }
 
 func (w *worker) publish(status *corev1.PodStatus) {

@@ -1,0 +1,85 @@
+package pressure
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Observation is how much there is of something.
+type Observation struct {
+	Available, Capacity int64 // bytes or pieces
+}
+
+// observe measures the host. What cannot be read, or what a file system does not count, is left out.
+//
+// Memory is what the kernel itself takes to be available (MemAvailable), on every version of cgroups. A kubelet takes
+// the capacity without the root cgroup's working set: what was read from files and used twice counts as used there, though the
+// kernel drops it when it has to, so that a node which reads much evicts pods without need; and as the root cgroup
+// has no figure of its own in version 2, it is put together from the same file anyway. Of a pod that is to be ranked, the
+// working set is taken.
+func observe(nodeFS, imageFS string) map[Signal]Observation {
+	out := map[Signal]Observation{}
+	mem := meminfo()
+	if mem["MemTotal"] > 0 {
+		out[MemoryAvailable] = Observation{mem["MemAvailable"], mem["MemTotal"]}
+	}
+	observeFS(out, nodeFS, NodeFSAvailable, NodeFSInodesFree)
+	observeFS(out, imageFS, ImageFSAvailable, ImageFSInodesFree)
+	// The fourth field of loadavg is RUNNING/TOTAL, in threads, each of which takes an id.
+	if f := strings.Fields(readLine("/proc/loadavg")); len(f) > 3 {
+		_, total, _ := strings.Cut(f[3], "/")
+		used, err := strconv.ParseInt(total, 10, 64)
+		most := min(number("/proc/sys/kernel/pid_max"), number("/proc/sys/kernel/threads-max"))
+		if err == nil && most > 0 {
+			out[PIDAvailable] = Observation{most - used, most}
+		}
+	}
+	return out
+}
+
+func observeFS(out map[Signal]Observation, path string, space, inodes Signal) {
+	var st unix.Statfs_t
+	if path == "" || unix.Statfs(path, &st) != nil {
+		return
+	}
+	out[space] = Observation{int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize}
+	if st.Files > 0 {
+		out[inodes] = Observation{int64(st.Ffree), int64(st.Files)}
+	}
+}
+
+// meminfo is /proc/meminfo in bytes.
+func meminfo() map[string]int64 {
+	out := map[string]int64{}
+	data, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return out
+	}
+	for s := bufio.NewScanner(bytes.NewReader(data)); s.Scan(); {
+		name, rest, _ := strings.Cut(s.Text(), ":")
+		if f := strings.Fields(rest); len(f) > 0 {
+			kib, _ := strconv.ParseInt(f[0], 10, 64)
+			out[name] = kib << 10
+		}
+	}
+	return out
+}
+
+func number(path string) int64 {
+	n, _ := strconv.ParseInt(readLine(path), 10, 64)
+	return n
+}
+
+func readLine(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(string(data), "\n")
+	return strings.TrimSpace(line)
+}
