@@ -183,7 +183,7 @@ func (h *fakeHost) serve(t *testing.T) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if !h.ready || h.dies {
-			http.Error(w, "etcd is not ready", http.StatusInternalServerError)
+			http.Error(w, "[+]ping ok\n[-]etcd-readiness failed: etcd has no leader\nreadyz check failed", http.StatusInternalServerError)
 		}
 	})
 	mux.HandleFunc("/api/v1/nodes/{name}", func(w http.ResponseWriter, q *http.Request) {

@@ -124,7 +124,7 @@ func apiClient(c ssh.Conn, address string, ca []byte, cred *Credential) (*http.C
 	}, nil
 }
 
-// serverReady asks /readyz.
+// serverReady asks /readyz, and says of what fails why.
 func serverReady(ctx context.Context, c ssh.Conn, address string, ca []byte) error {
 	client, err := apiClient(c, address, ca, nil)
 	if err != nil {
@@ -132,7 +132,30 @@ func serverReady(ctx context.Context, c ssh.Conn, address string, ca []byte) err
 	}
 	defer client.CloseIdleConnections()
 	_, err = get(ctx, client, "/readyz")
+	var refused *statusError
+	if errors.As(err, &refused) {
+		if failed := failedChecks(refused.body); len(failed) > 0 {
+			return errors.New(strings.Join(failed, "; "))
+		}
+	}
 	return err
+}
+
+// failedChecks are the lines of an answer of /readyz that say what fails.
+func failedChecks(answer string) (failed []string) {
+	for line := range strings.Lines(answer) {
+		if check, ok := strings.CutPrefix(strings.TrimSpace(line), "[-]"); ok {
+			failed = append(failed, check)
+		}
+	}
+	return failed
+}
+
+// statusError is an answer that is none of what was asked for.
+type statusError struct{ path, status, body string }
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s: %s: %s", e.path, e.status, e.body[:min(len(e.body), 500)])
 }
 
 // errNotFound is a 404.
@@ -156,7 +179,7 @@ func get(ctx context.Context, client *http.Client, path string) ([]byte, error) 
 	case resp.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("%s: %w", path, errNotFound)
 	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%s: %s: %s", path, resp.Status, strings.TrimSpace(string(body[:min(len(body), 500)])))
+		return nil, &statusError{path, resp.Status, strings.TrimSpace(string(body))}
 	}
 	return body, nil
 }

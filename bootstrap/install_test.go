@@ -134,7 +134,7 @@ func TestWaitsEndWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := bootstrap.InstallServer(ctx, h, testControl, binaryOf(t, "v1"), nil)
-	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "etcd is not ready") {
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "last: etcd-readiness failed: etcd has no leader") {
 		t.Fatalf("got %v, want the deadline and what was last seen", err)
 	}
 }

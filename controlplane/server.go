@@ -257,7 +257,7 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 	}
 	return api.New(api.Config{
 		Registry: reg,
-		Ready:    func() error { return s.healthy(st) },
+		Checks:   s.checks(st),
 		OIDC:     issuer,
 		Paths:    s.keeper.Paths(),
 		TLS: &tls.Config{
@@ -282,24 +282,30 @@ func (s *Server) newAPI(reg *registry.Registry, st *store.Store) (*api.Server, e
 	})
 }
 
-// healthy says what keeps the server from being called ready, beside its own caches.
-func (s *Server) healthy(st *store.Store) error {
-	if s.etcdHealth != nil {
-		if err := s.etcdHealth(); err != nil {
-			return err
-		}
+// checks are what the server's health is made of beside what the API itself looks at.
+func (s *Server) checks(st *store.Store) []api.Check {
+	return []api.Check{
+		{Name: "etcd-readiness", Run: func(context.Context) error {
+			if s.etcdHealth != nil {
+				return s.etcdHealth()
+			}
+			return nil
+		}},
+		{Name: "poststarthook/storage-readiness", Run: func(context.Context) error {
+			if st.Health() != nil { // which is logged, and may name etcd's addresses
+				return errors.New("the caches do not follow etcd")
+			}
+			return nil
+		}},
+		{Name: "poststarthook/start-system-namespaces-controller", Run: s.hasSystemNamespaces},
 	}
-	if err := st.Health(); err != nil {
-		return err
-	}
-	return s.hasSystemNamespaces()
 }
 
 // hasSystemNamespaces keeps a new cluster from being called ready before its first leader has made what clients
 // and nodes count on.
-func (s *Server) hasSystemNamespaces() error {
+func (s *Server) hasSystemNamespaces(ctx context.Context) error {
 	for _, name := range []string{metav1.NamespaceDefault, metav1.NamespaceSystem, corev1.NamespaceNodeLease} {
-		if _, err := client.Get[*corev1.Namespace](context.Background(), s.client, "", name); err != nil {
+		if _, err := client.Get[*corev1.Namespace](ctx, s.client, "", name); err != nil {
 			return fmt.Errorf("namespace %s is not there yet", name)
 		}
 	}

@@ -291,19 +291,3 @@ func (d *discovery) serveAggregated(s *Server, w http.ResponseWriter, r *request
 	}
 	s.writeTyped(w, r, typeJSON+";g=apidiscovery.k8s.io;v="+version+";as=APIGroupDiscoveryList", data)
 }
-
-// paths lists what the root path shows.
-func (d *discovery) paths() []string {
-	paths := []string{"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"}
-	for _, g := range d.groups {
-		if g.Name == "" {
-			continue
-		}
-		paths = append(paths, "/apis/"+g.Name)
-		for _, v := range g.Versions {
-			paths = append(paths, "/apis/"+v.GroupVersion)
-		}
-	}
-	sort.Strings(paths)
-	return paths
-}

@@ -149,7 +149,7 @@ func TestPublicPathsAreAllThatIsPublic(t *testing.T) {
 	anonymous := e.Admin()
 	anonymous.CertData, anonymous.KeyData = nil, nil
 	a := e.Kube(anonymous).RESTClient()
-	for path, want := range map[string]int{"/healthz": 200, "/livez": 200, "/readyz": 200, "/version": 200, "/api": 401, "/apis": 401, "/metrics": 401, "/openapi/v2": 401, "/openid/v1/jwks": 401, "/nothing": 401, maps: 401} {
+	for path, want := range map[string]int{"/healthz": 200, "/livez": 200, "/readyz": 200, "/version": 200, "/livez/ping": 401, "/readyz/etcd": 401, "/api": 401, "/apis": 401, "/metrics": 401, "/openapi/v2": 401, "/openid/v1/jwks": 401, "/nothing": 401, maps: 401} {
 		var code int
 		a.Get().AbsPath(path).Do(t.Context()).StatusCode(&code)
 		if code != want {

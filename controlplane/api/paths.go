@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,10 +26,8 @@ func (s *Server) public(w http.ResponseWriter, r *request) bool {
 	switch {
 	case path == "/version":
 		s.version(w, r)
-	case path == "/healthz" || path == "/livez" || path == "/livez/ping" || path == "/healthz/ping":
-		text(w, http.StatusOK, "ok")
-	case path == "/readyz" || path == "/readyz/ping":
-		s.readyz(w)
+	case slices.Contains(healthPaths, path):
+		s.health(w, r, path)
 	default:
 		return false
 	}
@@ -51,41 +50,6 @@ func (s *Server) version(w http.ResponseWriter, r *request) {
 	})
 }
 
-// readyz says whether requests would be served now: the caches are filled, the authorizer's too, and whatever
-// the configuration adds is content.
-func (s *Server) readyz(w http.ResponseWriter) {
-	if reason := s.notReady(); reason != "" {
-		text(w, http.StatusInternalServerError, "not ready: "+reason+"\n")
-		return
-	}
-	text(w, http.StatusOK, "ok")
-}
-
-func (s *Server) notReady() string {
-	if s.stopping.Err() != nil {
-		return "the server is shutting down"
-	}
-	select {
-	case <-s.registry.Store().Ready():
-	default:
-		return "the caches are being filled"
-	}
-	select {
-	case <-s.Defined():
-	default:
-		return "custom resource definitions are being read"
-	}
-	if !s.config.AllowAll && !s.authz.Ready() {
-		return "the authorizer's caches are being filled"
-	}
-	if s.config.Ready != nil {
-		if err := s.config.Ready(); err != nil {
-			return err.Error()
-		}
-	}
-	return ""
-}
-
 // path serves what is no resource and needs authentication.
 func (s *Server) path(w http.ResponseWriter, r *request) error {
 	if h := s.config.Paths[r.URL.Path]; h != nil {
@@ -94,6 +58,9 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return errPathNotFound(r)
+	}
+	if s.singleCheck(w, r) {
+		return nil
 	}
 	path := strings.TrimSuffix(r.URL.Path, "/")
 	switch {
@@ -107,12 +74,29 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 	case path == pprofPrefix || strings.HasPrefix(path, pprofPrefix+"/"):
 		return profile(w, r, path)
 	case path == "" || path == "/index.html":
-		s.json(w, r, map[string][]string{"paths": s.discover().paths()})
+		s.json(w, r, map[string][]string{"paths": s.paths()})
 		return nil
 	case path == "/api" || strings.HasPrefix(path, "/api/") || path == "/apis" || strings.HasPrefix(path, "/apis/"):
 		return s.discover().serve(s, w, r, path)
 	}
 	return errPathNotFound(r)
+}
+
+// paths lists what the root path shows.
+func (s *Server) paths() []string {
+	paths := append(s.checkPaths(), "/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/apis/", pprofPrefix, "/metrics",
+		"/openapi/v2", "/openapi/v3", "/openapi/v3/", "/openid/v1/jwks", "/version")
+	for _, g := range s.discover().groups {
+		if g.Name == "" {
+			continue
+		}
+		paths = append(paths, "/apis/"+g.Name)
+		for _, v := range g.Versions {
+			paths = append(paths, "/apis/"+v.GroupVersion)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 // json answers with what is no API object.

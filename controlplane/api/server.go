@@ -68,9 +68,9 @@ type Config struct {
 	Extra map[string]http.Handler
 	// Paths are handlers of exactly these paths, for whom roles let use them (nonResourceURLs).
 	Paths map[string]http.Handler
-	// Ready returns why the server should not be called ready yet; nil means that the store decides alone.
-	Ready func() error
-	Audit Audit
+	// Checks are more of what the server's health is made of.
+	Checks []Check
+	Audit  Audit
 	// MaxReads and MaxWrites bound the requests under way at once; 0 means a default.
 	MaxReads, MaxWrites int
 	// AllowAll skips authorization; for tests and benchmarks of single parts.
@@ -99,6 +99,7 @@ type Server struct {
 	virtualTypes func() (managedfields.TypeConverter, error)
 	agents       *agents
 	frames       frameCache
+	ready        []Check
 	// stopping ends when Serve begins to stop: watches end with it.
 	stopping context.Context
 	drain    context.CancelFunc
@@ -138,6 +139,7 @@ func New(c Config) (*Server, error) {
 	s.openapi = newOpenAPI(s.kinds, c.Registry.MergeSchema)
 	s.virtualTypes = sync.OnceValues(func() (managedfields.TypeConverter, error) { return virtualTypes(s.openapi) })
 	s.agents = newAgents(s.client, c.AgentTLS)
+	s.ready = s.readiness()
 	return s, nil
 }
 

@@ -171,6 +171,12 @@ func (s *Store) CaughtUp(ctx context.Context, k *kind.Kind) error {
 	return s.progress.wait(ctx, s.done, c.written.Load())
 }
 
+// Ping returns once etcd has answered for its newest revision, as every consistent read has it do.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.current.get(ctx)
+	return err
+}
+
 // Revision returns the revision up to which the caches are current.
 func (s *Store) Revision() int64 { return s.progress.revision() }
 
