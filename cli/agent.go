@@ -61,11 +61,13 @@ func cleanupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			release, err := lockHost(c.Context(), config.LockFile, "clean up", os.Getenv(config.LockedVariable) != "")
-			if err != nil {
-				return err
+			if os.Getenv(config.LockedVariable) == "" {
+				release, err := lockHost(config.LockFile, "clean up")
+				if err != nil {
+					return err
+				}
+				defer release()
 			}
-			defer release()
 			return nodeagent.Cleanup(c.Context(), *cfg, log)
 		},
 	}

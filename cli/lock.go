@@ -1,60 +1,31 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/user"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
 
-// inheritEvery is between two tries to take over the lock of who started us: a run that dies leaves it to what it
-// has started.
-const inheritEvery = 50 * time.Millisecond
-
-// lockHost takes the lock under which one run at a time changes this host, until release is called. Where inherit
-// says that the run that has it started this process, it goes on under that run's lock, and takes it when that run ends.
-func lockHost(ctx context.Context, file, operation string, inherit bool) (release func(), err error) {
+// lockHost takes the lock under which one run at a time changes this host, until release is called.
+func lockHost(file, operation string) (release func(), err error) {
 	f, err := tryLock(file)
-	if err == nil {
-		if err := note(f, operation); err != nil {
-			unlock(f)
-			return nil, fmt.Errorf("cannot lock this host: %w", err)
-		}
-		return func() { unlock(f) }, nil
-	}
-	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("cannot lock this host: %w", err)
-	}
-	if !inherit {
+	if errors.Is(err, syscall.EWOULDBLOCK) {
 		holder, _ := os.ReadFile(file) // who has it is a help, no more
 		return nil, fmt.Errorf("cannot lock this host: another run is changing it: %s", strings.TrimSpace(string(holder)))
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(inheritEvery)
-		defer tick.Stop()
-		for f == nil {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				f, _ = tryLock(file)
-			}
-		}
-	})
-	return func() {
-		cancel()
-		wg.Wait()
-		if f != nil {
+	if err == nil {
+		if err = note(f, operation); err != nil {
 			unlock(f)
 		}
-	}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot lock this host: %w", err)
+	}
+	return func() { unlock(f) }, nil
 }
 
 // tryLock locks the file, which it makes; EWOULDBLOCK when another has it. The lock is the kernel's, on the file that

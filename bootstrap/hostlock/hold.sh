@@ -9,7 +9,11 @@ while :; do
   flock -n 9
   case $? in
   0) # Another holder may have removed the file between the two: then this is the lock of nothing.
-    [ /proc/self/fd/9 -ef "$f" ] && break ;;
+    if [ /proc/self/fd/9 -ef "$f" ]; then
+      echo "$who; since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$f"
+      # The run's commands share it, so that it lasts until the last of them has ended. Another may have come in here.
+      flock -n -s 9 && break
+    fi ;;
   1)
     if [ $((tries += 1)) -gt 3 ]; then
       echo taken
@@ -20,8 +24,8 @@ while :; do
   *) exit 1 ;; # it has said why
   esac
 done
-echo "$who; since $(date -u '+%Y-%m-%d %H:%M:%S') UTC" >"$f"
 echo held
 limit=$(command -v timeout) && limit="$limit 120"
 while [ "$(exec $limit head -c 1 2>/dev/null 9>&-)" = . ]; do :; done
-rm -f "$f"
+# With commands that still run, the file says whose they are.
+if flock -n 9; then rm -f "$f"; fi

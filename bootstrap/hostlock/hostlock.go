@@ -1,6 +1,7 @@
 // Package hostlock has one run at a time change a host. The lock is one of the kernel's, held on the host by a shell
-// that lives as long as its session does and hears from this process: it ends with the run, with its process, and
-// with its connection, and nothing has to be removed by hand.
+// that lives as long as its session does and hears from this process, and by the shell of every command of the run: it
+// ends with the run, with its process, and with its connection, as soon as no command of it runs any more, and nothing has
+// to be removed by hand.
 package hostlock
 
 import (
@@ -72,7 +73,9 @@ type heldKey struct {
 
 // Run runs do while this process alone holds the lock file of the host: the operation names what it does, for others
 // who find it locked (*LockedError). Within do the same lock is held already. do's context ends when the lock is
-// lost (*LostError).
+// lost (*LostError). Root commands on c with that context have a part in the lock for as long as they run, which may be
+// longer than this process or the connection: a package manager goes on when who started it is gone. The daemons that a
+// command leaves behind have no part in it.
 func Run(ctx context.Context, c ssh.Conn, file, operation string, do func(context.Context) error) error {
 	if ctx.Value(heldKey{c, file}) != nil {
 		return do(ctx)
@@ -81,7 +84,7 @@ func Run(ctx context.Context, c ssh.Conn, file, operation string, do func(contex
 	if err != nil {
 		return err
 	}
-	held, cancel := context.WithCancelCause(context.WithValue(ctx, heldKey{c, file}, h))
+	held, cancel := context.WithCancelCause(ssh.Guarded(context.WithValue(ctx, heldKey{c, file}, h), c, guard(file, operation)))
 	h.wg.Go(func() {
 		<-h.ended
 		cancel(&LostError{c.Host(), h.lostBy()})
@@ -117,6 +120,16 @@ func identity() string {
 	return fmt.Sprintf("%s@%s, process %d", name, machine, os.Getpid())
 }
 
+// holderLine is who does the operation, as the lock file's line begins.
+func holderLine(operation string) string { return printable(identity() + ", " + operation) }
+
+// guard is how a command takes part in the lock. One that comes too late, when the lock is not its run's any more, is
+// not run.
+func guard(file, operation string) string {
+	return "exec " + ssh.GuardFD + "<" + ssh.Quote(file) + " && flock -n -s " + ssh.GuardFD + " && IFS= read -r holder <&" + ssh.GuardFD + ` || holder=
+case $holder in ` + ssh.Quote(holderLine(operation)+"; since ") + `*) ;; *) echo "the run does not have the lock of this host any more" >&2; exit 1 ;; esac`
+}
+
 func hold(ctx context.Context, c ssh.Conn, file, operation string) (*holder, error) {
 	r, w := io.Pipe()
 	h := &holder{stdin: w, held: make(chan struct{}), done: make(chan struct{}), ended: make(chan struct{})}
@@ -128,7 +141,7 @@ func hold(ctx context.Context, c ssh.Conn, file, operation string) (*holder, err
 		defer close(h.ended)
 		_, h.err = c.Run(run, ssh.Command{
 			Line:   "f=" + ssh.Quote(file) + "\n" + holdScript,
-			Stdin:  io.MultiReader(strings.NewReader(printable(identity()+", "+operation)+"\n"), r),
+			Stdin:  io.MultiReader(strings.NewReader(holderLine(operation)+"\n"), r),
 			Stdout: h, Sudo: true,
 		})
 		_ = r.Close() // what is sent from now on fails

@@ -3,6 +3,7 @@ package hostlock_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,7 +46,7 @@ func (r *rig) dial(t *testing.T) ssh.Conn {
 	return c
 }
 
-// holder is the process that has the file of the lock open.
+// holder is the process that has taken the lock; 0 when none has.
 func (r *rig) holder(t *testing.T) int {
 	t.Helper()
 	links, err := filepath.Glob("/proc/[0-9]*/fd/9")
@@ -58,9 +59,20 @@ func (r *rig) holder(t *testing.T) int {
 			return pid
 		}
 	}
-	t.Fatal("nobody has the lock")
 	return 0
 }
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+var echo = ssh.Command{Line: "echo done", Sudo: true}
 
 func nothing(context.Context) error { return nil }
 
@@ -83,10 +95,15 @@ func TestOneAtATime(t *testing.T) {
 	for name, c := range map[string]ssh.Conn{"over SSH": remote, "local": local} {
 		t.Run(name, func(t *testing.T) {
 			failed := errors.New("the work failed")
+			var late context.Context
 			err := hostlock.Run(t.Context(), c, r.file, "install\nit", func(ctx context.Context) error {
 				if err := hostlock.Run(ctx, c, r.file, "a part of it", nothing); err != nil {
 					t.Errorf("a part of the work: %v", err)
 				}
+				if out, err := c.Run(ctx, echo); err != nil || string(out.Stdout) != "done\n" {
+					t.Errorf("a command under the lock: %q, %v", out.Stdout, err)
+				}
+				late = context.WithoutCancel(ctx)
 				var locked *hostlock.LockedError
 				err := hostlock.Run(t.Context(), other, r.file, "remove", func(context.Context) error {
 					t.Error("two have the lock")
@@ -101,6 +118,17 @@ func TestOneAtATime(t *testing.T) {
 				t.Errorf("got %v, want what the work ended with", err)
 			}
 			r.free(t, other)
+			// A command that the run left on its way is not done beside another run, nor without any.
+			if out, err := c.Run(late, echo); err == nil {
+				t.Errorf("a command was run without the lock: %q", out.Stdout)
+			}
+			err = hostlock.Run(t.Context(), other, r.file, "remove", func(context.Context) error {
+				_, err := c.Run(late, echo)
+				return err
+			})
+			if err == nil || !strings.Contains(err.Error(), "does not have the lock") {
+				t.Errorf("a command under another's lock: %v", err)
+			}
 		})
 	}
 	// A file that an older run left is no lock, and a removed one no way around it.
@@ -117,7 +145,11 @@ func TestEndsWithTheConnection(t *testing.T) {
 	for name, end := range map[string]func(t *testing.T, r *rig, c ssh.Conn){
 		"connection": func(_ *testing.T, _ *rig, c ssh.Conn) { go c.Close() },
 		"process": func(t *testing.T, r *rig, _ ssh.Conn) {
-			if err := syscall.Kill(r.holder(t), syscall.SIGKILL); err != nil {
+			pid := r.holder(t)
+			if pid == 0 {
+				t.Fatal("nobody has the lock")
+			}
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -138,6 +170,55 @@ func TestEndsWithTheConnection(t *testing.T) {
 			r.free(t, r.dial(t))
 		})
 	}
+}
+
+// TestCommandThatOutlivesItsRun has the connection of a run go away while a command of it runs: the lock is the run's until
+// the command has ended, and a daemon that the command has started does not have it.
+func TestCommandThatOutlivesItsRun(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	c, other := r.dial(t), r.dial(t)
+	gate, daemon := filepath.Join(t.TempDir(), "gate"), filepath.Join(t.TempDir(), "daemon")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var under context.Context
+	err := hostlock.Run(t.Context(), c, r.file, "install", func(ctx context.Context) error {
+		under = context.WithoutCancel(ctx)
+		started, w := io.Pipe()
+		go func() {
+			line := "sleep 1000 </dev/null >/dev/null 2>&1 &\necho $! >" + ssh.Quote(daemon) + "; echo started\ncat " + ssh.Quote(gate) + " >/dev/null\ntrue"
+			_, _ = c.Run(under, ssh.Command{Line: line, Stdout: w, Sudo: true})
+		}()
+		if _, err := io.ReadFull(started, make([]byte, len("started\n"))); err != nil {
+			return err
+		}
+		go c.Close()
+		<-ctx.Done()
+		return context.Cause(ctx)
+	})
+	var lost *hostlock.LostError
+	if !errors.As(err, &lost) {
+		t.Fatalf("got %v, want a lost lock", err)
+	}
+	t.Cleanup(func() {
+		pid, err := os.ReadFile(daemon)
+		if err != nil {
+			t.Error(err)
+		} else if n, err := strconv.Atoi(strings.TrimSpace(string(pid))); err != nil || syscall.Kill(n, syscall.SIGKILL) != nil {
+			t.Errorf("the daemon was not there: %q, %v", pid, err)
+		}
+	})
+	eventually(t, "the lock's own process has ended", func() bool { return r.holder(t) == 0 })
+	var locked *hostlock.LockedError
+	if err := hostlock.Run(t.Context(), other, r.file, "remove", nothing); !errors.As(err, &locked) || !strings.Contains(locked.Holder, ", install; since 20") {
+		t.Errorf("got %v, want who has the lock", err)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the lock is free", func() bool { return hostlock.Run(t.Context(), other, r.file, "remove", nothing) == nil })
+	r.free(t, other)
 }
 
 func TestUnusableHosts(t *testing.T) {

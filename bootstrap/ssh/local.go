@@ -77,7 +77,7 @@ func (l *local) Run(ctx context.Context, c Command) (Result, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(l.ctx, func() { cancel(ErrClosed) })()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(runCtx, "/bin/sh", "-c", environment+"\n"+c.Line)
+	cmd := exec.CommandContext(runCtx, "/bin/sh", "-c", script(ctx, l, c))
 	if sudo {
 		cmd = exec.CommandContext(runCtx, "sudo", append([]string{"-n", "--"}, cmd.Args...)...)
 	}

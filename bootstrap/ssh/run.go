@@ -18,6 +18,28 @@ import (
 // non-login shell leaves out of its path.
 const environment = `export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"`
 
+// guardKey is the key of a guard in a context.
+type guardKey struct{ conn Conn }
+
+// GuardFD is a file descriptor that a guard may open: the shell of a command keeps it as long as the command runs, and
+// no program that the command starts inherits it.
+const GuardFD = "8"
+
+// Guarded is a context in which every root command on c begins with guard: shell text that nobody is shown, and that may
+// end the command before anything is done.
+func Guarded(ctx context.Context, c Conn, guard string) context.Context {
+	return context.WithValue(ctx, guardKey{c}, guard)
+}
+
+// script is what the shell of a command on a connection gets.
+func script(ctx context.Context, on Conn, c Command) string {
+	guard, guarded := ctx.Value(guardKey{on}).(string)
+	if !guarded || !c.Sudo {
+		return environment + "\n" + c.Line
+	}
+	return environment + "\n" + guard + "\n{\n" + c.Line + "\n} " + GuardFD + "<&-"
+}
+
 // Run implements Conn. The remote shell first writes its process id to stderr, behind a marker that is taken
 // out again: signals over SSH reach neither root's sessions nor commands behind sudo, a second session does.
 func (r *remote) Run(ctx context.Context, c Command) (Result, error) {
@@ -34,7 +56,7 @@ func (r *remote) Run(ctx context.Context, c Command) (Result, error) {
 	var out, errs bytes.Buffer
 	pid := &pidWriter{marker: r.marker, w: &errs, known: make(chan int, 1)}
 	s.Stdin, s.Stdout, s.Stderr = c.Stdin, stdoutOf(c, &out), pid
-	line := "exec /bin/sh -c " + Quote("echo '"+r.marker+"'$$ >&2\n"+environment+"\n"+c.Line)
+	line := "exec /bin/sh -c " + Quote("echo '"+r.marker+"'$$ >&2\n"+script(ctx, r, c))
 	if sudo {
 		line = strings.Replace(line, "exec ", "exec sudo -n -- ", 1)
 	}

@@ -28,8 +28,8 @@ const (
 	AgentFile         = "/etc/fairlead/agent.yaml"
 	BinaryPath        = "/usr/local/bin/fairlead"
 	RunDir            = "/run/fairlead"
-	// LockFile is locked by who changes the host; LockedVariable in the environment of a command says that who runs
-	// it has the lock.
+	// LockFile is locked by who changes the host; LockedVariable in the environment of a command says that it is run under
+	// that lock.
 	LockFile            = "/run/fairlead.lock"
 	LockedVariable      = "FAIRLEAD_LOCKED"
 	DefaultContainerd   = "/run/containerd/containerd.sock"
