@@ -33,8 +33,8 @@ func (s *standing) testDestroy(t *testing.T) {
 // control groups: version 1 has no namespaces of them, so that machines see each other's.
 const listingScript = `
 ps -eo args= --no-headers --ppid 2 -N | grep -vE '^(sshd|ps |sh |bash|-bash|grep|sed|sort|find|/bin/sh|\(sd-pam\)|/lib/systemd/systemd(-hostnamed|-timedated| --user)|/usr/lib/systemd/systemd-)' | sed 's/^/process /'
-systemctl list-unit-files --no-legend --type=service,socket,timer,mount,target | awk '{print "unit-file", $1, $2}'
-systemctl list-units --no-legend --plain --all --type=service,mount,scope | awk '$1 !~ /^(session-|user-|user@|run-user|systemd-hostnamed|dpkg-|apt-|man-db|e2scrub|fstrim|logrotate|systemd-tmpfiles|modprobe@)/ {print "unit", $1}'
+[ ! -d /run/systemd/system ] || systemctl list-unit-files --no-legend --type=service,socket,timer,mount,target | awk '{print "unit-file", $1, $2}'
+[ ! -d /run/systemd/system ] || systemctl list-units --no-legend --plain --all --type=service,mount,scope | awk '$1 !~ /^(session-|user-|user@|run-user|systemd-hostnamed|dpkg-|apt-|man-db|e2scrub|fstrim|logrotate|systemd-tmpfiles|modprobe@)/ {print "unit", $1}'
 dpkg-query -W -f 'package ${Package} ${Status}\n'
 awk '$5 !~ "^/run/user" {print "mount", $5}' /proc/self/mountinfo
 ip -o link | awk '{sub("@.*", "", $2); print "link", $2}'

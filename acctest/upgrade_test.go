@@ -1,27 +1,42 @@
 package acctest
 
 import (
+	"context"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// testUpgrade applies with a newer provider: cluster and nodes are updated in place, one after the other, no
-// request fails and no container is touched.
-func (s *standing) testUpgrade(t *testing.T) {
-	const newer = "99.0.0"
+// newer is a later version of the provider.
+const newer = "99.0.0"
+
+// buildNewer builds it, once, which takes some seconds.
+var buildNewer = sync.OnceValues(func() (cliConfig string, err error) {
 	dir := filepath.Join(scratch, "newer")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	newerConfig, err := Build(t.Context(), dir, newer)
+	return Build(context.Background(), dir, newer)
+})
+
+// newerProvider is a configuration of Terraform that uses it.
+func newerProvider(t *testing.T) string {
+	t.Helper()
+	config, err := buildNewer()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.CLIConfig = newerConfig
+	return config
+}
+
+// testUpgrade applies with a newer provider: cluster and nodes are updated in place, one after the other, no
+// request fails and no container is touched.
+func (s *standing) testUpgrade(t *testing.T) {
+	s.CLIConfig = newerProvider(t)
 	changes, out, err := s.Plan(t.Context())
 	if err != nil || !changes {
 		t.Fatalf("a newer provider plans changes: %v, %v\n%s", changes, err, out)

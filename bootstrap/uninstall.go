@@ -59,7 +59,7 @@ func uninstall(ctx context.Context, c ssh.Conn, purge bool, p Progress) error {
 	return t.run(ctx, r.purgePackages(), r.removeFiles())
 }
 
-// lockedCleanup runs the host's own clean-up, which finds its lock taken by us.
+// lockedCleanup runs the host's own clean-up under our lock.
 const lockedCleanup = config.LockedVariable + "=1 " + config.BinaryPath + " cleanup"
 
 // removal is the work of Uninstall.
@@ -120,25 +120,11 @@ func (r *removal) cleanUp() phase {
 	}
 }
 
-// stopContainerd stops what we started. Where there is no init our supervisor may run it without a record: the
-// installation may have ended between the two. What a package started stays until purge.
+// stopContainerd stops what we started, as far as the record goes. What a package started stays until purge.
 func (r *removal) stopContainerd() phase {
 	return phase{
 		name: "stop containerd", timeout: host.StopTimeout + host.StartTimeout,
-		done: func(context.Context) (bool, error) { return !r.started && r.services.Kind() != host.InitNone, nil },
-		do: func(ctx context.Context) error {
-			var line string
-			switch r.services.Kind() {
-			case host.InitSystemd:
-				line = "systemctl disable -q --now containerd"
-			case host.InitOpenRC:
-				line = "rc-update -q delete containerd default; rc-service --ifstarted containerd stop >&2"
-			default:
-				return r.services.Remove(ctx, host.ContainerdService)
-			}
-			_, err := r.conn.Run(ctx, ssh.Command{Line: line, Sudo: true})
-			return err
-		},
+		do: func(ctx context.Context) error { return r.services.ReleaseContainerd(ctx, r.started) },
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -43,11 +42,14 @@ type Machine struct {
 	tree   string // lower layers of the root, as overlayfs names them
 	net    *Network
 	signer ssh.Signer
+	init   initSystem
 	power  func() (*exec.Cmd, error) // makes what the machine runs as, ready to start
-	slow   time.Duration             // what a boot may take
-	cmd    *exec.Cmd
-	exited chan struct{} // closed when cmd has ended
-	log    *os.File
+	// container says that what the machine runs as ends with a shutdown.
+	container bool
+	slow      time.Duration // what a boot may take
+	cmd       *exec.Cmd
+	exited    chan struct{} // closed when cmd has ended
+	log       *os.File
 }
 
 // Fleet makes machines that share a network, a tree and a client key.
@@ -158,7 +160,7 @@ func newKey() (keyPEM []byte, signer ssh.Signer, err error) {
 // Start makes and boots a machine and returns when SSH answers. Several may be started at once, as may be by StartVM.
 func (f *Fleet) Start(ctx context.Context, name string) (*Machine, error) {
 	m := f.machine(name, f.Tree)
-	m.power, m.slow = m.nspawn, bootTimeout
+	m.power, m.container, m.slow = m.nspawn, true, bootTimeout
 	if err := m.prepare(); err != nil {
 		return nil, err
 	}
@@ -166,7 +168,7 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Machine, error) {
 }
 
 func (f *Fleet) machine(name, tree string) *Machine {
-	m := &Machine{Name: name, Address: f.Net.Take(), dir: filepath.Join(f.Dir, name), tree: tree, net: f.Net, signer: f.key}
+	m := &Machine{Name: name, Address: f.Net.Take(), dir: filepath.Join(f.Dir, name), tree: tree, init: systemd, net: f.Net, signer: f.key}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.all = append(f.all, m)
@@ -210,22 +212,17 @@ func (m *Machine) prepare() error {
 			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
 		}
 	}
-	files := []struct {
-		path, content string
-		mode          fs.FileMode
-	}{
+	files := append(m.init.files(m), []file{
 		{"etc/hostname", m.Name + "\n", 0o644},
 		{"etc/hosts", "127.0.0.1 localhost\n127.0.1.1 " + m.Name + "\n", 0o644},
 		{"etc/machine-id", "", 0o644},
 		{"etc/ssh/ssh_host_ed25519_key", string(hostKey), 0o600},
 		{"etc/ssh/ssh_host_ed25519_key.pub", m.HostKey + "\n", 0o644},
-		{"etc/systemd/network/10-host0.network", fmt.Sprintf("[Match]\nName=host0 e*\n[Network]\nAddress=%s/%d\nGateway=%s\n", m.Address, m.net.Prefix.Bits(), m.net.Gateway()), 0o644},
 		{"etc/sudoers.d/ops", Ops + " ALL=(ALL) NOPASSWD: ALL\n", 0o440},
-		{"etc/systemd/system/acctest-cgroups.service", cgroupUnit, 0o644},
 		{"root/.ssh/authorized_keys", authorized, 0o600},
 		{"home/" + Ops + "/.ssh/authorized_keys", authorized, 0o600},
 		{"home/" + Guest + "/.ssh/authorized_keys", authorized, 0o600},
-	}
+	}...)
 	for _, f := range files {
 		p := filepath.Join(root, f.path)
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
@@ -243,26 +240,12 @@ func (m *Machine) prepare() error {
 	script := `set -e
 for u in ops guest; do useradd -s /bin/bash -M -d /home/$u $u; chown -R $u /home/$u; chmod 700 /home/$u/.ssh; done
 chmod 700 /root/.ssh
-systemctl -q enable systemd-networkd ssh acctest-cgroups
-systemctl -q mask console-getty systemd-resolved`
+` + m.init.enable
 	if out, err := exec.Command("chroot", root, "/bin/sh", "-c", script).CombinedOutput(); err != nil {
 		return fmt.Errorf("cannot prepare machine %s: %w: %s", m.Name, err, out)
 	}
 	return nil
 }
-
-// cgroupUnit makes the v1 controllers writable inside, as they are on a machine of its own.
-const cgroupUnit = `[Unit]
-Description=Make cgroup controllers writable
-DefaultDependencies=no
-Before=sysinit.target
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c 'for c in /sys/fs/cgroup/*; do mountpoint -q "$c" && mount -o remount,rw,bind "$c"; done; true'
-[Install]
-WantedBy=sysinit.target
-`
 
 func (m *Machine) mount() error {
 	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", m.tree, m.path("upper"), m.path("work"))
@@ -309,10 +292,10 @@ func (m *Machine) nspawn() (*exec.Cmd, error) {
 	if err := m.mount(); err != nil {
 		return nil, err
 	}
-	args := withCgroups(m.Name, "systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "-b", "--register=no", "--keep-unit",
+	args := withCgroups(m.Name, "systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "--register=no", "--keep-unit",
 		"--network-bridge="+m.net.Bridge, "--capability=all", "--system-call-filter=@known", "--console=read-only",
 		"--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4",
-		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto")
+		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto", m.init.program)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	return cmd, nil

@@ -60,46 +60,40 @@ func Tree(ctx context.Context, cacheDir string) (string, error) {
 	return tree, nil
 }
 
-// kernelPackage is Debian's kernel for virtual machines, with the modules that a cluster needs: overlay, bridge,
-// veth, vxlan, nf_tables and conntrack.
-const kernelPackage = "linux-image-cloud-amd64"
-
-// kernelLayer returns a directory beside tree that, laid over it, has a kernel installed: boot/vmlinuz-*,
-// boot/initrd.img-* and its modules; and the container runtime, whose installation takes minutes with an emulated processor:
-// the virtual machine is the host that has one already. It is made when it is not there (about half a minute).
-func kernelLayer(ctx context.Context, tree string) (string, error) {
-	layer := tree + "-kernel-runtime"
-	if _, err := os.Stat(layer); err == nil {
-		return layer, nil
+// layer returns a directory beside tree that, laid over it, has what a command changes in it, such as the installation of
+// packages. It is made when it is not there, and never written to afterwards.
+func layer(ctx context.Context, tree, name string, command ...string) (string, error) {
+	dir := tree + "-" + name
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
 	}
 	building, err := os.MkdirTemp(filepath.Dir(tree), "building-")
 	if err != nil {
-		return "", fmt.Errorf("cannot make kernel layer: %w", err)
+		return "", fmt.Errorf("cannot make layer %s: %w", name, err)
 	}
 	defer os.RemoveAll(building)
 	upper, work, root := filepath.Join(building, "upper"), filepath.Join(building, "work"), filepath.Join(building, "root")
 	for _, d := range []string{upper, work, root} {
 		if err := os.Mkdir(d, 0o755); err != nil {
-			return "", fmt.Errorf("cannot make kernel layer: %w", err)
+			return "", fmt.Errorf("cannot make layer %s: %w", name, err)
 		}
 	}
 	if err := unix.Mount("overlay", root, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", tree, upper, work)); err != nil {
-		return "", fmt.Errorf("cannot mount kernel layer: %w", err)
+		return "", fmt.Errorf("cannot mount layer %s: %w", name, err)
 	}
-	install := append([]string{root, "apt-get", "-qy", "--no-install-recommends", "install", kernelPackage}, cached...)
-	cmd := exec.CommandContext(ctx, "chroot", install...)
+	cmd := exec.CommandContext(ctx, "chroot", append([]string{root}, command...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if e := unix.Unmount(root, unix.MNT_DETACH); err == nil {
 		err = e
 	}
 	if err != nil {
-		return "", fmt.Errorf("cannot make kernel layer: %w\n%s", err, tail(out))
+		return "", fmt.Errorf("cannot make layer %s: %w\n%s", name, err, tail(out))
 	}
-	if err := os.Rename(upper, layer); err != nil {
-		return "", fmt.Errorf("cannot make kernel layer: %w", err)
+	if err := os.Rename(upper, dir); err != nil {
+		return "", fmt.Errorf("cannot make layer %s: %w", name, err)
 	}
-	return layer, nil
+	return dir, nil
 }
 
 func tail(out []byte) string {

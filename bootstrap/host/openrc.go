@@ -19,7 +19,13 @@ func initFile(name string) string {
 	return "/etc/init.d/" + name
 }
 
-func initText(s Service) string {
+// initText is the init script. Only the main process is stopped with it, since pods outlive the agent, and containers
+// containerd; order is what the service comes after. The service inherits the limits that its script has.
+func initText(s Service, order string) string {
+	oom := ""
+	if s.LowerOOM {
+		oom = "\n\techo -900 2>/dev/null >/proc/self/oom_score_adj || true"
+	}
 	return fmt.Sprintf(`#!/sbin/openrc-run
 # Written by fairlead; the next apply overwrites changes.
 description="%s"
@@ -32,47 +38,73 @@ error_log="%[5]s"
 respawn_delay=1
 respawn_max=0
 retry="TERM/%d/KILL/5"
-rc_ulimit="-n 1048576"
+rc_cgroup_cleanup=no
 
 depend() {
-	want net containerd
-	after net containerd
+	want %[7]s
+	after %[7]s
 }
 
 start_pre() {
 	checkpath -d -m 0755 /run/fairlead /var/log/fairlead
+	ulimit -n 1048576 2>/dev/null || ulimit -n "$(ulimit -H -n)" || true%[8]s
 }
-`, s.Description, s.Command[0], strings.Join(s.Command[1:], " "), pidPath(s.Name), logFile(s.Name), int(stopPatience.Seconds()))
+`, s.Description, s.Command[0], strings.Join(s.Command[1:], " "), pidPath(s.Name), logFile(s.Name), int(stopPatience.Seconds()), order, oom)
 }
 
 func (m *openrc) Install(ctx context.Context, s Service) (string, error) {
-	text := initText(s)
+	text := initText(s, "net containerd "+containerdService)
 	revision := revisionOf(s, text)
 	text += "export " + revisionVariable + "=" + revision + "\n"
-	if _, err := place(ctx, m.c, initFile(s.Name), text, 0o755); err != nil {
+	changed, err := place(ctx, m.c, initFile(s.Name), text, 0o755)
+	if err != nil {
 		return "", err
 	}
-	return revision, runQuietly(ctx, m.c, StartTimeout, "rc-update -q add "+s.Name+" default")
+	line := "rc-update -q add " + s.Name + " default"
+	if changed {
+		line += refreshOpenRC
+	}
+	return revision, runQuietly(ctx, m.c, StartTimeout, line)
 }
 
+// refreshOpenRC has OpenRC read all scripts: by itself it overlooks one that is no more than a second newer than others.
+const refreshOpenRC = " && rc-update -u >&2"
+
+// openrcText defines shell functions: child NAME prints the process that the service's supervisor runs, and stop NAME
+// stops the service, and that process too where somebody has killed the supervisor.
+const openrcText = `child() { cat "/run/openrc/options/$1/child_pid" 2>/dev/null; }
+stop() {
+  pid=$(child "$1")
+  rc-service --ifstarted "$1" stop >&2 || return
+  n=0
+  while [ -n "$pid" ] && tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "RC_SVCNAME=$1"; do
+    case $n in 0) kill "$pid" ;; 300) kill -9 "$pid" ;; 350) echo "$1 does not stop" >&2; return 1 ;; esac
+    n=$((n + 1))
+    sleep 0.1
+  done
+}
+`
+
 func (m *openrc) Restart(ctx context.Context, name string) error {
-	return runQuietly(ctx, m.c, StopTimeout+StartTimeout, "rc-service "+name+" restart >&2")
+	return runQuietly(ctx, m.c, StopTimeout+StartTimeout, openrcText+"stop "+name+" && rc-service "+name+" start >&2")
 }
 
 func (m *openrc) Stop(ctx context.Context, name string) error {
-	return runQuietly(ctx, m.c, StopTimeout, fmt.Sprintf("[ ! -e %s ] || rc-service --ifstarted %s stop >&2", initFile(name), name))
+	return runQuietly(ctx, m.c, StopTimeout, openrcText+fmt.Sprintf("[ ! -e %s ] || stop %s", initFile(name), name))
 }
 
 func (m *openrc) Remove(ctx context.Context, name string) error {
-	return runQuietly(ctx, m.c, StopTimeout, fmt.Sprintf(`[ -e %[2]s ] || exit 0
-rc-service --ifstarted %[1]s stop >&2
+	return runQuietly(ctx, m.c, StopTimeout, openrcText+fmt.Sprintf(`[ -e %[2]s ] || exit 0
+stop %[1]s || exit
 rc-update -q delete %[1]s default
-rm -f %[2]s`, name, initFile(name)))
+rm -rf %[2]s /run/openrc/options/%[1]s /run/openrc/supervise-%[1]s.ctl
+rmdir /sys/fs/cgroup/openrc.%[1]s /sys/fs/cgroup/unified/openrc.%[1]s /sys/fs/cgroup/openrc/%[1]s 2>/dev/null || true
+rc-update -u >&2`, name, initFile(name)))
 }
 
 func (m *openrc) Status(ctx context.Context, name string) (Status, error) {
-	line := fmt.Sprintf(`pid=0
-if [ -e %[2]s ] && rc-service -q %[1]s status >/dev/null 2>&1; then pid=$(cat %[3]s 2>/dev/null); fi
+	line := openrcText + fmt.Sprintf(`pid=0
+if [ -e %[2]s ] && rc-service -q %[1]s status >/dev/null 2>&1; then pid=$(child %[1]s || cat %[3]s 2>/dev/null); fi
 echo "${pid:-0} $(rc-service %[1]s status 2>&1 | tail -n 1)"
 %[4]s`, name, initFile(name), pidPath(name), printRevision)
 	out, err := m.c.Run(ctx, ssh.Command{Line: line, Sudo: true})
@@ -83,8 +115,31 @@ func (m *openrc) Logs(ctx context.Context, name string, lines int) (string, erro
 	return tailLog(ctx, m.c, name, lines)
 }
 
+// EnsureContainerd runs containerd as a service of our own where its package has none for OpenRC, as Debian's.
 func (m *openrc) EnsureContainerd(ctx context.Context) (bool, error) {
-	return ensureContainerd(ctx, m.c, "rc-update -q add containerd default; rc-service containerd start >&2 || exit 1")
+	line := containerdAnswers + "answers || [ -e " + initFile("containerd") + " ] || command -v containerd"
+	out, err := m.c.Run(ctx, ssh.Command{Line: line, Sudo: true})
+	if err != nil {
+		return false, fmt.Errorf("cannot find containerd on %s: %w", m.c.Host(), err)
+	}
+	name := "containerd"
+	if program := strings.TrimSpace(string(out.Stdout)); program != "" {
+		name = containerdService
+		s := Service{Name: name, Description: "containerd", Command: []string{program}, LowerOOM: true}
+		if _, err := place(ctx, m.c, initFile(name), initText(s, "localmount"), 0o755); err != nil {
+			return false, err
+		}
+	}
+	return ensureContainerd(ctx, m.c, "rc-update -q add "+name+" default"+refreshOpenRC+"; rc-service "+name+" start >&2 || exit 1")
+}
+
+func (m *openrc) ReleaseContainerd(ctx context.Context, started bool) error {
+	if err := m.Remove(ctx, containerdService); err != nil || !started {
+		return err
+	}
+	return runQuietly(ctx, m.c, StopTimeout, fmt.Sprintf(`[ -e %s ] || exit 0
+rc-update -q delete containerd default
+rc-service --ifstarted containerd stop >&2`, initFile("containerd")))
 }
 
 func tailLog(ctx context.Context, c ssh.Conn, name string, lines int) (string, error) {

@@ -63,6 +63,9 @@ type ServiceManager interface {
 	Logs(ctx context.Context, name string, lines int) (string, error)
 	// EnsureContainerd has containerd running when it returns; started says that it was not before.
 	EnsureContainerd(ctx context.Context) (started bool, err error)
+	// ReleaseContainerd undoes it: it stops containerd where that was started, and a service of ours that runs it in any
+	// case, since the installation may have ended before anybody knew.
+	ReleaseContainerd(ctx context.Context, started bool) error
 }
 
 // Services returns the host's service manager.

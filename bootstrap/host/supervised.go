@@ -86,18 +86,22 @@ func (m *supervised) Logs(ctx context.Context, name string, lines int) (string, 
 	return tailLog(ctx, m.c, name, lines)
 }
 
-// ContainerdService is containerd's name where there is no init to run it.
-const ContainerdService = "fairlead-containerd"
+// containerdService is containerd's name where nobody but us runs it.
+const containerdService = "fairlead-containerd"
 
 func (m *supervised) EnsureContainerd(ctx context.Context) (bool, error) {
 	out, err := m.c.Run(ctx, ssh.Command{Line: "command -v containerd", Sudo: true})
 	if err != nil {
 		return false, fmt.Errorf("cannot find containerd on %s: %w", m.c.Host(), err)
 	}
-	s := Service{Name: ContainerdService, Description: "containerd", Command: []string{strings.TrimSpace(string(out.Stdout))}}
+	s := Service{Name: containerdService, Description: "containerd", Command: []string{strings.TrimSpace(string(out.Stdout))}}
 	text := definitionText(s)
 	if _, err := place(ctx, m.c, definitionFile(s.Name), text, 0o755); err != nil {
 		return false, err
 	}
 	return ensureContainerd(ctx, m.c, superviseText+"start "+s.Name+" || exit 1")
+}
+
+func (m *supervised) ReleaseContainerd(ctx context.Context, _ bool) error {
+	return m.Remove(ctx, containerdService)
 }

@@ -99,3 +99,10 @@ func (m *systemd) Logs(ctx context.Context, name string, lines int) (string, err
 func (m *systemd) EnsureContainerd(ctx context.Context) (bool, error) {
 	return ensureContainerd(ctx, m.c, "systemctl enable -q containerd >&2; systemctl start containerd >&2 || exit 1")
 }
+
+func (m *systemd) ReleaseContainerd(ctx context.Context, started bool) error {
+	if !started {
+		return nil
+	}
+	return runQuietly(ctx, m.c, StopTimeout+StartTimeout, "systemctl disable -q --now containerd")
+}
