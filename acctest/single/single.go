@@ -72,6 +72,9 @@ func Start(ctx context.Context, name string, network netip.Prefix) (c *Cluster, 
 	if _, err := m.Run(ctx, `set -e
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qy --no-install-recommends --no-download install containerd runc nftables conntrack >&2
+# A small disk of the agent's own, which pods can fill.
+mkdir -p /var/lib/fairlead/agent
+mount -t tmpfs -o size=256m,mode=700 tmpfs /var/lib/fairlead/agent
 systemd-run -q --unit=fairlead -p Delegate=yes -p KillMode=process /usr/local/bin/fairlead server --node --advertise `+c.Address); err != nil {
 		return nil, err
 	}

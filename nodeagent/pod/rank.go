@@ -85,6 +85,25 @@ func bears(pod *corev1.Pod, under []corev1.NodeConditionType) bool {
 	})
 }
 
+// askedAsOne returns what the pod has asked for where what it uses is no container's: with requests for the pod itself, or
+// with volumes on the disk. Of the second a kubelet is silent, and the message would not say who filled the disk.
+func (c candidate) askedAsOne(name corev1.ResourceName) (quantity.Quantity, bool) {
+	switch name {
+	case corev1.ResourceMemory:
+		if r := c.pod.Spec.Resources; r != nil {
+			q, ok := r.Requests[name]
+			return q, ok
+		}
+	case corev1.ResourceEphemeralStorage:
+		total := c.used
+		for _, n := range c.containers {
+			total -= n
+		}
+		return resource.PodRequests(c.pod, resource.PodResourcesOptions{})[name], total > 0
+	}
+	return quantity.Quantity{}, false
+}
+
 // explain words the eviction of a pod as a kubelet does, and names in annotations of its event who used more than it had
 // asked for.
 func (c candidate) explain(s pressure.Shortage) (message string, annotations map[string]string) {
@@ -92,9 +111,9 @@ func (c candidate) explain(s pressure.Shortage) (message string, annotations map
 	b.WriteString(s.Message())
 	annotations = map[string]string{"starved_resource": string(s.Resource)}
 	var names, uses []string
-	if r := c.pod.Spec.Resources; r != nil && s.Resource == corev1.ResourceMemory {
-		if request, ok := r.Requests[s.Resource]; ok {
-			use := quantity.NewQuantity(c.used, quantity.BinarySI)
+	if request, ok := c.askedAsOne(s.Resource); ok {
+		use := quantity.NewQuantity(c.used, quantity.BinarySI)
+		if use.Cmp(request) > 0 {
 			fmt.Fprintf(&b, "Pod %s was using %s, request is %s, has larger consumption of %s. ", c.pod.Name, use, &request, s.Resource)
 			annotations["offending_pod"], annotations["offending_pod_usage"] = c.pod.Name, use.String()
 		}

@@ -70,6 +70,21 @@ func TestExplain(t *testing.T) {
 	if message != node+"Pod p was using 14Mi, request is 12Mi, has larger consumption of memory. "+containers || notes["offending_pod_usage"] != "14Mi" {
 		t.Errorf("%q %v", message, notes)
 	}
+	disk := pressure.Shortage{Signal: pressure.NodeFSAvailable, Resource: corev1.ResourceEphemeralStorage, Threshold: 100 << 20, Available: 50 << 20}
+	const full = "The node was low on resource: ephemeral-storage. Threshold quantity: 100Mi, available: 50Mi. "
+	for _, tc := range []struct {
+		used int64
+		want string
+	}{
+		{13 << 20, "Pod p was using 13Mi, request is 11Mi, has larger consumption of ephemeral-storage. "}, // 10 of them in volumes
+		{11 << 20, ""},
+		{3 << 20, ""},
+	} {
+		c := candidate{pod: pod, used: tc.used, containers: map[string]int64{"b": 3 << 20}}
+		if message, _ := c.explain(disk); message != full+tc.want {
+			t.Errorf("%d: %q", tc.used, message)
+		}
+	}
 	c.containers = nil
 	if message, _ := c.explain(pressure.Shortage{Signal: pressure.PIDAvailable, Resource: pressure.PIDs, Threshold: 5, Available: 4}); message != "The node was low on resource: pids. Threshold quantity: 5, available: 4. " {
 		t.Errorf("%q", message)

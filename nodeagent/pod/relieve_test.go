@@ -75,30 +75,36 @@ func important(priority int32) func(*corev1.Pod) {
 // has been well for a while.
 func TestFullDisk(t *testing.T) {
 	g := newRig(t)
-	g.must(unix.Mount("tmpfs", g.volumes.dir, "tmpfs", 0, "size=32m"))
-	t.Cleanup(func() { g.must(unix.Unmount(g.volumes.dir, unix.MNT_DETACH)) })
-	fake := g.watchFor(pressure.Config{NodeFS: g.volumes.dir}, map[string]string{"nodefs.available": "10%"})
+	g.must(unix.Mount("tmpfs", g.dir, "tmpfs", 0, "size=32m"))
+	t.Cleanup(func() { g.must(unix.Unmount(g.dir, unix.MNT_DETACH)) })
+	g.must(os.Mkdir(g.volumes.dir, 0o755))
+	fake := g.watchFor(pressure.Config{NodeFS: g.dir}, map[string]string{"nodefs.available": "10%"})
 	g.start()
 	data := func(p *corev1.Pod) {
 		p.Spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 		p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 	}
 	writes := func(mib string) string {
-		return "dd if=/dev/zero of=/data/x bs=1M count=" + mib + "; touch /data/done; " + idle
+		return "dd if=/dev/zero of=/data/x bs=1M count=" + mib + "; mkdir /data/done; " + idle
 	}
-	hog := newPod("hog", writes("10"), data, requests(corev1.ResourceEphemeralStorage, "1Mi"), important(100))
+	hog := newPod("hog", "dd if=/dev/zero of=/data/x bs=64k; "+idle, data, requests(corev1.ResourceEphemeralStorage, "1Mi"), important(100))
 	modest := newPod("modest", writes("1"), data, requests(corev1.ResourceEphemeralStorage, "4Mi"))
 	vital := newPod("vital", writes("19"), data, important(2_000_000_000))
-	g.ready(hog, modest, vital)
-	for _, p := range []*corev1.Pod{hog, modest, vital} {
+	g.ready(modest, vital)
+	for _, p := range []*corev1.Pod{modest, vital} {
 		g.eventually(p.Name+" has written", func() bool {
 			_, err := os.Stat(filepath.Join(g.volumes.dir, string(p.UID), "data/done"))
 			return err == nil
 		})
 	}
+	g.ready(hog)
+	g.eventually("the disk is full", func() bool {
+		var st unix.Statfs_t
+		return unix.Statfs(g.dir, &st) == nil && st.Bavail == 0
+	})
 	fake.Step(housekeeping)
 	p := g.evicted("hog")
-	if !strings.HasPrefix(p.Status.Message, "The node was low on resource: ephemeral-storage. Threshold quantity: 3355443, available: ") || !g.events.has("Evicted The node was low on resource: ephemeral-storage. ") {
+	if !strings.HasPrefix(p.Status.Message, "The node was low on resource: ephemeral-storage. Threshold quantity: 3355443, available: 0. Pod hog was using ") || !g.events.has("Evicted The node was low on resource: ephemeral-storage. ") {
 		t.Errorf("%q, events %q", p.Status.Message, g.events.events)
 	}
 	if under := g.pressure.Under(); !slices.Equal(under, []corev1.NodeConditionType{corev1.NodeDiskPressure}) || !g.events.has("NodeHasDiskPressure ") {

@@ -101,7 +101,7 @@ func (m *Monitor) look() (short []Shortage, changed bool) {
 			continue
 		}
 		s := Shortage{k.signal, k.resource, t.Of(o.Capacity), o.Available, m.path(k.signal)}
-		m.since[k.condition] = held{now, k.signal, quantity(s.Signal, s.Threshold).String()}
+		m.since[k.condition] = held{now, k.signal, t.text}
 		short = append(short, s)
 	}
 	slices.Reverse(short)

@@ -53,6 +53,7 @@ type Thresholds map[Signal]Threshold
 type Threshold struct {
 	quantity int64
 	percent  float64
+	text     string
 }
 
 // Of is the threshold for a capacity.
@@ -97,10 +98,10 @@ func parseThreshold(text string) (Threshold, error) {
 		if err != nil || !(p >= 0 && p <= 100) {
 			return Threshold{}, fmt.Errorf("%q is not a percentage between 0%% and 100%%", text)
 		}
-		if p == 100 {
-			p = 0
+		if p == 0 || p == 100 {
+			return Threshold{}, nil
 		}
-		return Threshold{percent: p}, nil
+		return Threshold{percent: p, text: text}, nil
 	}
 	q, err := resource.ParseQuantity(text)
 	if err != nil {
@@ -109,5 +110,5 @@ func parseThreshold(text string) (Threshold, error) {
 	if q.Value() <= 0 {
 		return Threshold{}, fmt.Errorf("%q is not more than nothing: 0%% turns the signal off", text)
 	}
-	return Threshold{quantity: q.Value()}, nil
+	return Threshold{quantity: q.Value(), text: text}, nil
 }
