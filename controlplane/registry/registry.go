@@ -97,6 +97,8 @@ type Write struct {
 
 	// applied says that the change comes with its managedFields: an apply has merged them.
 	applied bool
+	// admitted says that admission has been asked about what the change is a part of.
+	admitted bool
 }
 
 // Strictness is a fieldValidation of a request.

@@ -2,7 +2,6 @@ package registry_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -11,12 +10,10 @@ import (
 	"go.uber.org/goleak"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
@@ -154,39 +151,6 @@ func TestNamespaceGoesByItsFinalizer(t *testing.T) {
 	}
 	if !gone[*corev1.Namespace](t, e.Client, "", "team") {
 		t.Fatal("the finalized namespace stays")
-	}
-}
-
-func TestEvictionKeepsTheBudget(t *testing.T) {
-	e := apitest.Start(t, apitest.Options{})
-	one := intstr.FromInt32(1)
-	for i := range 2 {
-		p := create(t, e.Client, pod(fmt.Sprintf("p%d", i), "n1")).DeepCopy()
-		p.Status.Phase = corev1.PodRunning
-		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-		if _, err := client.UpdateStatus(t.Context(), e.Client, p); err != nil {
-			t.Fatal(err)
-		}
-	}
-	b := create(t, e.Client, &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "b"},
-		Spec: policyv1.PodDisruptionBudgetSpec{MinAvailable: &one, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "a"}}}}).DeepCopy()
-	if err := e.Client.Evict(t.Context(), "default", "p0"); !apierrors.IsTooManyRequests(err) {
-		t.Fatalf("eviction before the budget was counted: %v", err)
-	}
-	b.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: b.Generation, DisruptionsAllowed: 1, CurrentHealthy: 2, DesiredHealthy: 1, ExpectedPods: 2}
-	if _, err := client.UpdateStatus(t.Context(), e.Client, b); err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Client.Evict(t.Context(), "default", "p0"); err != nil {
-		t.Fatal(err)
-	}
-	got, err := client.Get[*policyv1.PodDisruptionBudget](t.Context(), e.Client, "default", "b")
-	if err != nil || got.Status.DisruptionsAllowed != 0 || len(got.Status.DisruptedPods) != 1 {
-		t.Fatalf("budget after an eviction: %+v, %v", got.Status, err)
-	}
-	err = e.Client.Evict(t.Context(), "default", "p1")
-	if !apierrors.IsTooManyRequests(err) || !apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause) {
-		t.Fatalf("eviction beyond the budget: %v", err)
 	}
 }
 

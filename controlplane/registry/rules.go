@@ -36,8 +36,8 @@ func rulesOf(k *kind.Kind, subresource string) rules {
 		return rules{prepare: prepare, validate: func(obj, old kind.Object) field.ErrorList {
 			return append(validateMetaChange(k, obj, old), kind.ValidateResize(obj.(*corev1.Pod), old.(*corev1.Pod))...)
 		}}
-	case "binding":
-		// the binding is the one way to set a node: what forbids to change it must not be asked
+	case "binding", "eviction":
+		// the binding is the one way to set a node: what forbids to change it must not be asked; an eviction sets a condition
 		return rules{
 			prepare:  func(kind.Object, kind.Object) {},
 			validate: func(obj, old kind.Object) field.ErrorList { return validateMetaChange(k, obj, old) },

@@ -154,8 +154,9 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		k.Default(obj)
 	}
 	// A client manages what it sends, also where the server then does not take it; what the server adds is nobody's. A
-	// binding is the scheduler's word to the server, not a field that anybody manages.
-	if !w.applied && subresource != "binding" {
+	// binding or an eviction is a word to the server, not a field that anybody manages.
+	said := subresource == "binding" || subresource == "eviction"
+	if !w.applied && !said {
 		if err := r.managed.update(k, obj, old, subresource, w.FieldManager); err != nil {
 			return nil, nil, err
 		}
@@ -168,8 +169,10 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		Verb: kind.Update, Kind: k, Subresource: subresource, Namespace: old.GetNamespace(), Name: old.GetName(),
 		Object: obj, Old: old, DryRun: w.DryRun, User: kind.UserFrom(ctx), Warn: w.warn, FieldManager: w.FieldManager,
 	}
-	if err := r.admit(ctx, req); err != nil {
-		return nil, nil, err
+	if !w.admitted {
+		if err := r.admit(ctx, req); err != nil {
+			return nil, nil, err
+		}
 	}
 	if len(r.admission) > 0 {
 		if k.Default != nil {
@@ -178,7 +181,7 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 		rules.prepare(obj, old)
 	}
 	keepTimes(obj, old)
-	if k.Generation && subresource != "status" && contentChanged(obj, old) {
+	if k.Generation && subresource != "status" && !said && contentChanged(obj, old) {
 		obj.SetGeneration(old.GetGeneration() + 1)
 	}
 	if errs := rules.validate(obj, old); len(errs) > 0 {
@@ -189,8 +192,10 @@ func (r *Registry) prepareChange(ctx context.Context, k *kind.Kind, old kind.Obj
 			w.warn(text)
 		}
 	}
-	if err := r.admitLast(ctx, req); err != nil {
-		return nil, nil, err
+	if !w.admitted {
+		if err := r.admitLast(ctx, req); err != nil {
+			return nil, nil, err
+		}
 	}
 	if goesNow(obj) && !w.DryRun {
 		return obj, req, errLastFinalizer
