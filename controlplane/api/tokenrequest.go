@@ -29,7 +29,7 @@ func base64URL(s string) ([]byte, error) {
 const (
 	defaultTokenSeconds = 3600
 	minTokenSeconds     = 600
-	maxTokenSeconds     = 24 * 3600
+	maxTokenSeconds     = 1 << 32
 )
 
 var tokenRequestKind = authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
@@ -103,13 +103,12 @@ func (s *Server) grantOf(r *request, req *authenticationv1.TokenRequest, account
 	if g.seconds < minTokenSeconds {
 		errs = append(errs, field.Invalid(path, g.seconds, "may not specify a duration less than 10 minutes"))
 	}
-	if g.seconds > 1<<32 {
+	if g.seconds > maxTokenSeconds {
 		errs = append(errs, field.Invalid(path, g.seconds, "may not specify a duration larger than 2^32 seconds"))
 	}
 	if len(errs) > 0 {
 		return g, apierrors.NewInvalid(tokenRequestKind.GroupKind(), "", errs)
 	}
-	g.seconds = min(g.seconds, maxTokenSeconds)
 	if ref := req.Spec.BoundObjectRef; ref != nil {
 		if err := s.bindGrant(r, &g, ref); err != nil {
 			return g, err

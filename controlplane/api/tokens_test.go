@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"testing"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -70,6 +71,12 @@ func TestTokens(t *testing.T) {
 	short := int64(10)
 	if _, err := request(authenticationv1.TokenRequestSpec{ExpirationSeconds: &short}); !apierrors.IsInvalid(err) {
 		t.Errorf("token of ten seconds: %v", err)
+	}
+	year := int64(365 * 24 * 3600)
+	asked := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &year}}
+	long, err := admin.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", asked, metav1.CreateOptions{})
+	if err != nil || *long.Spec.ExpirationSeconds != year || !long.Status.ExpirationTimestamp.After(time.Now().Add(364*24*time.Hour)) {
+		t.Errorf("token of a year: %+v, %v", long, err)
 	}
 	zero := int64(0)
 	if err := admin.CoreV1().Pods("default").Delete(ctx, "p", metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
