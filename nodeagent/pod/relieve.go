@@ -43,7 +43,7 @@ func (m *Manager) relieve(ctx context.Context) {
 	short := m.cfg.Pressure.Look()
 	m.reportPressure()
 	for _, s := range short {
-		m.cfg.Logger.Warn("node is short of something", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold)
+		m.cfg.Logger.Debug("node is short of something", "signal", s.Signal, "available", s.Available, "threshold", s.Threshold)
 		m.nodeEvent(corev1.EventTypeWarning, "EvictionThresholdMet", "Attempting to reclaim %s", s.Resource)
 	}
 	for _, s := range m.reclaim(ctx, short) {
@@ -70,8 +70,10 @@ func (m *Manager) reportPressure() {
 		event := pressureEvents[c.Type][1]
 		if c.Under {
 			event = pressureEvents[c.Type][0]
+			m.cfg.Logger.Warn("node is under pressure", "condition", c.Type, "why", c.Message)
+		} else {
+			m.cfg.Logger.Info("node is under pressure no more", "condition", c.Type)
 		}
-		m.cfg.Logger.Info("node's condition has changed", "condition", c.Type, "pressure", c.Under, "why", c.Message)
 		m.nodeEvent(corev1.EventTypeNormal, event, "Node %s status is now: %s", m.cfg.NodeName, event)
 	}
 }
@@ -174,7 +176,7 @@ func (m *Manager) evictOne(ctx context.Context, s pressure.Shortage) bool {
 		}
 		return true
 	}
-	m.cfg.Logger.Warn("no pod can be evicted", "signal", s.Signal)
+	m.cfg.Logger.Debug("no pod can be evicted", "signal", s.Signal)
 	return false
 }
 

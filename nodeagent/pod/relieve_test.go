@@ -163,6 +163,24 @@ func TestLittleMemory(t *testing.T) {
 	}
 }
 
+// A pod that is being deleted and takes its time ends at once when its room is needed.
+func TestEvictionHurriesDeletion(t *testing.T) {
+	g := newRig(t)
+	fake := g.watchFor(pressure.Config{}, map[string]string{"memory.available": "1Ei"})
+	g.start()
+	g.ready(newPod("slow", "trap '' TERM; while :; do sleep 1; done", requests(corev1.ResourceMemory, "1Mi")))
+	g.remove("slow", 3600)
+	g.eventually("slow is told to end", func() bool { return g.events.has("Killing ") })
+	deadline := fake.Now().Add(time.Hour)
+	g.eventually("slow is gone", func() bool {
+		fake.Step(time.Second)
+		return g.m.Pod("default", "slow") == nil
+	})
+	if !fake.Now().Before(deadline) || !g.events.has("Evicted The node was low on resource: memory.") {
+		t.Errorf("gone %v before its time, events %q", deadline.Sub(fake.Now()), g.events.events)
+	}
+}
+
 // What nobody needs goes first: what is left of dead containers, images, and the logs of pods that have ended.
 func TestRoomIsMadeFirst(t *testing.T) {
 	g := newRig(t)

@@ -67,6 +67,10 @@ func TestJudge(t *testing.T) {
 	unschedulable := pod("2", "p", corev1.ContainerStatus{})
 	unschedulable.Status.ContainerStatuses = nil
 	unschedulable.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes"}}
+	failed := pod("2", "p", terminated(137, 0))
+	failed.Status.Phase, failed.Status.Reason = corev1.PodFailed, "OutOfcpu"
+	evicted := pod("2", "p", terminated(137, 0))
+	evicted.Status.Phase, evicted.Status.Reason = corev1.PodFailed, "Evicted"
 	deleted := pod("2", "p", waiting("InvalidImageName", 0))
 	deleted.DeletionTimestamp = &metav1.Time{Time: start}
 
@@ -113,6 +117,8 @@ func TestJudge(t *testing.T) {
 		{name: "not ready", deployment: deployment(2, 0, 2), pods: []*corev1.Pod{pod("2", "p", running(false))},
 			now: "0 of 2", after: time.Hour, later: "0 of 2"},
 		{name: "unschedulable", deployment: deployment(2, 0, 2), pods: []*corev1.Pod{unschedulable}, now: "0 of 2", after: scheduleGrace, later: "failed: pod p: Unschedulable"},
+		{name: "failed", deployment: deployment(2, 1, 2), pods: []*corev1.Pod{failed}, now: "1 of 2", after: createGrace, later: "failed: pod p: OutOfcpu"},
+		{name: "evicted some time", deployment: deployment(2, 1, 2), pods: []*corev1.Pod{evicted}, now: "1 of 2", after: time.Hour, later: "1 of 2"},
 		{name: "deadline", deployment: late, pods: []*corev1.Pod{pod("2", "p", running(false))},
 			now: `failed: container "main" of pod p: NotReady (its progress deadline was exceeded: 600 s)`},
 		{name: "quota", deployment: quota, now: "0 of 2", after: createGrace, later: "failed: its pods can not be created: FailedCreate: exceeded quota: q"},

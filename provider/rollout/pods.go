@@ -70,7 +70,9 @@ func podTrouble(pod *corev1.Pod) *trouble {
 		}
 	}
 	if pod.Status.Phase == corev1.PodFailed {
-		return &trouble{pod: pod, reason: orElse(pod.Status.Reason, "Failed"), message: pod.Status.Message, grace: createGrace}
+		// A pod that its node has evicted is replaced, and stays to be seen, for as long as nobody deletes it.
+		evicted := pod.Status.Reason == "Evicted"
+		return &trouble{pod: pod, reason: orElse(pod.Status.Reason, "Failed"), message: pod.Status.Message, grace: createGrace, harmless: evicted}
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
