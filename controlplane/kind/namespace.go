@@ -61,7 +61,7 @@ func namespaceKind() *Kind {
 			},
 		},
 		fields: func(ns *corev1.Namespace) fields.Set {
-			return fields.Set{"status.phase": string(ns.Status.Phase), "name": ns.Name}
+			return fields.Set{"status.phase": string(ns.Status.Phase)}
 		},
 		columns: []metav1.TableColumnDefinition{nameColumn(), column("Status", "string", "The status of the namespace"), ageColumn()},
 		row: func(ns *corev1.Namespace, now time.Time) []any {
