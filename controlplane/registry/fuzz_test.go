@@ -41,7 +41,7 @@ func FuzzPatch(f *testing.F) {
 	})
 }
 
-// FuzzSelection holds every selector that parses to an answer.
+// FuzzSelection holds every selector that parses to an answer, and what it selects to the labels that it asks for.
 func FuzzSelection(f *testing.F) {
 	f.Add("a in (b,c),!d", "spec.nodeName=x,metadata.name!=y")
 	f.Fuzz(func(t *testing.T, labelText, fieldText string) {
@@ -53,8 +53,14 @@ func FuzzSelection(f *testing.F) {
 		if err != nil {
 			return
 		}
+		exact := exactLabels(ls)
+		for _, set := range []labels.Set{{}, {"a": "b"}, {"a": ""}, {"a": "b", "c": "d", "e": ""}, exact} {
+			if ls.Matches(set) && !labels.SelectorFromSet(exact).Matches(set) {
+				t.Errorf("%q selects %v without %v", labelText, set, exact)
+			}
+		}
 		for _, k := range kind.Builtin().Kinds() {
-			if s, err := selection(k, ListQuery{Labels: ls, Fields: fs}); err == nil && s.match != nil {
+			if s, err := selectionOf(k, ListQuery{Labels: ls, Fields: fs}); err == nil && s.match != nil {
 				s.match(k.New())
 			}
 		}

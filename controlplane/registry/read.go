@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
@@ -50,12 +51,12 @@ var fieldIndexes = map[string]string{"spec.nodeName": "nodeName"}
 
 // List reads a page.
 func (r *Registry) List(ctx context.Context, k *kind.Kind, q ListQuery) (*store.List, error) {
-	sel, err := selection(k, q)
+	sel, err := selectionOf(k, q)
 	if err != nil {
 		return nil, err
 	}
 	list, err := r.store.List(ctx, k.StoredKind(), store.ListQuery{
-		Namespace: sel.namespace, Match: sel.match, Index: sel.index, Value: sel.value,
+		Namespace: sel.namespace, Match: sel.match, Labels: sel.labels, Index: sel.index, Value: sel.value,
 		ResourceVersion: q.ResourceVersion, ResourceVersionMatch: q.ResourceVersionMatch, Limit: q.Limit, Continue: q.Continue,
 	})
 	if err != nil {
@@ -66,7 +67,7 @@ func (r *Registry) List(ctx context.Context, k *kind.Kind, q ListQuery) (*store.
 
 // Watch opens a watch; the caller stops it. Its events are as the store has them: see PresentEvents.
 func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*store.Watch, error) {
-	sel, err := selection(k, q.ListQuery)
+	sel, err := selectionOf(k, q.ListQuery)
 	if err != nil {
 		return nil, err
 	}
@@ -89,12 +90,13 @@ func (r *Registry) Watch(ctx context.Context, k *kind.Kind, q WatchQuery) (*stor
 type selected struct {
 	namespace, name string
 	match           func(kind.Object) bool
+	labels          map[string]string // that match asks for
 	index, value    string
 }
 
-// selection turns selectors into the cheapest question to the store.
-func selection(k *kind.Kind, q ListQuery) (selected, error) {
-	s := selected{namespace: q.Namespace}
+// selectionOf turns selectors into the cheapest question to the store.
+func selectionOf(k *kind.Kind, q ListQuery) (selected, error) {
+	s := selected{namespace: q.Namespace, labels: exactLabels(q.Labels)}
 	byLabel := q.Labels != nil && !q.Labels.Empty()
 	byField := q.Fields != nil && !q.Fields.Empty()
 	if byField {
@@ -122,6 +124,24 @@ func selection(k *kind.Kind, q ListQuery) (selected, error) {
 		s.match = func(o kind.Object) bool { return matchFields(k, q.Fields, o) }
 	}
 	return s, nil
+}
+
+// exactLabels are those that a selector asks for with their values.
+func exactLabels(sel labels.Selector) map[string]string {
+	if sel == nil {
+		return nil
+	}
+	exact := map[string]string{}
+	asked, _ := sel.Requirements()
+	for _, r := range asked {
+		switch r.Operator() {
+		case selection.Equals, selection.DoubleEquals, selection.In:
+			if values := r.ValuesUnsorted(); len(values) == 1 {
+				exact[r.Key()] = values[0]
+			}
+		}
+	}
+	return exact
 }
 
 func matchLabels(sel labels.Selector, o kind.Object) bool {

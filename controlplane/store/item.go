@@ -34,6 +34,7 @@ type Item struct {
 	Revision int64
 
 	key   string           // NAMESPACE/NAME, or NAME
+	marks labelMarks       // of the object's labels
 	lease clientv3.LeaseID // 0: does not expire
 	stale bool             // to be written anew at the next update
 
@@ -46,7 +47,7 @@ type Item struct {
 // newItem takes over obj. The caller must be the only one who knows it.
 func (s *Store) newItem(key string, obj kind.Object, revision int64) *Item {
 	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
-	return &Item{Object: obj, Revision: revision, key: key, shared: s.encodings}
+	return &Item{Object: obj, Revision: revision, key: key, marks: marksOf(obj.GetLabels()), shared: s.encodings}
 }
 
 // view is an item in another version. An item keeps the one that was asked for last.
@@ -77,7 +78,7 @@ func (i *Item) SetView(k *kind.Kind, obj kind.Object) *Item {
 func (i *Item) at(revision int64) *Item {
 	obj := shallowCopy(i.Object)
 	obj.SetResourceVersion(strconv.FormatInt(revision, 10))
-	return &Item{Object: obj, Revision: revision, key: i.key, lease: i.lease, shared: i.shared}
+	return &Item{Object: obj, Revision: revision, key: i.key, marks: i.marks, lease: i.lease, shared: i.shared}
 }
 
 // shallowCopy returns an object whose own fields, metadata's included, may be set; what they point to is shared.

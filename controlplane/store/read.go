@@ -58,6 +58,8 @@ type ListQuery struct {
 	Namespace string
 	// Match is called for each object; nil means all. A list's limit counts matching objects.
 	Match func(kind.Object) bool
+	// Labels are those that an object must have for Match to be called; what they are not enough for, Match refuses.
+	Labels map[string]string
 	// Index and Value use a key of kind.Kind.Indexes instead of a scan. The answer is not paged.
 	Index, Value string
 
@@ -191,11 +193,12 @@ func (c *cache) page(t *tree, rev int64, q ListQuery, start string, known int64)
 	}
 	counted := q.Match == nil && known > q.Limit // known is from the client, and may be nonsense
 	var left int64                               // objects behind the page; counted only when all match
+	marks := marksOf(q.Labels)
 	t.AscendGreaterOrEqual(&Item{key: max(start, prefix)}, func(it *Item) bool {
 		if !strings.HasPrefix(it.key, prefix) {
 			return false
 		}
-		if q.Match != nil && !q.Match(it.Object) {
+		if q.Match != nil && (!it.marks.has(marks) || !q.Match(it.Object)) {
 			return true
 		}
 		if q.Limit > 0 && int64(len(list.Items)) >= q.Limit {
