@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"go.uber.org/zap/zapcore"
 )
@@ -25,6 +26,10 @@ func (c core) With(fields []zapcore.Field) zapcore.Core { return core{c.log.With
 // oldest of the others only, so that is as it should be.
 const stillNeeded = "failed to lock file"
 
+// notYet is the error with which etcd fails to note its version, of which a new member has nothing to note until its first
+// term is in the database. It tries again every few seconds.
+const notYet = "missing term information"
+
 func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
 	if c.Enabled(e.Level) && e.Message != stillNeeded {
 		return ce.AddCore(e, c)
@@ -33,7 +38,13 @@ func (c core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedE
 }
 
 func (c core) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), level(e.Level), e.Message, attrs(fields)...)
+	l := level(e.Level)
+	for _, f := range fields {
+		if err, ok := f.Interface.(error); ok && strings.Contains(err.Error(), notYet) {
+			l = slog.LevelDebug
+		}
+	}
+	c.log.Log(context.Background(), l, e.Message, attrs(fields)...)
 	return nil
 }
 
