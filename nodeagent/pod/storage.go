@@ -202,10 +202,10 @@ func diskUsage(root string) (diskUse, error) {
 		st := info.Sys().(*syscall.Stat_t)
 		switch {
 		case path == root:
-			device = uint64(st.Dev)
-		case uint64(st.Dev) != device && e.IsDir():
+			device = st.Dev
+		case st.Dev != device && e.IsDir():
 			return fs.SkipDir
-		case uint64(st.Dev) != device, seen[st.Ino]:
+		case st.Dev != device, seen[st.Ino]:
 			return nil
 		}
 		if st.Nlink > 1 && !e.IsDir() {
