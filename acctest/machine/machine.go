@@ -38,7 +38,7 @@ type Machine struct {
 	// HostKey is the machine's SSH host key in authorized_keys form.
 	HostKey string
 
-	dir    string // upper, work, root, containerd; or the disk: all of the machine's
+	dir    string // root, and below diskDir what is written; or a virtual machine's disk: all of the machine's
 	tree   string // lower layers of the root, as overlayfs names them
 	net    *Network
 	signer ssh.Signer
@@ -189,9 +189,23 @@ func (m *Machine) path(parts ...string) string {
 	return filepath.Join(append([]string{m.dir}, parts...)...)
 }
 
+// A container machine has a disk of its own, in memory: how full this host's is must not put its node under pressure.
+const (
+	diskDir    = "disk"
+	memorySize = "8g"
+)
+
 func (m *Machine) prepare() error {
-	for _, d := range []string{"upper", "work", "root", "containerd", "fairlead"} {
+	for _, d := range []string{"root", diskDir} {
 		if err := os.MkdirAll(m.path(d), 0o755); err != nil {
+			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
+		}
+	}
+	if err := unix.Mount("tmpfs", m.path(diskDir), "tmpfs", 0, "mode=0755,size="+memorySize); err != nil {
+		return fmt.Errorf("cannot make the disk of machine %s: %w", m.Name, err)
+	}
+	for _, d := range []string{"upper", "work", "containerd"} {
+		if err := os.Mkdir(m.path(diskDir, d), 0o755); err != nil {
 			return fmt.Errorf("cannot prepare machine %s: %w", m.Name, err)
 		}
 	}
@@ -248,7 +262,7 @@ chmod 700 /root/.ssh
 }
 
 func (m *Machine) mount() error {
-	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", m.tree, m.path("upper"), m.path("work"))
+	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", m.tree, m.path(diskDir, "upper"), m.path(diskDir, "work"))
 	if err := unix.Mount("overlay", m.path("root"), "overlay", 0, opts); err != nil {
 		return fmt.Errorf("cannot mount root of machine %s: %w", m.Name, err)
 	}
@@ -295,7 +309,7 @@ func (m *Machine) nspawn() (*exec.Cmd, error) {
 	args := withCgroups(m.Name, "systemd-nspawn", "-q", "-D", m.path("root"), "-M", m.Name, "--register=no", "--keep-unit",
 		"--network-bridge="+m.net.Bridge, "--capability=all", "--system-call-filter=@known", "--console=read-only",
 		"--resolv-conf=off", "--timezone=off", "--kill-signal=SIGRTMIN+4",
-		"--bind="+m.path("containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto", m.init.program)
+		"--bind="+m.path(diskDir, "containerd")+":/var/lib/containerd", "--bind=/dev/net/tun", "--property=DevicePolicy=auto", m.init.program)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_API_VFS_WRITABLE=1", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=0")
 	return cmd, nil
@@ -365,6 +379,7 @@ func (m *Machine) Remove() error {
 	if err := removeCgroups(m.Name); err != nil {
 		return fmt.Errorf("cannot remove machine %s: %w", m.Name, err)
 	}
+	_ = unix.Unmount(m.path(diskDir), unix.MNT_DETACH) // EINVAL or ENOENT: it has none
 	if err := os.RemoveAll(m.dir); err != nil {
 		return fmt.Errorf("cannot remove machine %s: %w", m.Name, err)
 	}

@@ -44,8 +44,10 @@ func sweep(dir string) error {
 	}
 	for _, r := range roots {
 		// EINVAL: it is not mounted, which is what is wanted.
-		if err := unix.Unmount(r, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("cannot unmount %s of an earlier run: %w", r, err)
+		for _, mounted := range []string{r, filepath.Join(filepath.Dir(r), diskDir)} {
+			if err := unix.Unmount(mounted, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+				return fmt.Errorf("cannot unmount %s of an earlier run: %w", mounted, err)
+			}
 		}
 		if err := removeCgroups(filepath.Base(filepath.Dir(r))); err != nil {
 			return fmt.Errorf("cannot remove cgroups of an earlier run: %w", err)
