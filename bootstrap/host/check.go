@@ -119,7 +119,7 @@ func (c *checker) kernel() {
 		c.fail("kernel", "version "+c.f.Kernel, fmt.Sprintf("version %d.%d or newer is needed", MinKernelMajor, MinKernelMinor))
 	}
 	if c.f.CgroupVersion == 0 {
-		c.fail("cgroups", "no cgroup file system is mounted", "mount cgroup2 on /sys/fs/cgroup")
+		c.fail("cgroups", "no cgroup file system is mounted", "mount cgroup2 on /sys/fs/cgroup; with OpenRC, by its service cgroups")
 	} else {
 		for _, name := range []string{"cpu", "memory", "pids"} {
 			if !slices.Contains(c.f.CgroupControllers, name) {
