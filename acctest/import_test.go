@@ -2,11 +2,14 @@ package acctest
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
 
-// testImport imports everything by its id into an empty state; the plan is empty afterwards.
+// testImport imports everything by its id into an empty state; the plan is empty afterwards. From there on the cluster is of
+// this state: what it changes on a host makes the host its own.
 func (s *standing) testImport(t *testing.T) {
 	id, err := s.Output(t.Context(), "id")
 	if err != nil {
@@ -38,5 +41,9 @@ func (s *standing) testImport(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, apply(t, w), fmt.Sprintf("Apply complete! Resources: %d imported, 0 added,", len(ids)), "0 destroyed")
+	if err := os.Remove(filepath.Join(w.Dir, "imports.tf")); err != nil {
+		t.Fatal(err)
+	}
 	planEmpty(t, w)
+	s.Workspace = w
 }

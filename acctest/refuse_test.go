@@ -6,9 +6,12 @@ import (
 	"crypto/rand"
 	"encoding/pem"
 	"errors"
+	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,7 +34,7 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listing(t, m)
-	r := &refusal{machine: m, bastion: bastion}
+	r := &refusal{machine: m, bastion: bastion, second: fleet.Net.Take()}
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, *refusal)
@@ -51,6 +54,7 @@ func TestRefused(t *testing.T) {
 		})
 	}
 	t.Run("Interrupted", func(t *testing.T) { interrupted(t, r, before) })
+	t.Run("Owned", func(t *testing.T) { owned(t, r) })
 	t.Run("Lost", func(t *testing.T) { lost(t, r) })
 }
 
@@ -69,6 +73,7 @@ func TestOneHostInTwoProviderBlocks(t *testing.T) {
 type refusal struct {
 	w                *Workspace
 	machine, bastion *machine.Machine
+	second           netip.Addr // for the machine
 }
 
 func (r *refusal) set(t *testing.T, vars map[string]any) {
@@ -133,8 +138,8 @@ systemd-run -q --unit=taken --socket-property=ListenStream=6443 --service-type=s
 	command(t, r.machine, "systemctl stop taken.socket; systemctl reset-failed; umount /var/lib/fairlead && rmdir /var/lib/fairlead")
 }
 
-// interrupted ends an apply by Ctrl-C in the middle, early and late. What was begun is undone by a destroy, and
-// finished by another apply.
+// interrupted ends an apply by Ctrl-C in the middle, and one by a kill of Terraform and the provider, so that nothing is in
+// state. What was begun is undone by a destroy, and finished by another apply.
 func interrupted(t *testing.T, r *refusal, before []string) {
 	r.w = workspace(t, "host.tf", map[string]any{
 		"address": r.machine.Address.String(), "host_key": r.machine.HostKey,
@@ -149,8 +154,16 @@ func interrupted(t *testing.T, r *refusal, before []string) {
 	}
 	bare(t, r.machine, before)
 
-	interruptWhen(t, r, "test -e /etc/fairlead/server.yaml")
-	apply(t, r.w)
+	killWhen(t, r, "test -e /etc/fairlead/server.yaml")
+	inState(t, r.w)
+	// What the killed run had started on the machine may still run, under its lock.
+	eventually(t, time.Minute, "an apply after a killed one", func(ctx context.Context) error {
+		out, err := r.w.Apply(ctx)
+		if err != nil && !strings.Contains(out, "Host is being changed by another run") {
+			t.Fatal(err)
+		}
+		return err
+	})
 	inState(t, r.w, "data.fairlead_nodes.all", "fairlead_cluster.main")
 	planEmpty(t, r.w)
 	if got, err := r.w.Output(t.Context(), "nodes"); err != nil || got != r.machine.Name {
@@ -192,10 +205,54 @@ func interruptWhen(t *testing.T, r *refusal, reached string) {
 	inState(t, r.w, "fairlead_cluster.main")
 }
 
+// killWhen applies, and kills Terraform and the provider as soon as a command succeeds on the machine.
+func killWhen(t *testing.T, r *refusal, reached string) {
+	t.Helper()
+	cmd := r.w.command(t.Context(), []string{"apply", "-auto-approve", "-no-color"})
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 5*time.Minute, "the machine is "+reached, func(ctx context.Context) error {
+		_, err := r.machine.Run(ctx, reached)
+		return err
+	})
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) {
+		t.Fatalf("the killed apply ended with %v", err)
+	}
+}
+
+// owned has the host taken by a second configuration with the same cluster, and under another address: neither may, and
+// both are told whose it is. The first configuration takes it again when its state is lost.
+func owned(t *testing.T, r *refusal) {
+	command(t, r.machine, "ip address add "+r.second.String()+"/24 dev host0")
+	says := func(w *Workspace, want ...string) {
+		t.Helper()
+		refused(t, w, append(want, "Error: Host is not ready", "with fairlead_cluster.main", `owner: it is the control plane of cluster "alone" and of a resource with the address `+
+			r.machine.Address.String()+":22, since", "applied it in "+r.w.Dir, "Nothing was changed on any host")...)
+		inState(t, w)
+	}
+	r.w = workspace(t, "host.tf", map[string]any{"ssh": sshVar(), "address": r.machine.Address.String(), "host_key": r.machine.HostKey})
+	apply(t, r.w)
+	says(workspace(t, "host.tf", r.w.vars), "import it here")
+	state := filepath.Join(r.w.Dir, "terraform.tfstate")
+	if err := os.Rename(state, state+".lost"); err != nil {
+		t.Fatal(err)
+	}
+	r.set(t, map[string]any{"address": r.second.String()})
+	says(r.w, "it has two addresses in this configuration")
+	r.set(t, map[string]any{"address": r.machine.Address.String()})
+	apply(t, r.w)
+	planEmpty(t, r.w)
+}
+
 // lost takes the only control-plane host of a cluster away for good. Terraform says what can be done about it, and
 // does it when it is told to: what the cluster held is gone with it.
 func lost(t *testing.T, r *refusal) {
-	r.w = workspace(t, "host.tf", map[string]any{"ssh": sshVar(), "address": r.machine.Address.String(), "host_key": r.machine.HostKey})
 	if err := r.w.Write("inside.tf", `resource "fairlead_config_map" "inside" {
   cluster  = fairlead_cluster.main.id
   metadata = { name = "inside" }

@@ -30,6 +30,8 @@ type Node struct {
 	Address string // that the other nodes reach it at; empty: the address that it was dialled at
 	Labels  map[string]string
 	Taints  []string
+	// Owner is the resource that the host is of.
+	Owner Owner
 }
 
 // ControlPlane is what a control-plane host is to be.
@@ -67,6 +69,8 @@ type Installed struct {
 	APIAddress string
 	// Address is the node's address in the cluster.
 	Address string
+	// Owner is the resource that it is of; zero where none has said so.
+	Owner Owner
 }
 
 // Credential is a client certificate that a control-plane host signed for a key that stays in this process.

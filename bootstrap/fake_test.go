@@ -153,7 +153,7 @@ func (h *fakeHost) inspection(string) string {
 	}
 	for _, f := range []struct{ key, path string }{
 		{"server", "/etc/fairlead/server.yaml"}, {"agent", "/etc/fairlead/agent.yaml"}, {"cluster", "/etc/fairlead/cluster"},
-		{"ca.server", "/var/lib/fairlead/server/pki/cluster-ca.crt"}, {"ca.agent", "/etc/fairlead/ca.crt"},
+		{"ca.server", "/var/lib/fairlead/server/pki/cluster-ca.crt"}, {"ca.agent", "/etc/fairlead/ca.crt"}, {"owner", "/etc/fairlead/owner"},
 	} {
 		if file, ok := h.Files()[f.path]; ok {
 			fmt.Fprintf(&b, "%s=%s\n", f.key, base64.StdEncoding.EncodeToString(file.Data))
@@ -239,6 +239,9 @@ func binaryOf(t *testing.T, content string) bootstrap.Binary {
 // revisions depend on the authority, which every test makes anew.
 var revisions = regexp.MustCompile("FAIRLEAD_REVISION=[0-9a-f]{16}")
 
+// sinces are when hosts were marked.
+var sinces = regexp.MustCompile(`"since":"[^"]*"`)
+
 // golden compares a transcript and the files that were written in it with a file of testdata.
 func golden(t *testing.T, name string, c *ssh.Fake) {
 	t.Helper()
@@ -256,7 +259,7 @@ func golden(t *testing.T, name string, c *ssh.Fake) {
 			}
 		}
 	}
-	text := revisions.ReplaceAllString(b.String(), "FAIRLEAD_REVISION=(revision)")
+	text := sinces.ReplaceAllString(revisions.ReplaceAllString(b.String(), "FAIRLEAD_REVISION=(revision)"), `"since":"(now)"`)
 	file := filepath.Join("testdata", name+".golden")
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {

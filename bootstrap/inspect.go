@@ -71,13 +71,14 @@ if [ -x $b ]; then
   say sha256 "$(sha256sum <$b | cut -d ' ' -f 1)"
   say version "$($b version -o json 2>/dev/null | tr -d '\n')"
 fi
-if [ -e ` + host.RecordFile + ` ] || [ -e $b ]; then say begun yes; fi
+if [ -e ` + host.RecordFile + ` ] || [ -e ` + ownerFile + ` ] || [ -e $b ]; then say begun yes; fi
 if [ -d /run/systemd/system ]; then say init systemd
 elif [ -x /sbin/openrc-run ] && [ -d /run/openrc ]; then say init openrc
 else say init none; fi
 file server ` + config.ServerFile + `
 file agent ` + config.AgentFile + `
 file cluster ` + clusterFile + `
+file owner ` + ownerFile + `
 file ca.server ` + serverCA + `
 file ca.agent ` + caFile + `
 true`
@@ -139,6 +140,11 @@ func parseInspection(out string) (in *Installed, init string, err error) {
 		in.Version = version.Version
 	}
 	in.Cluster = strings.TrimSpace(values["cluster"])
+	if text, ok := values["owner"]; ok {
+		if err := json.Unmarshal([]byte(text), &in.Owner); err != nil {
+			return nil, "", fmt.Errorf("cannot parse %s: %w", ownerFile, err)
+		}
+	}
 	if text, ok := values["server"]; ok {
 		err = in.readServer(text, values["ca.server"])
 	} else if text, ok := values["agent"]; ok {

@@ -40,7 +40,7 @@ func installServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary,
 	if err != nil {
 		return t.installed, err
 	}
-	w := &work{target: t, role: RoleServer, bin: bin, files: []file{
+	w := &work{target: t, role: RoleServer, bin: bin, owner: cp.Node.Owner, files: []file{
 		{clusterFile, cp.Cluster.Name + "\n", 0o644},
 		{config.ServerFile, string(text), 0o600},
 	}}
@@ -49,6 +49,9 @@ func installServer(ctx context.Context, c ssh.Conn, cp ControlPlane, bin Binary,
 	}
 	if err == nil && cp.Pods {
 		err = w.nodeHealth(ctx, c, cfg.Node.NodeName)
+	}
+	if err == nil {
+		err = w.run(ctx, w.mark(true))
 	}
 	return t.finish(ctx, err)
 }
@@ -118,6 +121,7 @@ type work struct {
 	*target
 	role  string
 	bin   Binary
+	owner Owner
 	files []file
 	// restart says that the process has to start anew whatever it was started with.
 	restart bool
@@ -129,7 +133,7 @@ type work struct {
 
 // provide brings programs to the host, by the package manager and from here at once.
 func (w *work) provide(ctx context.Context) error {
-	if err := w.run(ctx, w.recordFolders()); err != nil {
+	if err := w.run(ctx, w.mark(false), w.recordFolders()); err != nil {
 		return err
 	}
 	return w.runTogether(ctx, w.packages(), w.binary())
@@ -215,8 +219,9 @@ func (w *work) containerd(needed bool) phase {
 // podLogs is shared with other node agents: it goes at removal only when it came with us.
 const podLogs = "/var/log/pods"
 
-// runtimeFolders are made by containerd as it runs, which its package does not know of.
-var runtimeFolders = []string{"/etc/cni", "/opt/containerd", "/run/containerd", "/var/lib/containerd"}
+// runtimeFolders are made by containerd as it runs, which its package does not know of; the last is a file, of Alpine's
+// service.
+var runtimeFolders = []string{"/etc/cni", "/opt/containerd", "/run/containerd", "/var/lib/containerd", "/var/log/containerd.log"}
 
 // recordFolders notes which folders are about to come, and which are there without anything in them, as a volume
 // mounted for containerd is: removal takes away those, or what is in those, and no others.

@@ -18,7 +18,8 @@ import (
 
 var (
 	testCluster = bootstrap.Cluster{Name: "test", PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", Domain: "cluster.local"}
-	testControl = bootstrap.ControlPlane{Cluster: testCluster, Pods: true, CertificateNames: []string{"api.example"}}
+	testOwner   = bootstrap.Owner{ID: "one", Host: "192.0.2.11:22", Folder: "/infra", By: "ops@laptop"}
+	testControl = bootstrap.ControlPlane{Cluster: testCluster, Node: bootstrap.Node{Owner: testOwner}, Pods: true, CertificateNames: []string{"api.example"}}
 )
 
 // changes are the entries of a transcript that change something.
@@ -70,9 +71,12 @@ func TestInstallServer(t *testing.T) {
 	}
 }
 
-// TestInterruption ends an installation after each of its calls, and runs it again.
+// TestInterruption ends an installation after each of its calls, and runs it again: for another resource in another folder,
+// since nobody may have written down the first.
 func TestInterruption(t *testing.T) {
 	reference := installControl(t)
+	again := testControl
+	again.Node.Owner = bootstrap.Owner{ID: "two", Host: testOwner.Host, Folder: "/elsewhere", By: testOwner.By}
 	for n := 1; n < len(reference.Transcript()); n++ {
 		h := newHost(t, "Control", "192.0.2.11")
 		h.SetFile("/var/lib/fairlead/server/pki/cluster-ca.crt", string(h.keys.Authority.PEM()), 0o644)
@@ -80,12 +84,18 @@ func TestInterruption(t *testing.T) {
 		if _, err := bootstrap.InstallServer(t.Context(), &cutOff{Conn: h, after: n}, testControl, binaryOf(t, "v1"), nil); err == nil {
 			break // it got through
 		}
-		in, err := bootstrap.InstallServer(t.Context(), h, testControl, binaryOf(t, "v1"), nil)
-		if err != nil || !in.Healthy {
+		in, err := bootstrap.InstallServer(t.Context(), h, again, binaryOf(t, "v1"), nil)
+		if err != nil && strings.Contains(err.Error(), "of a resource with the address") {
+			// It had come to its end: from there on it is the first resource's.
+			in, err = bootstrap.InstallServer(t.Context(), h, testControl, binaryOf(t, "v1"), nil)
+		} else if err == nil && in.Owner.ID != "two" {
+			t.Errorf("after an end at call %d the host is of %q", n, in.Owner.ID)
+		}
+		if err != nil || !in.Healthy || !in.Owner.Done {
 			t.Fatalf("after an end at call %d: %+v, %v", n, in, err)
 		}
 		for path, want := range reference.Files() {
-			if got := h.Files()[path]; !strings.HasSuffix(path, ".crt") && string(got.Data) != string(want.Data) {
+			if got := h.Files()[path]; !strings.HasSuffix(path, ".crt") && path != "/etc/fairlead/owner" && string(got.Data) != string(want.Data) {
 				t.Errorf("after an end at call %d %s differs", n, path)
 			}
 		}
@@ -321,5 +331,62 @@ func TestIssueCredential(t *testing.T) {
 		if _, err := bootstrap.IssueCredential(t.Context(), h, "u", nil, time.Hour); err == nil {
 			t.Errorf("answer %q was taken", bad)
 		}
+	}
+}
+
+// TestOwner installs on a host that is a resource's already.
+func TestOwner(t *testing.T) {
+	with := func(change func(o *bootstrap.Owner)) bootstrap.Owner {
+		o := testOwner
+		o.ID = "two"
+		change(&o)
+		return o
+	}
+	for name, c := range map[string]struct {
+		by   bootstrap.Owner
+		says string // why it is refused
+	}{
+		"itself":               {testOwner, ""},
+		"itself, elsewhere":    {with(func(o *bootstrap.Owner) { o.ID, o.Folder, o.Host = "one", "/ci/infra", "h:22" }), ""},
+		"nobody":               {bootstrap.Owner{}, ""},
+		"another name of it":   {with(func(o *bootstrap.Owner) { o.By = "root@ci" }), ""},
+		"imported":             {with(func(o *bootstrap.Owner) { o.Folder, o.Adopts = "/other", true }), ""},
+		"another folder":       {with(func(o *bootstrap.Owner) { o.Folder = "/other" }), "terraform state rm"},
+		"another address":      {with(func(o *bootstrap.Owner) { o.Host = "control.example:22" }), "leave one of the resources out"},
+		"another in all":       {with(func(o *bootstrap.Owner) { o.Host, o.Folder = "control.example:22", "/other" }), "destroy it there first"},
+		"of the same computer": {with(func(o *bootstrap.Owner) { o.Folder = "/infra, workspace staging" }), "terraform state rm"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := installControl(t)
+			h.Forget()
+			cp := testControl
+			cp.Node.Owner = c.by
+			in, err := bootstrap.InstallServer(t.Context(), h, cp, binaryOf(t, "v1"), nil)
+			if check := c.by.Check(t.Context(), h); (check == nil) != (err == nil) {
+				t.Errorf("an update would end with %v", check)
+			}
+			if c.says == "" {
+				want := c.by.ID
+				if want == "" {
+					want = "one"
+				}
+				if err != nil || in.Owner.ID != want || !in.Owner.Done || in.Owner.Since.IsZero() {
+					t.Errorf("the host is of %+v, %v", in.Owner, err)
+				}
+				return
+			}
+			var failed *bootstrap.PreflightError
+			if !errors.As(err, &failed) || len(failed.Failures) != 1 {
+				t.Fatalf("got %v", err)
+			}
+			for _, want := range []string{`it is the control plane of cluster "test" and of a resource with the address 192.0.2.11:22, since 20`, "ops@laptop applied it in /infra", c.says, "fairlead cleanup"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("it does not say %q: %v", want, err)
+				}
+			}
+			if got := changes(h.Fake); len(got) > 0 {
+				t.Errorf("the host was changed: %q", got)
+			}
+		})
 	}
 }

@@ -32,7 +32,7 @@ func joinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n No
 	if err := t.run(ctx, t.preflight(cluster, bin, Target{Role: RoleAgent, Node: n})); err != nil {
 		return t.installed, err
 	}
-	j := &joining{work: &work{target: t, role: RoleAgent, bin: bin}, control: control, name: nodeName(n, t.facts)}
+	j := &joining{work: &work{target: t, role: RoleAgent, bin: bin, owner: n.Owner}, control: control, name: nodeName(n, t.facts)}
 	if err := t.run(ctx, j.meet(cluster, n)); err != nil {
 		return t.installed, err
 	}
@@ -43,6 +43,9 @@ func joinNode(ctx context.Context, control, host ssh.Conn, cluster Cluster, n No
 	}
 	if err == nil {
 		err = j.nodeHealth(ctx, control, j.name)
+	}
+	if err == nil {
+		err = t.run(ctx, j.mark(true))
 	}
 	return t.finish(ctx, err)
 }

@@ -112,6 +112,8 @@ func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure 
 		failures = append(failures, elsewhere(t.conn.Host(), was, ", which is another one of that name"))
 	case was.Role != role:
 		fail("role", "it is "+was.Place()+" already", "remove that resource first: a host is one node, and that of a control plane runs pods by itself, unless pods = false")
+	case !n.Owner.mayTake(&was.Owner):
+		failures = append(failures, n.Owner.owned(t.conn.Host(), was))
 	}
 	return failures
 }
@@ -132,8 +134,11 @@ func ranges(c Cluster) []host.Range {
 // elsewhere is a host of another cluster.
 func elsewhere(host_ string, was *Installed, more string) host.Failure {
 	return host.Failure{Host: host_, Check: "other cluster", Found: "it is " + was.Place() + more,
-		Fix: "destroy it there first; or where nobody has its state any more, run `fairlead cleanup` on it and delete /etc/fairlead and /var/lib/fairlead"}
+		Fix: "destroy it there first; or where nobody has its state any more, " + byHand}
 }
+
+// byHand is how a host that nobody's state has is emptied.
+const byHand = "run `fairlead cleanup` on it and delete " + etcDir + " and " + dataDir
 
 func duplicateName(host_, name, found string) host.Failure {
 	return host.Failure{Host: host_, Check: "node name", Found: fmt.Sprintf("its name would be %q, and %s", name, found),

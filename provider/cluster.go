@@ -95,6 +95,7 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	spec.Node.Owner = newOwner(ctx, r.data, m.ControlPlane[0].ref(), resp.Private, &resp.Diagnostics)
 	at := clusterPaths
 	at.settings = map[string]path.Path{}
 	for _, name := range []string{"pod_cidr", "service_cidr"} {
@@ -156,6 +157,7 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	spec.Node.Owner = ownerOf(ctx, r.data, m.ControlPlane[0].ref(), req.Private)
 	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "update the control plane", func(ctx context.Context) error {
 		r.change(ctx, conn, spec, bin, &m, &old, resp)
 		return nil
@@ -166,6 +168,10 @@ func (r *clusterResource) Update(ctx context.Context, req resource.UpdateRequest
 }
 
 func (r *clusterResource) change(ctx context.Context, conn ssh.Conn, spec bootstrap.ControlPlane, bin bootstrap.Binary, m, old *clusterModel, resp *resource.UpdateResponse) {
+	if err := spec.Node.Owner.Check(ctx, conn); err != nil {
+		diagnose(&resp.Diagnostics, clusterPaths, "Control plane not updated", err)
+		return
+	}
 	if m.Version != old.Version {
 		if _, err := bootstrap.Upgrade(ctx, conn, bin, progress(ctx)); err != nil {
 			diagnose(&resp.Diagnostics, clusterPaths, "Control plane not upgraded", err)
@@ -194,6 +200,7 @@ func (r *clusterResource) change(ctx context.Context, conn ssh.Conn, spec bootst
 			return
 		}
 	}
+	setPrivate(ctx, resp.Private, adoptKey, false, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 
@@ -259,6 +266,9 @@ func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, re
 			"The host runs the "+got.Role+" of cluster "+got.Cluster+". Nothing was changed.")
 		return
 	}
+	if o := ownerOf(ctx, r.data, m.ControlPlane[0].ref(), req.Private); o.Lost(&got.Owner) {
+		resp.Diagnostics.AddAttributeWarning(clusterPaths.address, "Host is another resource's", "It is "+got.Place()+" and of "+got.Owner.String()+". This resource had it before; a destroy leaves it as it is.")
+	}
 	m.Version = types.StringValue(got.Version)
 	m.known(conn, got)
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
@@ -318,7 +328,8 @@ func (r *clusterResource) Delete(ctx context.Context, req resource.DeleteRequest
 			if err != nil {
 				return err
 			}
-			if got.Present && (got.Role != bootstrap.RoleServer || got.Cluster != m.Name.ValueString()) {
+			o := ownerOf(ctx, r.data, ref, req.Private)
+			if got.Present && (got.Role != bootstrap.RoleServer || got.Cluster != m.Name.ValueString()) || o.Lost(&got.Owner) {
 				othersNow(&resp.Diagnostics, clusterPaths, got)
 				return nil
 			}
@@ -337,7 +348,15 @@ func takenOver(diags *diag.Diagnostics, at hostPaths) {
 
 // othersNow says that nothing was removed from a host that is something else than the resource made of it.
 func othersNow(diags *diag.Diagnostics, at hostPaths, got *bootstrap.Installed) {
-	diags.AddAttributeWarning(at.address, "Host left as it is", "The host is "+got.Place()+" now, which this resource did not make. Nothing was removed from it.")
+	diags.AddAttributeWarning(at.address, "Host left as it is", "The host is "+got.Place()+" now, which this resource did not make"+madeBy(got)+". Nothing was removed from it.")
+}
+
+// madeBy says whose a host is, where that is known.
+func madeBy(got *bootstrap.Installed) string {
+	if got.Owner.ID == "" {
+		return ""
+	}
+	return " but " + got.Owner.String()
 }
 
 // forget takes a resource out of the state of its creation where the host was refused after all: nothing of it is there,

@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/netip"
@@ -53,23 +52,16 @@ func (h *hosts) key(ref hostRef) string {
 	return net.JoinHostPort(address, strconv.Itoa(port))
 }
 
-// markKey is in the private state of a resource that has a host: by it the second plan of a replacement is known from
-// the plan of another resource.
-const markKey = "host"
-
-// markOf returns the mark of the resource that is planned, and makes one for a new resource.
+// markOf returns the mark of the resource that is planned, and makes one for a new resource, and for one that was imported.
 func markOf(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) string {
-	var mark string
-	if raw, diags := req.Private.GetKey(ctx, markKey); !diags.HasError() && json.Unmarshal(raw, &mark) == nil && mark != "" {
+	if mark := getPrivate[string](ctx, req.Private, markKey); mark != "" {
 		return mark
 	}
-	mark = rand.Text()
-	raw, err := json.Marshal(mark)
-	if err != nil {
-		resp.Diagnostics.AddError("Plan cannot be marked", err.Error())
-		return mark
+	mark := rand.Text()
+	setPrivate(ctx, resp.Private, markKey, mark, &resp.Diagnostics)
+	if !req.State.Raw.IsNull() {
+		setPrivate(ctx, resp.Private, adoptKey, true, &resp.Diagnostics)
 	}
-	resp.Diagnostics.Append(resp.Private.SetKey(ctx, markKey, raw)...)
 	return mark
 }
 

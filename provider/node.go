@@ -91,6 +91,7 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 	}
 	defer cancel()
 	p := r.prepare(ctx, &m, &resp.Diagnostics)
+	p.node.Owner = newOwner(ctx, r.data, m.ref(), resp.Private, &resp.Diagnostics)
 	if resp.Diagnostics.HasError() {
 		return
 	}
@@ -147,6 +148,7 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	p.node.Owner = ownerOf(ctx, r.data, m.ref(), req.Private)
 	// One host after the other: the next begins when this one is healthy again.
 	r.data.upgrading.Lock()
 	defer r.data.upgrading.Unlock()
@@ -160,7 +162,11 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 }
 
 func (r *nodeResource) change(ctx context.Context, p *joining, m, old *nodeModel, resp *resource.UpdateResponse) {
-	var err error
+	err := p.node.Owner.Check(ctx, p.host)
+	if err != nil {
+		diagnose(&resp.Diagnostics, nodePaths, "Node not updated", err)
+		return
+	}
 	switch {
 	case old.Version.IsNull():
 		// The cluster does not know the node: what is on the host belongs to a node that was removed.
@@ -186,6 +192,7 @@ func (r *nodeResource) change(ctx context.Context, p *joining, m, old *nodeModel
 		resp.Diagnostics.AddError("Node's labels and taints not updated", err.Error())
 		return
 	}
+	setPrivate(ctx, resp.Private, adoptKey, false, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
 

@@ -72,7 +72,7 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 			if !leave(ctx) {
 				return nil
 			}
-			if m.isOthers(got) {
+			if o := ownerOf(ctx, r.data, m.ref(), req.Private); m.isOthers(got) || o.Lost(&got.Owner) {
 				othersNow(&resp.Diagnostics, nodePaths, got)
 				return nil
 			}
