@@ -38,7 +38,7 @@ type Machine struct {
 	// HostKey is the machine's SSH host key in authorized_keys form.
 	HostKey string
 
-	dir    string // root, and below diskDir what is written; or a virtual machine's disk: all of the machine's
+	dir    string // root, and below diskDir what is written; or a virtual machine's vda: all of the machine's
 	tree   string // lower layers of the root, as overlayfs names them
 	net    *Network
 	signer ssh.Signer

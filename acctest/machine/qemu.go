@@ -79,7 +79,7 @@ func (m *Machine) makeDisk(ctx context.Context) error {
 		return err
 	}
 	defer m.unmount()
-	out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-d", m.path("root"), m.path("disk"), diskSize).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-d", m.path("root"), m.path("vda"), diskSize).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("cannot make the disk of machine %s: %w: %s", m.Name, err, tail(out))
 	}
@@ -98,7 +98,7 @@ func (m *Machine) qemu() (*exec.Cmd, error) {
 		"-kernel", m.path("vmlinuz"), "-initrd", m.path("initrd.img"), "-append", kernelArgs,
 		// What the machine has flushed is in this host's page cache, which outlives QEMU: a power cut loses as much
 		// as a real one, and no test waits for the host's disk.
-		"-drive", "file="+m.path("disk")+",format=raw,if=virtio,cache=unsafe",
+		"-drive", "file="+m.path("vda")+",format=raw,if=virtio,cache=unsafe",
 		"-netdev", "tap,id=net,ifname="+tap+",script=no,downscript=no",
 		"-device", fmt.Sprintf("virtio-net-pci,netdev=net,mac=52:54:%02x:%02x:%02x:%02x", address[0], address[1], address[2], address[3]),
 		"-device", "virtio-rng-pci", "-serial", "stdio"), nil
