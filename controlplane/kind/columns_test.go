@@ -112,7 +112,7 @@ func TestSelectableFields(t *testing.T) {
 	want := map[string]string{
 		"Pod":       "spec.hostNetwork spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName status.nominatedNodeName status.phase status.podIP status.podIPs",
 		"Node":      "spec.unschedulable",
-		"Namespace": "name status.phase",
+		"Namespace": "status.phase",
 		"Secret":    "type",
 		"Service":   "spec.clusterIP spec.type",
 		"Event":     "involvedObject.apiVersion involvedObject.fieldPath involvedObject.kind involvedObject.name involvedObject.namespace involvedObject.resourceVersion involvedObject.uid reason reportingComponent source type",
