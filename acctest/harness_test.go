@@ -234,3 +234,18 @@ func nodeReady(n *corev1.Node) bool {
 	}
 	return false
 }
+
+// alone makes a machine a cluster of its own and returns when its page is there.
+func alone(t *testing.T, m *machine.Machine) *standing {
+	t.Helper()
+	s := &standing{control: m, Workspace: workspace(t, "vm.tf", map[string]any{
+		"ssh": sshVar(), "image_source": imageFile, "control_plane": hostVar(m),
+	})}
+	apply(t, s.Workspace)
+	var err error
+	if s.url, err = s.Output(t.Context(), "url"); err != nil {
+		t.Fatal(err)
+	}
+	awaitPage(t, s.url)
+	return s
+}

@@ -21,14 +21,7 @@ func TestOpenRC(t *testing.T) {
 	}
 	before := listing(t, m)
 	elapsed(t, &start, "boot of a machine with OpenRC")
-	s := &standing{control: m, Workspace: workspace(t, "vm.tf", map[string]any{
-		"ssh": sshVar(), "image_source": imageFile, "control_plane": hostVar(m),
-	})}
-	apply(t, s.Workspace)
-	if s.url, err = s.Output(t.Context(), "url"); err != nil {
-		t.Fatal(err)
-	}
-	awaitPage(t, s.url)
+	s := alone(t, m)
 	planEmpty(t, s.Workspace)
 	elapsed(t, &start, "apply from zero to 200, and an empty plan")
 

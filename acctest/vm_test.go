@@ -33,15 +33,7 @@ func TestVirtualMachine(t *testing.T) {
 	command(t, m, "systemctl start systemd-networkd-wait-online")
 	before := listing(t, m)
 	elapsed(t, &start, "boot of a virtual machine")
-	s := &standing{control: m, Workspace: workspace(t, "vm.tf", map[string]any{
-		"ssh": sshVar(), "image_source": imageFile, "control_plane": hostVar(m),
-	})}
-
-	apply(t, s.Workspace)
-	if s.url, err = s.Output(t.Context(), "url"); err != nil {
-		t.Fatal(err)
-	}
-	awaitPage(t, s.url)
+	s := alone(t, m)
 	elapsed(t, &start, "apply from zero to 200")
 	planEmpty(t, s.Workspace)
 	s.clients, s.config = client(t, m)

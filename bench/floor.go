@@ -36,7 +36,8 @@ type floorAnswers struct {
 }
 
 // measureFloor takes the lists and the watches of a process that has its answers in memory and stores nothing. It is what
-// client, connection and machine need by themselves: no server comes below it, and what one takes beyond it is its own.
+// client, connection and machine need by themselves: no server comes below it but by chance, and what one takes beyond it is
+// its own.
 // The answers are those of t, which must have what measureCreate wrote.
 func measureFloor(ctx context.Context, t *target, o *options) (_ []figure, err error) {
 	has, err := t.storedAnswers(ctx)

@@ -75,7 +75,7 @@ func (s *Server) etcdAnswers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdTimeout)
 	defer cancel()
 	if err := s.registry.Store().Ping(ctx); err != nil {
-		s.log.Warn("etcd does not answer", "error", err)
+		s.log.Debug("etcd does not answer", "error", err)
 		return errors.New("etcd does not answer")
 	}
 	return nil

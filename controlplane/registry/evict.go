@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -46,7 +47,7 @@ func (r *Registry) Evict(ctx context.Context, namespace, name string, opts *meta
 	w.admitted = true
 	asked := opts.Preconditions != nil && opts.Preconditions.ResourceVersion != nil
 	for try := 1; ; try++ {
-		free, unguarded, budget := freeToEvict(pod), runsNever(pod), ""
+		free, unguarded, budget := freeToEvict(pod), mayYetRun(pod), ""
 		if !free {
 			if budget, unguarded, err = r.takeDisruption(ctx, pod, w); err != nil {
 				return err
@@ -95,8 +96,8 @@ func freeToEvict(pod *corev1.Pod) bool {
 		pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodPending
 }
 
-// runsNever says whether a pod that is free to be evicted may yet come to run.
-func runsNever(pod *corev1.Pod) bool {
+// mayYetRun says whether a pod that is free to be evicted may yet come to run.
+func mayYetRun(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodPending
 }
 
@@ -223,7 +224,7 @@ func tooDisruptive(why string, retryAfter int) error {
 
 // broken is the answer when a budget's status cannot be true.
 func broken(b *policyv1.PodDisruptionBudget, what, why string) error {
-	err := apierrors.NewForbidden(policyv1.Resource("poddisruptionbudget"), b.Name, fmt.Errorf("%s", what))
+	err := apierrors.NewForbidden(policyv1.Resource("poddisruptionbudget"), b.Name, errors.New(what))
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{
 		Type: policyv1.DisruptionBudgetCause, Message: fmt.Sprintf("The disruption budget %s does not allow evicting pods currently: %s", b.Name, why),
 	}}

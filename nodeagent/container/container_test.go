@@ -151,7 +151,7 @@ func TestUsage(t *testing.T) {
 	if size, files, err := g.r.LayerUsage(t.Context(), id); err != nil || size < 4*mib || size > 5*mib || files < 2 || files > 20 {
 		t.Errorf("layer of %d bytes in %d files, %v", size, files, err)
 	}
-	if root := g.r.ImageRoot(); !strings.HasPrefix(root, daemon.Dir+"/root/") {
+	if root := g.r.ImageRoot(); !strings.HasPrefix(root, filepath.Join(daemon.Dir, "root")+string(filepath.Separator)) {
 		t.Errorf("images are in %q", root)
 	}
 	g.must(g.r.Signal(t.Context(), id, syscall.SIGKILL))

@@ -12,6 +12,8 @@ import (
 
 	"github.com/containerd/errdefs"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/hostfile"
 )
 
 // MemoryUsage returns what a container of a pod uses, in bytes, as the kernel counts it against the container's limit.
@@ -32,7 +34,7 @@ func (r *Runtime) Processes(uid types.UID) (int64, error) {
 	if !c.v2 {
 		file = filepath.Join(c.dirs["pids"], c.pod(uid), "pids.current")
 	}
-	n, err := readNumber(file)
+	n, err := hostfile.Number(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, fmt.Errorf("cannot count pod's processes: %w", err)
 	}
@@ -44,7 +46,7 @@ func (c *cgroups) memoryUsage(cgroup string) (int64, error) {
 	if !c.v2 {
 		file = filepath.Join(c.dirs["memory"], cgroup, "memory.usage_in_bytes")
 	}
-	n, err := readNumber(file)
+	n, err := hostfile.Number(file)
 	if err != nil {
 		return 0, fmt.Errorf("cannot read container's memory: %w", err)
 	}
@@ -77,14 +79,6 @@ func (c *cgroups) workingSet(cgroup string) (int64, error) {
 		}
 	}
 	return used, nil
-}
-
-func readNumber(file string) (int64, error) {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return 0, err
-	}
-	return strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
 }
 
 // LayerUsage returns what a container has written above its image, in bytes and in files; nothing for one that is gone.

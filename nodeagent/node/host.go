@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/hostfile"
 )
 
 // host is what the status says of the machine; what can not be read stays zero.
@@ -15,9 +17,9 @@ type host struct {
 
 func readHost() host {
 	var h host
-	h.machineID = readLine("/etc/machine-id")
-	h.bootID = readLine("/proc/sys/kernel/random/boot_id")
-	h.systemUUID = readLine("/sys/class/dmi/id/product_uuid")
+	h.machineID = hostfile.Line("/etc/machine-id")
+	h.bootID = hostfile.Line("/proc/sys/kernel/random/boot_id")
+	h.systemUUID = hostfile.Line("/sys/class/dmi/id/product_uuid")
 	if h.systemUUID == "" {
 		h.systemUUID = h.machineID
 	}
@@ -27,15 +29,6 @@ func readHost() host {
 	}
 	h.osImage = osImage()
 	return h
-}
-
-func readLine(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	return strings.TrimSpace(line)
 }
 
 func osImage() string {

@@ -3,11 +3,14 @@ package pressure
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/hostfile"
 )
 
 // Observation is how much there is of something.
@@ -31,11 +34,12 @@ func observe(nodeFS, imageFS string) map[Signal]Observation {
 	observeFS(out, nodeFS, NodeFSAvailable, NodeFSInodesFree)
 	observeFS(out, imageFS, ImageFSAvailable, ImageFSInodesFree)
 	// The fourth field of loadavg is RUNNING/TOTAL, in threads, each of which takes an id.
-	if f := strings.Fields(readLine("/proc/loadavg")); len(f) > 3 {
+	if f := strings.Fields(hostfile.Line("/proc/loadavg")); len(f) > 3 {
 		_, total, _ := strings.Cut(f[3], "/")
 		used, err := strconv.ParseInt(total, 10, 64)
-		most := min(number("/proc/sys/kernel/pid_max"), number("/proc/sys/kernel/threads-max"))
-		if err == nil && most > 0 {
+		ids, err2 := hostfile.Number("/proc/sys/kernel/pid_max")
+		threads, err3 := hostfile.Number("/proc/sys/kernel/threads-max")
+		if most := min(ids, threads); errors.Join(err, err2, err3) == nil && most > 0 {
 			out[PIDAvailable] = Observation{most - used, most}
 		}
 	}
@@ -68,18 +72,4 @@ func meminfo() map[string]int64 {
 		}
 	}
 	return out
-}
-
-func number(path string) int64 {
-	n, _ := strconv.ParseInt(readLine(path), 10, 64)
-	return n
-}
-
-func readLine(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	return strings.TrimSpace(line)
 }
