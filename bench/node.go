@@ -141,7 +141,7 @@ func (n *node) putImage(ctx context.Context, archive string) error {
 	if archive == "" {
 		archive = filepath.Join(n.dir, "image.tar")
 		if out, err := exec.CommandContext(ctx, "go", "run", "./internal/tools/binimage", "-name", benchImage, "-o", archive, "/bin/busybox").CombinedOutput(); err != nil {
-			return fmt.Errorf("cannot make an image of /bin/busybox: %w\n%s", err, out)
+			return fmt.Errorf("cannot make an image of /bin/busybox, which needs the project's folder (-image names one that is there): %w\n%s", err, out)
 		}
 	}
 	data, err := os.ReadFile(archive)

@@ -61,12 +61,12 @@ func (o *Owner) String() string {
 }
 
 // owned is a host that another resource has.
-func (o *Owner) owned(host_ string, was *Installed) host.Failure {
+func (o *Owner) owned(name string, was *Installed) host.Failure {
 	fix := "import it here and forget it there (terraform state rm), or destroy it there first; or where nobody has its state any more, " + byHand
 	if o.Folder == was.Owner.Folder {
 		fix = "it has two addresses in this configuration, or had another one: leave one of the resources out; or where nobody has its state any more, " + byHand
 	}
-	return host.Failure{Host: host_, Check: "owner", Found: "it is " + was.Place() + " and of " + was.Owner.String(), Fix: fix}
+	return host.Failure{Host: name, Check: "owner", Found: "it is " + was.Place() + " and of " + was.Owner.String(), Fix: fix}
 }
 
 // mark writes down whose the host is: first that it is being installed, and then that this is done.
