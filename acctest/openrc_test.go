@@ -35,6 +35,15 @@ func TestOpenRC(t *testing.T) {
 	if after := containers(awaitPods(t, s.clients, 2, time.Minute)); !maps.Equal(pods, after) {
 		t.Errorf("containers changed:\nbefore %v\nafter  %v", pods, after)
 	}
+	// Logs are bounded: one that is full gives way to another.
+	const log = "/var/log/fairlead/fairlead-server.log"
+	command(t, m, "head -c 10485760 /dev/zero | tr '\\0' '\\n' >>"+log)
+	killSupervised(t, m, "fairlead-server")
+	eventually(t, 30*time.Second, "another log", func(ctx context.Context) error {
+		_, err := m.Run(ctx, "[ $(stat -c %s "+log+") -lt 10485760 ] && [ $(stat -c %s "+log+".1) -ge 10485760 ] && tail -n 1 "+log+".1 | grep killed")
+		return err
+	})
+	s.reported(t, time.Now(), m.Name)
 	elapsed(t, &start, "services killed")
 
 	// A service whose supervisor was killed runs on, and has one again after the next change.
@@ -63,11 +72,12 @@ func TestOpenRC(t *testing.T) {
 	elapsed(t, &start, "destroy")
 }
 
-// killSupervised kills the process of a service and waits until its supervisor has started another.
+// killSupervised kills the process of a service, which is the child of the one that writes its log, and waits until its
+// supervisor has started another.
 func killSupervised(t *testing.T, m *machine.Machine, service string) {
 	t.Helper()
 	child := "cat /run/openrc/options/" + service + "/child_pid"
-	old := command(t, m, "pid=$("+child+"); kill -9 $pid && echo $pid")
+	old := command(t, m, "pid=$("+child+"); kill -9 $(pgrep -P $pid) && echo $pid")
 	eventually(t, 30*time.Second, service+" running again", func(ctx context.Context) error {
 		_, err := m.Run(ctx, "rc-service "+service+" status && pid=$("+child+") && [ $pid != "+old+" ] && kill -0 $pid")
 		return err

@@ -204,7 +204,7 @@ func (w *work) uploadBinary(ctx context.Context) error {
 // pods needs none.
 func (w *work) containerd(needed bool) phase {
 	return phase{
-		name: "have containerd running", timeout: host.StartTimeout + checkTimeout,
+		name: "have containerd running", timeout: host.StopTimeout + host.StartTimeout + checkTimeout,
 		done: func(context.Context) (bool, error) { return !needed, nil },
 		do: func(ctx context.Context) error {
 			started, err := w.services.EnsureContainerd(ctx)

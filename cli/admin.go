@@ -130,7 +130,7 @@ func superviseCommand() *cobra.Command {
 	var cfg supervise.Config
 	c := &cobra.Command{
 		Use:   "supervise --name NAME -- COMMAND [ARG...]",
-		Short: "Keep a command running on a host without a service manager",
+		Short: "Keep a command running on a host without a service manager, with a log of bounded size",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &usageError{errors.New("supervise: no command after --")}
@@ -143,6 +143,7 @@ func superviseCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&cfg.Name, "name", "", "the service's `NAME`")
+	c.Flags().BoolVar(&cfg.Once, "once", false, "end with the command, for a service manager that starts it anew")
 	c.Flags().StringVar(&cfg.PIDFile, "pid-file", "", "write the supervisor's PID to this `FILE`")
 	c.Flags().StringVar(&cfg.LogFile, "log-file", "", "append the command's output to this `FILE`")
 	_ = c.MarkFlagRequired("name")

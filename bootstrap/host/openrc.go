@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
 // openrc runs services by supervise-daemon, as on Alpine.
@@ -21,6 +22,10 @@ func initFile(name string) string {
 
 // initText is the init script. Only the main process is stopped with it, since pods outlive the agent, and containers
 // containerd; order is what the service comes after. The service inherits the limits that its script has.
+//
+// supervise-daemon writes a log, but never begins another; it has loggers from OpenRC 0.51 on only, and logrotate may not
+// be there. So it runs the service by way of `fairlead supervise`, which passes signals on, and ends when the service does;
+// it gets time for the kill of a service that does not stop.
 func initText(s Service, order string) string {
 	oom := ""
 	if s.LowerOOM {
@@ -31,25 +36,23 @@ func initText(s Service, order string) string {
 description="%s"
 supervisor=supervise-daemon
 command="%s"
-command_args="%s"
+command_args="supervise --once --name %s --log-file %s -- %s"
 pidfile="%s"
-output_log="%s"
-error_log="%[5]s"
 respawn_delay=1
 respawn_max=0
 retry="TERM/%d/KILL/5"
 rc_cgroup_cleanup=no
 
 depend() {
-	want %[7]s
-	after %[7]s
+	want %[8]s
+	after %[8]s
 }
 
 start_pre() {
 	checkpath -d -m 0755 /run/fairlead /var/log/fairlead
-	ulimit -n 1048576 2>/dev/null || ulimit -n "$(ulimit -H -n)" || true%[8]s
+	ulimit -n 1048576 2>/dev/null || ulimit -n "$(ulimit -H -n)" || true%[9]s
 }
-`, s.Description, s.Command[0], strings.Join(s.Command[1:], " "), pidPath(s.Name), logFile(s.Name), int(stopPatience.Seconds()), order, oom)
+`, s.Description, config.BinaryPath, s.Name, logFile(s.Name), strings.Join(s.Command, " "), pidPath(s.Name), int((stopPatience + killPatience).Seconds()), order, oom)
 }
 
 func (m *openrc) Install(ctx context.Context, s Service) (string, error) {
@@ -78,7 +81,7 @@ stop() {
   rc-service --ifstarted "$1" stop >&2 || return
   n=0
   while [ -n "$pid" ] && tr '\0' '\n' 2>/dev/null <"/proc/$pid/environ" | grep -qx "RC_SVCNAME=$1"; do
-    case $n in 0) kill "$pid" ;; 300) kill -9 "$pid" ;; 350) echo "$1 does not stop" >&2; return 1 ;; esac
+    case $n in 0) kill "$pid" ;; 350) kill -9 "$pid" ;; 400) echo "$1 does not stop" >&2; return 1 ;; esac
     n=$((n + 1))
     sleep 0.1
   done
@@ -117,7 +120,7 @@ func (m *openrc) Logs(ctx context.Context, name string, lines int) (string, erro
 
 // EnsureContainerd runs containerd as a service of our own where its package has none for OpenRC, as Debian's.
 func (m *openrc) EnsureContainerd(ctx context.Context) (bool, error) {
-	line := containerdAnswers + "answers || [ -e " + initFile("containerd") + " ] || command -v containerd"
+	line := containerdAnswers + "if [ -e " + initFile(containerdService) + " ] || { [ ! -e " + initFile("containerd") + " ] && ! answers; }; then command -v containerd; fi"
 	out, err := m.c.Run(ctx, ssh.Command{Line: line, Sudo: true})
 	if err != nil {
 		return false, fmt.Errorf("cannot find containerd on %s: %w", m.c.Host(), err)
@@ -126,7 +129,11 @@ func (m *openrc) EnsureContainerd(ctx context.Context) (bool, error) {
 	if program := strings.TrimSpace(string(out.Stdout)); program != "" {
 		name = containerdService
 		s := Service{Name: name, Description: "containerd", Command: []string{program}, LowerOOM: true}
-		if _, err := place(ctx, m.c, initFile(name), initText(s, "localmount"), 0o755); err != nil {
+		changed, err := place(ctx, m.c, initFile(name), initText(s, "localmount"), 0o755)
+		if err == nil && changed {
+			err = m.Stop(ctx, name) // it runs as it was written down before, if it does
+		}
+		if err != nil {
 			return false, err
 		}
 	}

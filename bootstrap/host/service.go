@@ -13,12 +13,15 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/supervise"
 )
 
-// Timeouts of services. A stop covers the command's own end within stopPatience, and the kill that follows.
+// Timeouts of services. A stop covers the command's own end within stopPatience, the kill that follows, that of its
+// supervisor, and killPatience for the rest.
 const (
-	stopPatience = 30 * time.Second
-	StopTimeout  = stopPatience + 15*time.Second
+	stopPatience = supervise.DefaultStopTimeout
+	killPatience = 5 * time.Second
+	StopTimeout  = stopPatience + 3*killPatience
 	StartTimeout = 30 * time.Second
 )
 

@@ -1,5 +1,6 @@
 // Package supervise keeps one command running where no init does: it restarts it when it ends, with a pause that
-// grows, and writes its output to a log file of bounded size. A restart of the host is out of its reach.
+// grows, and writes its output to a log file of bounded size. A restart of the host is out of its reach. Where an init
+// restarts commands and leaves their logs to grow, it runs the command once.
 package supervise
 
 import (
@@ -34,8 +35,10 @@ var ErrRunning = errors.New("it is running already")
 type Config struct {
 	Name    string   // for messages
 	Command []string // program and arguments
+	// Once says that Run ends with the command, for an init that starts both anew.
+	Once bool
 	// PIDFile gets the supervisor's own process id and is locked for as long as it runs; it is made with its
-	// folder, and removed at the end.
+	// folder, and removed at the end. It may be empty with Once, since the init knows what it runs.
 	PIDFile string
 	// LogFile gets what the command prints, and a line for each start and end. It is renamed to LogFile.1 and so
 	// on when it passes LogBytes; LogFiles of them are kept.
@@ -54,8 +57,11 @@ func (c *Config) setDefaults() error {
 	if len(c.Command) == 0 {
 		return errors.New("no command is given")
 	}
-	if c.PIDFile == "" || c.LogFile == "" {
-		return errors.New("a PID file and a log file are needed")
+	if c.PIDFile == "" && !c.Once {
+		return errors.New("a PID file is needed")
+	}
+	if c.LogFile == "" {
+		return errors.New("a log file is needed")
 	}
 	if c.Name == "" {
 		c.Name = filepath.Base(c.Command[0])
@@ -74,7 +80,7 @@ func setDefault[T int | int64 | time.Duration](v *T, d T) {
 	}
 }
 
-// Run runs the command again and again until ctx ends, then sends it SIGTERM, waits for it, and returns nil. Only
+// Run runs the command, again and again or Once, until ctx ends, then sends it SIGTERM, waits for it, and returns nil. Only
 // the command itself gets the signal: what it started and left, such as containers, stays. An error is one of the
 // supervisor: files that it cannot write, or ErrRunning; a command that fails is no error.
 func Run(ctx context.Context, c Config) (err error) {
@@ -86,11 +92,13 @@ func Run(ctx context.Context, c Config) (err error) {
 			err = fmt.Errorf("cannot supervise %s: %w", c.Name, err)
 		}
 	}()
-	pid, err := lockPIDFile(c.PIDFile)
-	if err != nil {
-		return err
+	if c.PIDFile != "" {
+		pid, err := lockPIDFile(c.PIDFile)
+		if err != nil {
+			return err
+		}
+		defer pid.release()
 	}
-	defer pid.release()
 	out, err := openLog(c.LogFile, c.LogBytes, c.LogFiles)
 	if err != nil {
 		return err
@@ -126,7 +134,7 @@ func (s *supervisor) loop(ctx context.Context) {
 	for ctx.Err() == nil {
 		began := time.Now()
 		s.once(ctx)
-		if ctx.Err() != nil {
+		if s.Once || ctx.Err() != nil {
 			return
 		}
 		if time.Since(began) >= s.MaxPause {

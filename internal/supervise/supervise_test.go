@@ -75,6 +75,25 @@ func TestRestartsWhatEnds(t *testing.T) {
 	}
 }
 
+func TestOnce(t *testing.T) {
+	dir := t.TempDir()
+	c := configFor(dir, "echo run >>"+dir+"/runs; echo the last words >&2; kill -9 $$")
+	c.Once, c.PIDFile = true, ""
+	for runs := 1; runs <= 2; runs++ {
+		if err := Run(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Count(read(dir+"/runs"), "run"); got != runs {
+			t.Errorf("%d runs, want %d", got, runs)
+		}
+		for _, want := range []string{"the last words", "signal: killed"} {
+			if got := strings.Count(read(c.LogFile), want); got != runs {
+				t.Errorf("the log has %q %d times after %d runs", want, got, runs)
+			}
+		}
+	}
+}
+
 func TestStopsWithSIGTERM(t *testing.T) {
 	dir := t.TempDir()
 	c := configFor(dir, `trap 'echo terminated >`+dir+`/end; exit 0' TERM; : >`+dir+`/ready; while :; do sleep 0.01; done`)
@@ -139,7 +158,7 @@ func TestRejects(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no command":  {PIDFile: "/p", LogFile: "/l"},
 		"no PID file": {Command: []string{"true"}, LogFile: "/l"},
-		"no log file": {Command: []string{"true"}, PIDFile: "/p"},
+		"no log file": {Command: []string{"true"}, PIDFile: "/p", Once: true},
 	} {
 		if err := Run(t.Context(), c); err == nil {
 			t.Errorf("%s was taken", name)

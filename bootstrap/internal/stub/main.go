@@ -56,6 +56,7 @@ func runSupervise(ctx context.Context, args []string) error {
 	var c supervise.Config
 	flags := flag.NewFlagSet("supervise", flag.ContinueOnError)
 	flags.StringVar(&c.Name, "name", "", "")
+	flags.BoolVar(&c.Once, "once", false, "")
 	flags.StringVar(&c.PIDFile, "pid-file", "", "")
 	flags.StringVar(&c.LogFile, "log-file", "", "")
 	if err := flags.Parse(args); err != nil {
