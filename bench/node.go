@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 )
 
@@ -36,9 +38,9 @@ type node struct {
 }
 
 func measureNode(ctx context.Context, s *server, o *options) (err error) {
-	n := &node{server: s, binary: o.binary, dir: filepath.Join(s.dir, "node")}
+	n := &node{server: s, dir: filepath.Join(s.dir, "node")}
 	defer func() { err = errors.Join(err, n.stop()) }()
-	if err := n.start(ctx); err != nil {
+	if err := n.start(ctx, o); err != nil {
 		return err
 	}
 	if err := n.putImage(ctx, o.image); err != nil {
@@ -57,8 +59,11 @@ func measureNode(ctx context.Context, s *server, o *options) (err error) {
 	return n.measureService(ctx, o)
 }
 
-func (n *node) start(ctx context.Context) error {
+func (n *node) start(ctx context.Context, o *options) error {
 	if err := os.MkdirAll(n.dir, 0o700); err != nil {
+		return err
+	}
+	if err := n.install(ctx, o.binary); err != nil {
 		return err
 	}
 	socket := filepath.Join(n.dir, "containerd.sock")
@@ -95,6 +100,20 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	return n.awaitReady(ctx)
+}
+
+// install puts the program where the agent runs it from, as bootstrap puts it on a host. The pages of it that an agent
+// holds depend on how the file was written: the kernel maps whole folios, which are as large as the writes.
+func (n *node) install(ctx context.Context, binary string) error {
+	f, err := os.Open(binary)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	n.binary = filepath.Join(n.dir, "fairlead")
+	host := ssh.Local(false, slog.New(slog.DiscardHandler))
+	defer host.Close()
+	return host.Upload(ctx, f, n.binary, 0o755)
 }
 
 func (n *node) launch(name, program string, args ...string) (*exec.Cmd, error) {
