@@ -48,6 +48,7 @@ func TestCluster(t *testing.T) {
 	}{
 		{"Reach", s.testReach},
 		{"Kubeconfig", s.testKubeconfig},
+		{"EvictionHard", s.testEvictionHard},
 		{"Import", s.testImport},
 		{"Drift", s.testDrift},
 		{"Scale", s.testScale},

@@ -10,9 +10,60 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/acctest/machine"
 )
+
+// testEvictionHard sets a threshold of nodes that run: what it keeps from pods is not allocatable any more, and the
+// pods run on. A wrong one is refused by the plan.
+func (s *standing) testEvictionHard(t *testing.T) {
+	if err := s.Set(map[string]any{"eviction_hard": map[string]string{"memory.available": "lots"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, out, err := s.Plan(t.Context())
+	if err == nil {
+		t.Errorf("a wrong threshold was planned:\n%s", out)
+	}
+	says(t, out, `eviction_hard["memory.available"]: "lots" is neither a quantity nor a percentage`)
+
+	before := awaitPods(t, s.clients, 3, time.Minute)
+	kept := resource.MustParse("1Gi")
+	if err := s.Set(map[string]any{"eviction_hard": map[string]string{"memory.available": kept.String()}}); err != nil {
+		t.Fatal(err)
+	}
+	says(t, apply(t, s.Workspace), "Resources: 0 added, 2 changed, 0 destroyed")
+	for _, m := range []*machine.Machine{s.a, s.b} {
+		eventually(t, 30*time.Second, "the node keeps memory from pods", func(ctx context.Context) error {
+			n, err := s.clients.CoreV1().Nodes().Get(ctx, m.Name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			left := n.Status.Capacity.Memory().DeepCopy()
+			left.Sub(kept)
+			if got := n.Status.Allocatable.Memory(); got.Cmp(left) != 0 {
+				return fmt.Errorf("%s of node %s are allocatable, want %s", got, m.Name, left.String())
+			}
+			return nil
+		})
+	}
+	planEmpty(t, s.Workspace)
+	after := awaitPods(t, s.clients, 3, time.Minute)
+	if !slices.Equal(uids(before), uids(after)) {
+		t.Errorf("pods %v became %v", uids(before), uids(after))
+	}
+}
+
+func uids(pods []corev1.Pod) []string {
+	var out []string
+	for _, p := range pods {
+		out = append(out, string(p.UID))
+	}
+	slices.Sort(out)
+	return out
+}
 
 // testDrain removes a node while requests go on and a disruption budget stands: no request fails, and no more pods
 // are missing at any time than the budget allows. Then the machine joins again.

@@ -30,6 +30,8 @@ type Node struct {
 	Address string // that the other nodes reach it at; empty: the address that it was dialled at
 	Labels  map[string]string
 	Taints  []string
+	// EvictionHard says below what the node is short of something, as config.Agent has it.
+	EvictionHard map[string]string
 	// Owner is the resource that the host is of.
 	Owner Owner
 }

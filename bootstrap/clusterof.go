@@ -21,13 +21,23 @@ func ClusterOf(ctx context.Context, control ssh.Conn) (Cluster, error) {
 
 // ServerConfigOf reads the configuration that a control-plane host was installed with.
 func ServerConfigOf(ctx context.Context, control ssh.Conn) (*config.Server, error) {
-	data, err := control.ReadFile(ctx, config.ServerFile)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the cluster's configuration on %s: %w", control.Host(), err)
-	}
 	var s config.Server
-	if err := yaml.Unmarshal(data, &s); err != nil {
-		return nil, fmt.Errorf("cannot parse the cluster's configuration on %s: %w", control.Host(), err)
+	return &s, readConfig(ctx, control, config.ServerFile, &s)
+}
+
+// AgentConfigOf reads the configuration that a node's host was installed with.
+func AgentConfigOf(ctx context.Context, node ssh.Conn) (*config.Agent, error) {
+	var a config.Agent
+	return &a, readConfig(ctx, node, config.AgentFile, &a)
+}
+
+func readConfig(ctx context.Context, c ssh.Conn, file string, into any) error {
+	data, err := c.ReadFile(ctx, file)
+	if err != nil {
+		return fmt.Errorf("cannot read the configuration on %s: %w", c.Host(), err)
 	}
-	return &s, nil
+	if err := yaml.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("cannot parse %s on %s: %w", file, c.Host(), err)
+	}
+	return nil
 }

@@ -106,7 +106,7 @@ func agentConfig(cluster Cluster, n Node, f *host.Facts, address string) *config
 	return &config.Agent{
 		NodeName: nodeName(n, f), DataDir: config.DefaultAgentDir, NodeAddress: address, Labels: n.Labels, Taints: n.Taints,
 		Containerd: config.DefaultContainerd, Domain: cluster.Domain, PodCIDR: cluster.PodCIDR, ServiceCIDR: cluster.ServiceCIDR,
-		NodePorts: cluster.NodePorts,
+		NodePorts: cluster.NodePorts, EvictionHard: n.EvictionHard,
 	}
 }
 

@@ -153,7 +153,7 @@ func TestJoinNode(t *testing.T) {
 	control := installControl(t)
 	control.Forget()
 	worker := newHost(t, "worker", "192.0.2.12")
-	n := bootstrap.Node{Labels: map[string]string{"zone": "a"}, Taints: []string{"k=v:NoSchedule"}}
+	n := bootstrap.Node{Labels: map[string]string{"zone": "a"}, Taints: []string{"k=v:NoSchedule"}, EvictionHard: map[string]string{"memory.available": "1Gi"}}
 	in, err := bootstrap.JoinNode(t.Context(), control, worker, testCluster, n, binaryOf(t, "v1"), nil)
 	if err != nil || !in.Healthy || in.NodeName != "worker" || in.Role != "agent" || in.Address != "192.0.2.12" {
 		t.Fatalf("got %+v, %v", in, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 )
 
 // Roles of a host.
@@ -94,11 +95,19 @@ func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure 
 	case role == RoleServer:
 		ports = allPorts
 	}
-	failures := host.Check(t.facts, host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present, Ranges: ranges(cluster)})
-	was := t.installed
+	wants := host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present, Ranges: ranges(cluster)}
+	var failures []host.Failure
 	fail := func(check, found, fix string) {
 		failures = append(failures, host.Failure{Host: t.conn.Host(), Check: check, Found: found, Fix: fix})
 	}
+	if !want.NoPods {
+		var err error
+		if wants.Eviction, err = eviction.Parse(n.EvictionHard); err != nil {
+			fail("eviction_hard", err.Error(), "")
+		}
+	}
+	failures = append(failures, host.Check(t.facts, wants)...)
+	was := t.installed
 	if name := nodeName(n, t.facts); len(validation.IsDNS1123Subdomain(name)) > 0 {
 		fail("node name", fmt.Sprintf("%q cannot be a node's name", name), "set a name of lower-case letters, digits, hyphens and dots in the resource")
 	} else if was.Present && was.NodeName != "" && was.NodeName != name {

@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/atomicfile"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/certs"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/dns"
@@ -99,7 +100,7 @@ func Complete(cfg *config.Agent) error {
 			return fmt.Errorf("taints: %w", err)
 		}
 	}
-	if _, err := pressure.ParseThresholds(cfg.EvictionHard); err != nil {
+	if _, err := eviction.Parse(cfg.EvictionHard); err != nil {
 		return fmt.Errorf("evictionHard.%w", err)
 	}
 	_, _, err := reserved(cfg.Reserved)
@@ -258,7 +259,7 @@ func (a *agent) register(ctx context.Context) (netip.Prefix, error) {
 		}
 		taints = append(taints, t)
 	}
-	thresholds, err := pressure.ParseThresholds(a.cfg.EvictionHard)
+	thresholds, err := eviction.Parse(a.cfg.EvictionHard)
 	if err != nil {
 		return netip.Prefix{}, err
 	}

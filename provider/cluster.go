@@ -54,8 +54,7 @@ type hostModel struct {
 	NodeName        types.String `tfsdk:"node_name"`
 	InternalAddress types.String `tfsdk:"internal_address"`
 	Pods            types.Bool   `tfsdk:"pods"`
-	Labels          types.Map    `tfsdk:"labels"`
-	Taints          types.List   `tfsdk:"taints"`
+	nodeSettings
 }
 
 func (m *hostModel) ref() hostRef {
@@ -103,6 +102,9 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 		if resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root(name), &v)...); !v.IsNull() {
 			at.settings[name] = path.Root(name)
 		}
+	}
+	if !m.ControlPlane[0].EvictionHard.IsNull() {
+		at.settings["eviction_hard"] = controlPlaneHost.AtName("eviction_hard")
 	}
 	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
 	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "install the control plane", func(ctx context.Context) error {
@@ -429,8 +431,7 @@ func (r *clusterResource) prepare(ctx context.Context, m *clusterModel, diags *d
 		Pods: h.Pods.ValueBool(), OIDC: oidcConfig(ctx, m.OIDC, diags), Audit: auditConfig(ctx, m.Audit, diags),
 	}
 	diags.Append(m.CertificateNames.ElementsAs(ctx, &spec.CertificateNames, false)...)
-	diags.Append(h.Labels.ElementsAs(ctx, &spec.Node.Labels, false)...)
-	diags.Append(h.Taints.ElementsAs(ctx, &spec.Node.Taints, false)...)
+	h.nodeSettings.into(ctx, &spec.Node)
 	return conn, spec, bin
 }
 

@@ -93,6 +93,9 @@ func TestClusterIsCheckedAtPlan(t *testing.T) {
 	list := func(values ...tftypes.Value) tftypes.Value {
 		return tftypes.NewValue(tftypes.List{ElementType: tftypes.String}, values)
 	}
+	texts := func(key, value string) tftypes.Value {
+		return tftypes.NewValue(tftypes.Map{ElementType: tftypes.String}, map[string]tftypes.Value{key: text(value)})
+	}
 	host := func(set map[string]tftypes.Value) map[string]tftypes.Value {
 		if _, ok := set["address"]; !ok {
 			set["address"] = text("host_1.example")
@@ -119,7 +122,10 @@ func TestClusterIsCheckedAtPlan(t *testing.T) {
 		"loopback":          {host(map[string]tftypes.Value{"internal_address": text("127.0.0.1")}), "other hosts can reach"},
 		"key of a taint":    {host(map[string]tftypes.Value{"taints": list(text("a b=c:NoSchedule"))}), "name part must consist"},
 		"effect of a taint": {host(map[string]tftypes.Value{"taints": list(text("a=c:Never"))}), "with effect NoSchedule"},
-		"label":             {host(map[string]tftypes.Value{"labels": tftypes.NewValue(tftypes.Map{ElementType: tftypes.String}, map[string]tftypes.Value{"a b": text("c")})}), "name part must consist"},
+		"label":             {host(map[string]tftypes.Value{"labels": texts("a b", "c")}), "name part must consist"},
+		"threshold":         {host(map[string]tftypes.Value{"eviction_hard": texts("nodefs.available", "5%")}), ""},
+		"signal":            {host(map[string]tftypes.Value{"eviction_hard": texts("disk.available", "5%")}), "there is no such signal, only memory.available"},
+		"no threshold":      {host(map[string]tftypes.Value{"eviction_hard": texts("pid.available", "few")}), `eviction_hard["pid.available"]: "few" is neither a quantity nor a percentage`},
 		"host bits":         {map[string]tftypes.Value{"pod_cidr": text("10.1.2.3/16")}, "the range is 10.1.0.0/16"},
 		"taints":            {host(map[string]tftypes.Value{"taints": list(text("example.com/a:NoExecute"), text("a=b:NoSchedule"))}), ""},
 	} {

@@ -15,7 +15,7 @@ import (
 // hostPaths are the attributes that a host's errors are about.
 type hostPaths struct {
 	address, hostKey path.Path
-	// settings are those of the cluster that may not fit a host, where they are set.
+	// settings are those that may not fit a host, where they are set.
 	settings map[string]path.Path
 }
 
@@ -59,7 +59,7 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 	}
 }
 
-// notReady says what is wrong with hosts: all of it at once, and on a setting of the cluster what is wrong with that.
+// notReady says what is wrong with hosts: all of it at once, and on a setting what is wrong with that.
 func notReady(diags *diag.Diagnostics, at hostPaths, err *bootstrap.PreflightError) {
 	var names []string // of settings, in the order of their failures; "" for what no setting is to blame for
 	of := map[string]*bootstrap.PreflightError{}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
 	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
@@ -32,18 +33,17 @@ func newNodeResource() resource.Resource { return &nodeResource{} }
 type nodeResource struct{ data *data }
 
 type nodeModel struct {
-	ID              types.String   `tfsdk:"id"`
-	Cluster         types.String   `tfsdk:"cluster"`
-	Address         types.String   `tfsdk:"address"`
-	Port            types.Int64    `tfsdk:"port"`
-	HostKey         types.String   `tfsdk:"host_key"`
-	Name            types.String   `tfsdk:"name"`
-	InternalAddress types.String   `tfsdk:"internal_address"`
-	Labels          types.Map      `tfsdk:"labels"`
-	Taints          types.List     `tfsdk:"taints"`
-	Version         types.String   `tfsdk:"version"`
-	OnDestroy       types.Object   `tfsdk:"on_destroy"`
-	Timeouts        timeouts.Value `tfsdk:"timeouts"`
+	ID              types.String `tfsdk:"id"`
+	Cluster         types.String `tfsdk:"cluster"`
+	Address         types.String `tfsdk:"address"`
+	Port            types.Int64  `tfsdk:"port"`
+	HostKey         types.String `tfsdk:"host_key"`
+	Name            types.String `tfsdk:"name"`
+	InternalAddress types.String `tfsdk:"internal_address"`
+	nodeSettings
+	Version   types.String   `tfsdk:"version"`
+	OnDestroy types.Object   `tfsdk:"on_destroy"`
+	Timeouts  timeouts.Value `tfsdk:"timeouts"`
 }
 
 func (m *nodeModel) ref() hostRef {
@@ -109,7 +109,11 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 
 func (p *joining) join(ctx context.Context, target bootstrap.Target, m *nodeModel, resp *resource.CreateResponse) {
 	if err := bootstrap.Preflight(ctx, p.cluster, p.bin, []bootstrap.Target{target}); err != nil {
-		diagnose(&resp.Diagnostics, nodePaths, "Host can not be checked", err)
+		at := nodePaths
+		if !m.EvictionHard.IsNull() {
+			at.settings = map[string]path.Path{"eviction_hard": path.Root("eviction_hard")}
+		}
+		diagnose(&resp.Diagnostics, at, "Host can not be checked", err)
 		return
 	}
 	m.known(p.host, nil)
@@ -201,7 +205,7 @@ func (r *nodeResource) change(ctx context.Context, p *joining, m, old *nodeModel
 func (m *nodeModel) sameOnHost(old *nodeModel) bool {
 	return m.Address.Equal(old.Address) && m.Port.Equal(old.Port) && (m.HostKey.IsUnknown() || m.HostKey.Equal(old.HostKey)) &&
 		(&connector{}).SameCluster(m.Cluster.ValueString(), old.Cluster.ValueString()) && m.Version.Equal(old.Version) &&
-		m.Labels.Equal(old.Labels) && m.Taints.Equal(old.Taints) && !old.Name.IsNull() &&
+		m.nodeSettings.equal(&old.nodeSettings) && !old.Name.IsNull() &&
 		(m.Name.IsUnknown() || m.Name.Equal(old.Name)) && (m.InternalAddress.IsUnknown() || m.InternalAddress.Equal(old.InternalAddress))
 }
 
@@ -288,7 +292,24 @@ func (r *nodeResource) ImportState(ctx context.Context, req resource.ImportState
 		return
 	}
 	m := importNode(cluster, node)
+	r.importSettings(ctx, m, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
+}
+
+// importSettings takes what only the host knows. The cluster knows the node all the same, so that a host which does not answer
+// is no reason to refuse it.
+func (r *nodeResource) importSettings(ctx context.Context, m *nodeModel, diags *diag.Diagnostics) {
+	conn, err := r.data.hosts.get(ctx, m.ref())
+	var agent *config.Agent
+	if err == nil {
+		agent, err = bootstrap.AgentConfigOf(ctx, conn)
+	}
+	if err != nil {
+		diags.AddWarning("Settings of the node not imported", err.Error()+
+			"\n\nThe node is imported without its labels, taints and eviction_hard; those of the configuration are set by the next apply.")
+		return
+	}
+	diags.Append(m.nodeSettings.of(ctx, agent)...)
 }
 
 // joining is what a create or update of a node works with.
@@ -337,7 +358,7 @@ func (r *nodeResource) prepare(ctx context.Context, m *nodeModel, diags *diag.Di
 	}
 	j.cluster.CA = installed.CA
 	j.node = bootstrap.Node{Name: m.Name.ValueString(), Address: m.InternalAddress.ValueString()}
-	j.node.Labels, j.node.Taints = stringMap(ctx, m.Labels), stringList(ctx, m.Taints)
+	m.nodeSettings.into(ctx, &j.node)
 	return j
 }
 

@@ -105,8 +105,8 @@ func (m *nodeModel) overlay(ctx context.Context, node *corev1.Node) diag.Diagnos
 func importNode(cluster string, node *corev1.Node) *nodeModel {
 	m := &nodeModel{
 		ID: tftypes.StringValue(nodeID(cluster, node.Name)), Cluster: tftypes.StringValue(cluster), Name: tftypes.StringValue(node.Name),
-		Labels: tftypes.MapNull(tftypes.StringType), Taints: tftypes.ListNull(tftypes.StringType),
-		OnDestroy: tftypes.ObjectNull(nodeDestroyTypes), Timeouts: nullTimeouts(),
+		nodeSettings: noSettings(),
+		OnDestroy:    tftypes.ObjectNull(nodeDestroyTypes), Timeouts: nullTimeouts(),
 		Version: tftypes.StringValue(providerVersion(node.Status.NodeInfo.KubeletVersion)),
 	}
 	for _, a := range node.Status.Addresses {

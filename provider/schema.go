@@ -124,6 +124,13 @@ func hostAttributes() map[string]schema.Attribute {
 			ElementType:         types.StringType,
 			Validators:          []validator.List{listvalidator.ValueStringsAre(taint{})},
 		},
+		"eviction_hard": schema.MapAttribute{
+			MarkdownDescription: "Below what the node is short of something and evicts pods, by a kubelet's signal: a quantity, or a percentage of all there is; `0%` turns a signal off. " +
+				"What is not named keeps its default: `memory.available` 100Mi, `nodefs.available` 10%, `nodefs.inodesFree` 5%, `imagefs.available` 15%, `imagefs.inodesFree` 5%, `pid.available` 5%.",
+			Optional:    true,
+			ElementType: types.StringType,
+			Validators:  []validator.Map{evictionHard{}},
+		},
 	}
 }
 
@@ -277,12 +284,13 @@ func importCluster(ctx context.Context, conn ssh.Conn, id clusterID) (*clusterMo
 	}
 	h := hostModel{
 		Address: types.StringValue(id.Address), Port: types.Int64Null(), Pods: types.BoolValue(got.Pods),
-		Labels: types.MapNull(types.StringType), Taints: types.ListNull(types.StringType),
 	}
+	diags := h.nodeSettings.of(ctx, c.Node)
 	if id.Port != 0 {
 		h.Port = types.Int64Value(int64(id.Port))
 	}
-	oidc, diags := types.ObjectValueFrom(ctx, oidcTypes, oidcModelOf(c.OIDC))
+	oidc, more := types.ObjectValueFrom(ctx, oidcTypes, oidcModelOf(c.OIDC))
+	diags.Append(more...)
 	audit, more := types.ObjectValueFrom(ctx, auditTypes, auditModelOf(c.Audit))
 	if diags.Append(more...); diags.HasError() {
 		return nil, fmt.Errorf("cannot import cluster %s: %s", id.Name, diags.Errors()[0].Detail())

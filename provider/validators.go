@@ -2,6 +2,7 @@ package provider
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 )
 
 // invalid says what is wrong with an attribute, and which one is meant: of nested ones Terraform shows no more than
@@ -204,6 +206,26 @@ func (oneHost) ValidateList(_ context.Context, req validator.ListRequest, resp *
 	}
 	invalid(&resp.Diagnostics, req.Path, "Exactly one control-plane host",
 		fmt.Sprintf("this release has control planes of one host, and %d are given; further hosts join as fairlead_node", len(req.ConfigValue.Elements())))
+}
+
+// evictionHard is a map of what a kubelet's evictionHard has.
+type evictionHard struct{ described }
+
+func (evictionHard) ValidateMap(_ context.Context, req validator.MapRequest, resp *validator.MapResponse) {
+	for k, v := range req.ConfigValue.Elements() {
+		s, ok := v.(types.String)
+		if !ok {
+			continue
+		}
+		statement := s.ValueString()
+		if s.IsUnknown() {
+			statement = "0%" // the signal's name can be looked at
+		}
+		var bad *eviction.Error
+		if _, err := eviction.Parse(map[string]string{k: statement}); errors.As(err, &bad) {
+			invalid(&resp.Diagnostics, req.Path.AtMapKey(k), "Invalid threshold", bad.Reason)
+		}
+	}
 }
 
 type labels struct{ described }

@@ -20,6 +20,12 @@ variable "workers" {
   type = map(object({ address = string, host_key = string, ignore_unreachable = optional(bool, false) }))
 }
 
+variable "eviction_hard" {
+  description = "Of the workers."
+  type        = map(string)
+  default     = null
+}
+
 variable "image_source" {
   type = string
 }
@@ -65,12 +71,13 @@ resource "fairlead_cluster" "main" {
 }
 
 resource "fairlead_node" "worker" {
-  for_each   = var.workers
-  cluster    = fairlead_cluster.main.id
-  address    = each.value.address
-  host_key   = each.value.host_key
-  labels     = { zone = each.key }
-  on_destroy = { ignore_unreachable = each.value.ignore_unreachable }
+  for_each      = var.workers
+  cluster       = fairlead_cluster.main.id
+  address       = each.value.address
+  host_key      = each.value.host_key
+  labels        = { zone = each.key }
+  eviction_hard = var.eviction_hard
+  on_destroy    = { ignore_unreachable = each.value.ignore_unreachable }
 }
 
 ephemeral "fairlead_kubeconfig" "ci" {

@@ -11,12 +11,18 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 )
 
 // Limits of the checks.
 const (
-	MinDisk   = 2 << 30 // bytes, where containers and data go
-	MinMemory = 400 << 20
+	MinDisk      = 2 << 30   // bytes, where containers and data go
+	MinDiskLater = 256 << 20 // bytes, the same on a host that was installed, and elsewhere
+	MinMemory    = 400 << 20
+	// InstallSize and InstallFiles are what a node has to have free beyond its thresholds: packages, program, etcd and
+	// first images take it.
+	InstallSize  = 512 << 20 // bytes
+	InstallFiles = 2000
 	// MaxSkew may a host's clock be ahead of ours or behind; two hosts differ by twice as much, and certificates begin
 	// some minutes before they are made.
 	MaxSkew = 30 * time.Second
@@ -30,7 +36,7 @@ type Failure struct {
 	Check string // such as "port" or "disk"
 	Found string // what was found
 	Fix   string // what to do; empty when Found says it
-	// Setting is the cluster's setting that does not fit the host, such as "pod_cidr"; mostly empty.
+	// Setting is the setting that does not fit the host, such as "pod_cidr"; mostly empty.
 	Setting string
 }
 
@@ -47,6 +53,8 @@ type Wants struct {
 	Ports    []string // such as "tcp/6443"
 	// Ours says that fairlead runs there already: ports and memory that it takes are its own.
 	Ours bool
+	// Eviction are the thresholds of a node that runs pods; nil for a host that does not.
+	Eviction eviction.Thresholds
 	// Ranges are the cluster's ranges of addresses.
 	Ranges []Range
 }
@@ -72,7 +80,8 @@ func Check(f *Facts, w Wants) []Failure {
 		return c.failures // the rest would be guesses
 	}
 	c.kernel()
-	c.resources()
+	c.resources(w)
+	c.pressure(w)
 	c.clock()
 	c.tools()
 	c.ports(w)
@@ -149,18 +158,68 @@ func kernelVersion(release string) (major, minor int, ok bool) {
 	return major, minor, err == nil
 }
 
-func (c *checker) resources() {
+func (c *checker) resources(w Wants) {
 	if c.f.MemoryBytes > 0 && c.f.MemoryBytes < MinMemory {
 		c.fail("memory", mib(c.f.MemoryBytes), "at least "+mib(MinMemory)+" are needed")
 	}
-	for _, dir := range []string{"/var/lib/fairlead", "/var/lib/containerd"} {
-		if free, known := c.f.DiskFree[dir]; known && free < MinDisk {
-			c.fail("disk", mib(free)+" are free for "+dir, "at least "+mib(MinDisk)+" are needed")
-		}
+	least := int64(MinDisk)
+	if w.Ours {
+		least = MinDiskLater
 	}
-	for _, dir := range []string{"/usr/local/bin", "/etc", "/var/log"} {
-		if free, known := c.f.DiskFree[dir]; known && free < MinDisk/8 {
-			c.fail("disk", mib(free)+" are free for "+dir, "at least "+mib(MinDisk/8)+" are needed")
+	disks := map[Disk]bool{} // that were looked at
+	for _, d := range []struct {
+		dir   string
+		least int64
+	}{
+		{"/var/lib/fairlead", least}, {config.DefaultAgentDir, least}, {c.f.ContainerdRoot, least},
+		{"/usr/local/bin", MinDiskLater}, {"/etc", MinDiskLater}, {"/var/log", MinDiskLater},
+	} {
+		disk := c.f.Disks[d.dir]
+		if !disks[disk] && disk.Size > 0 && disk.Free < d.least {
+			c.fail("disk", mib(disk.Free)+" are free for "+d.dir, "at least "+mib(d.least)+" are needed")
+		}
+		disks[disk] = true
+	}
+}
+
+// pressure looks for what would have a node take no pods as soon as it has joined: a disk that is nearer to its thresholds
+// than what is installed takes. A node that runs already reports that itself, in its conditions.
+func (c *checker) pressure(w Wants) {
+	if w.Ours || w.Eviction == nil {
+		return
+	}
+	nodeFS, imageFS := config.DefaultAgentDir, c.f.ContainerdRoot
+	oneDisk := c.f.Disks[nodeFS] == c.f.Disks[imageFS]
+	for _, r := range []struct {
+		node, image eviction.Signal
+		of          func(Disk) (free, all int64)
+		taken       int64 // by what is installed
+		reported    int64 // that less is wrong was said already
+		unit        string
+		shift       int // of a number for people
+	}{
+		{eviction.NodeFSAvailable, eviction.ImageFSAvailable, func(d Disk) (int64, int64) { return d.Free, d.Size }, InstallSize, MinDisk, "MiB", 20},
+		{eviction.NodeFSInodesFree, eviction.ImageFSInodesFree, func(d Disk) (int64, int64) { return d.FreeInodes, d.Inodes }, InstallFiles, 0, "inodes", 0},
+	} {
+		check := func(s eviction.Signal, dir string) {
+			free, all := r.of(c.f.Disks[dir])
+			t, set := w.Eviction[s]
+			if least := t.Of(all) + r.taken; set && all > 0 && free >= r.reported && free < least {
+				c.failures = append(c.failures, Failure{
+					Host: c.f.Host, Check: "disk", Setting: "eviction_hard",
+					Found: fmt.Sprintf("%d of %d %s are free for %s, and a node runs no pods with %s below %s", free>>r.shift, all>>r.shift, r.unit, dir, s, t),
+					Fix:   fmt.Sprintf("make room for at least %d %s, or set a lower threshold by eviction_hard", least>>r.shift, r.unit),
+				})
+			}
+		}
+		// Of one disk the higher threshold says it all.
+		_, all := r.of(c.f.Disks[nodeFS])
+		imageFirst := w.Eviction[r.image].Of(all) >= w.Eviction[r.node].Of(all)
+		if !oneDisk || !imageFirst {
+			check(r.node, nodeFS)
+		}
+		if !oneDisk || imageFirst {
+			check(r.image, imageFS)
 		}
 	}
 }

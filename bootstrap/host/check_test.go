@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 )
 
 // good is a host with which nothing is wrong.
@@ -12,7 +14,11 @@ func good() *Facts {
 	return &Facts{
 		Host: "h", Hostname: "h", OS: "linux", Arch: "amd64", Kernel: "6.1.0-18-amd64", CgroupVersion: 2,
 		CgroupControllers: []string{"cpu", "memory", "pids"}, Init: InitSystemd, MemoryBytes: 1 << 30, Root: true,
-		DiskFree: map[string]int64{"/var/lib/fairlead": 4 << 30, "/etc": 4 << 30}, PackageManager: "apt-get",
+		Disks: map[string]Disk{
+			"/var/lib/fairlead": {4 << 30, 8 << 30, 0, 0}, "/var/lib/fairlead/agent": {4 << 30, 8 << 30, 0, 0}, "/etc": {4 << 30, 8 << 30, 0, 0},
+			"/images": {5 << 30, 10 << 30, 5000, 20000},
+		},
+		ContainerdRoot: "/images", PackageManager: "apt-get",
 		Tools: map[string]string{"flock": ""}, Time: time.Unix(1800000000, 0),
 		Features: map[string]bool{"vxlan": true},
 	}
@@ -27,6 +33,19 @@ func TestCheck(t *testing.T) {
 	network := func(link, prefix string, route bool) Network {
 		return Network{link, netip.MustParsePrefix(prefix), route}
 	}
+	// node runs pods, with the thresholds that it is given.
+	node := func(thresholds map[string]string) Wants {
+		w := wants
+		var err error
+		if w.Eviction, err = eviction.Parse(thresholds); err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	ourNode := node(nil)
+	ourNode.Ours = true
+	disk := func(dir string, d Disk) *Facts { f := good(); f.Disks[dir] = d; return f }
+	oneDisk := func(d Disk) *Facts { f := disk("/var/lib/fairlead/agent", d); f.Disks["/images"] = d; return f }
 	set := func(change func(*Facts)) *Facts { f := good(); change(f); return f }
 	tests := map[string]struct {
 		facts *Facts
@@ -46,12 +65,26 @@ func TestCheck(t *testing.T) {
 		"no memory controller": {set(func(f *Facts) { f.CgroupControllers = []string{"cpu", "pids"} }), wants, "cgroups", "cgroup_enable=memory"},
 		"kernel feature":       {set(func(f *Facts) { f.Features["vxlan"] = false }), wants, "kernel feature", "vxlan"},
 		"little memory":        {set(func(f *Facts) { f.MemoryBytes = 256 << 20 }), wants, "memory", "256 MiB"},
-		"full data disk":       {set(func(f *Facts) { f.DiskFree["/var/lib/fairlead"] = 1 << 30 }), wants, "disk", "1024 MiB are free for /var/lib/fairlead"},
-		"full root disk":       {set(func(f *Facts) { f.DiskFree["/etc"] = 1 << 20 }), wants, "disk", "/etc"},
-		"ahead":                {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 40s ahead of this machine's 2027-01-15 07:59:20 UTC"},
-		"behind":               {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 60m behind this machine's 2027-01-15 09:00:00 UTC"},
-		"a little behind":      {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
-		"no package manager":   {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
+		"full data disk":       {set(func(f *Facts) { f.Disks["/var/lib/fairlead"] = Disk{1 << 30, 8 << 30, 0, 0} }), wants, "disk", "1024 MiB are free for /var/lib/fairlead"},
+		"both on a full disk":  {oneDisk(Disk{1 << 30, 8 << 30, 0, 0}), node(nil), "disk", "1024 MiB are free for /var/lib/fairlead/agent; at least 2048 MiB"},
+		"filling data disk":    {set(func(f *Facts) { f.Disks["/var/lib/fairlead"] = Disk{1 << 30, 8 << 30, 0, 0} }), ours, "", ""},
+		"full, of a node":      {set(func(f *Facts) { f.Disks["/var/lib/fairlead"] = Disk{1 << 20, 8 << 30, 0, 0} }), ours, "disk", "1 MiB are free"},
+		"full root disk":       {set(func(f *Facts) { f.Disks["/etc"] = Disk{1 << 20, 8 << 30, 0, 0} }), wants, "disk", "/etc"},
+		"node":                 {good(), node(nil), "", ""},
+		"node's disk": {disk("/var/lib/fairlead/agent", Disk{11 << 30, 110 << 30, 0, 0}), node(nil), "disk",
+			"11264 of 112640 MiB are free for /var/lib/fairlead/agent, and a node runs no pods with nodefs.available below 10%; make room for at least 11776 MiB, or"},
+		"just enough":                {disk("/var/lib/fairlead/agent", Disk{11<<30 + InstallSize, 110 << 30, 0, 0}), node(nil), "", ""},
+		"images' disk":               {disk("/images", Disk{4 << 30, 40 << 30, 0, 0}), node(nil), "disk", "for /images, and a node runs no pods with imagefs.available below 15%"},
+		"images' files":              {disk("/images", Disk{4 << 30, 8 << 30, 3999, 40000}), node(nil), "disk", "3999 of 40000 inodes are free for /images, and a node runs no pods with imagefs.inodesFree below 5%; make room for at least 4000"},
+		"one disk":                   {oneDisk(Disk{4 << 30, 100 << 30, 0, 0}), node(nil), "disk", "imagefs.available below 15%"},
+		"one disk, other thresholds": {oneDisk(Disk{4 << 30, 100 << 30, 0, 0}), node(map[string]string{"nodefs.available": "20Gi"}), "disk", "nodefs.available below 20Gi"},
+		"lower thresholds":           {oneDisk(Disk{4 << 30, 100 << 30, 0, 0}), node(map[string]string{"nodefs.available": "1%", "imagefs.available": "0%"}), "", ""},
+		"disk of a node that runs":   {oneDisk(Disk{4 << 30, 100 << 30, 0, 0}), ourNode, "", ""},
+		"disk without pods":          {oneDisk(Disk{4 << 30, 100 << 30, 0, 0}), wants, "", ""},
+		"ahead":                      {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 40s ahead of this machine's 2027-01-15 07:59:20 UTC"},
+		"behind":                     {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 60m behind this machine's 2027-01-15 09:00:00 UTC"},
+		"a little behind":            {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
+		"no package manager":         {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
 		"no need for packages": {set(func(f *Facts) {
 			f.PackageManager, f.Tools = "", map[string]string{"containerd": "", "runc": "", "nft": "", "flock": ""}
 		}), wants, "", ""},

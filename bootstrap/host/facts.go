@@ -22,6 +22,9 @@ import (
 //go:embed facts.sh
 var factsScript string
 
+// defaultContainerdRoot is where a containerd keeps images and containers unless its configuration says otherwise.
+const defaultContainerdRoot = "/var/lib/containerd"
+
 // Init systems.
 const (
 	InitSystemd = "systemd"
@@ -45,7 +48,7 @@ type Facts struct {
 
 	MemoryBytes int64
 	CPUs        int
-	DiskFree    map[string]int64 // bytes, by folder; of what will be the folder's file system
+	Disks       map[string]Disk // by folder; of what will be the folder's file system
 
 	// Time is what the host's clock said, and Skew that minus what ours did, good to about a second.
 	Time time.Time
@@ -65,8 +68,15 @@ type Facts struct {
 	Tools          map[string]string // versions of containerd, runc, nft, conntrack, flock, sudo
 	// ContainerdSocket is there (which does not say that it answers).
 	ContainerdSocket bool
+	ContainerdRoot   string          // folder of its images and containers; the default where it is not installed
 	Features         map[string]bool // of the kernel; absent when unknown
 	Kubernetes       []string        // running processes of other Kubernetes distributions
+}
+
+// Disk is a file system.
+type Disk struct {
+	Free, Size         int64 // bytes; 0 when they are not known
+	FreeInodes, Inodes int64 // 0 when they are not counted
 }
 
 // Release is /etc/os-release.
@@ -155,7 +165,7 @@ func Architecture(machine string) string {
 
 // parseFacts reads what the script printed; at is when it began to.
 func parseFacts(out []byte, at time.Time) (*Facts, error) {
-	f := &Facts{DiskFree: map[string]int64{}, Tools: map[string]string{}, Features: map[string]bool{}}
+	f := &Facts{ContainerdRoot: defaultContainerdRoot, Disks: map[string]Disk{}, Tools: map[string]string{}, Features: map[string]bool{}}
 	s := bufio.NewScanner(bytes.NewReader(out))
 	for s.Scan() {
 		key, value, ok := strings.Cut(s.Text(), "=")
@@ -220,9 +230,7 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 	case "packages":
 		f.PackageManager = value
 	case "disk":
-		if rest != "" {
-			f.DiskFree[first], err = kib(rest)
-		}
+		return f.setDisk(value)
 	case "address":
 		if p, perr := netip.ParsePrefix(rest); perr == nil {
 			f.Addresses = append(f.Addresses, p)
@@ -241,6 +249,8 @@ func (f *Facts) set(key, value string, at time.Time) (err error) {
 		f.Source, err = netip.ParseAddr(value)
 	case "tool":
 		f.Tools[first] = rest
+	case "containerd.root":
+		f.ContainerdRoot = value
 	case "containerd.socket":
 		f.ContainerdSocket = true
 	case "feature":
@@ -278,6 +288,24 @@ func (f *Facts) setPort(w []string) error {
 	if !slices.ContainsFunc(f.Listening, func(o Socket) bool { return o.Protocol == s.Protocol && o.Port == s.Port }) {
 		f.Listening = append(f.Listening, s) // once for IPv4 and IPv6
 	}
+	return nil
+}
+
+func (f *Facts) setDisk(value string) error {
+	w := strings.SplitN(value, " ", 5)
+	if len(w) < 5 {
+		return errors.New("too few words")
+	}
+	var d Disk
+	var errs [4]error
+	d.Free, errs[0] = kib(w[0])
+	d.Size, errs[1] = kib(w[1])
+	d.FreeInodes, errs[2] = strconv.ParseInt(w[2], 10, 64)
+	d.Inodes, errs[3] = strconv.ParseInt(w[3], 10, 64)
+	if err := errors.Join(errs[:]...); err != nil {
+		return err
+	}
+	f.Disks[w[4]] = d
 	return nil
 }
 

@@ -26,10 +26,16 @@ if [ -d /run/systemd/system ]; then say init systemd
 elif [ -x /sbin/openrc-run ] && [ -d /run/openrc ]; then say init openrc
 else say init none; fi
 for m in apt-get dnf apk; do if has $m; then say packages $m; break; fi; done
-for d in /usr/local/bin /etc /var/lib/fairlead /var/lib/containerd /var/log; do
+images=
+if has containerd; then images=$(containerd config dump 2>/dev/null | sed -n "s/^root *= *['\"]\(.*\)['\"] *\$/\1/p" | head -n 1); fi
+say containerd.root "$images"
+[ -n "$images" ] || images=/var/lib/containerd
+for d in /usr/local/bin /etc /var/lib/fairlead /var/lib/fairlead/agent /var/log "$images"; do
   e=$d
   while [ ! -d "$e" ]; do e=${e%/*}; [ -n "$e" ] || e=/; done
-  say disk "$d $(df -Pk "$e" | awk 'NR == 2 { print $4 }')"
+  # KiB free and in all, inodes free and in all, and the folder; 0 for what the file system does not count.
+  count() { df "$@" 2>/dev/null | awk 'NR == 2 && $2 ~ /^[0-9]+$/ && $4 ~ /^[0-9]+$/ { n = $4 " " $2 } END { print n ? n : "0 0" }'; }
+  say disk "$(count -Pk "$e") $(count -Pi "$e") $d"
 done
 if has ip; then
   ip -o addr show scope global 2>/dev/null | awk '{ print "address=" $2 " " $4 }'

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
@@ -135,8 +136,8 @@ func (n *Node) status(ctx context.Context, prev *corev1.NodeStatus) *corev1.Node
 	if err == nil {
 		err = n.cfg.Ready(ctx)
 	}
-	memory, memoryKept := n.cfg.Pressure.Capacity(pressure.MemoryAvailable)
-	disk, diskKept := n.cfg.Pressure.Capacity(pressure.NodeFSAvailable)
+	memory, memoryKept := n.cfg.Pressure.Capacity(eviction.MemoryAvailable)
+	disk, diskKept := n.cfg.Pressure.Capacity(eviction.NodeFSAvailable)
 	capacity := corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI),
 		corev1.ResourceMemory:           *resource.NewQuantity(memory, resource.BinarySI),

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
@@ -128,13 +129,13 @@ func TestNetworkThatLacksSomething(t *testing.T) {
 func TestPressure(t *testing.T) {
 	now, away := time.Now(), error(nil)
 	n := testNode(t, &now, &away)
-	seen := map[pressure.Signal]pressure.Observation{}
-	thresholds, err := pressure.ParseThresholds(map[string]string{"memory.available": "1Gi"})
+	seen := map[eviction.Signal]pressure.Observation{}
+	thresholds, err := eviction.Parse(map[string]string{"memory.available": "1Gi"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.cfg.ReservedMemory = 1 << 30
-	n.cfg.Pressure = pressure.New(pressure.Config{Thresholds: thresholds, Observe: func() map[pressure.Signal]pressure.Observation { return seen }})
+	n.cfg.Pressure = pressure.New(pressure.Config{Thresholds: thresholds, Observe: func() map[eviction.Signal]pressure.Observation { return seen }})
 	for _, step := range []struct {
 		available          int64
 		memory, disk, pids string
@@ -142,11 +143,11 @@ func TestPressure(t *testing.T) {
 		{500, "False KubeletHasSufficientMemory", "False KubeletHasNoDiskPressure", "False KubeletHasSufficientPID"},
 		{1, "True KubeletHasInsufficientMemory", "True KubeletHasDiskPressure", "True KubeletHasInsufficientPID"},
 	} {
-		seen[pressure.MemoryAvailable] = pressure.Observation{Available: step.available << 30, Capacity: 1000 << 30}
-		seen[pressure.NodeFSAvailable] = pressure.Observation{Available: step.available, Capacity: 1000}
-		seen[pressure.PIDAvailable] = pressure.Observation{Available: step.available, Capacity: 1000}
+		seen[eviction.MemoryAvailable] = pressure.Observation{Available: step.available << 30, Capacity: 1000 << 30}
+		seen[eviction.NodeFSAvailable] = pressure.Observation{Available: step.available, Capacity: 1000}
+		seen[eviction.PIDAvailable] = pressure.Observation{Available: step.available, Capacity: 1000}
 		if step.available == 1 {
-			seen[pressure.MemoryAvailable] = pressure.Observation{Available: 1<<30 - 1, Capacity: 1000 << 30}
+			seen[eviction.MemoryAvailable] = pressure.Observation{Available: 1<<30 - 1, Capacity: 1000 << 30}
 		}
 		n.cfg.Pressure.Look()
 		s := n.status(t.Context(), nil)

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
@@ -56,7 +57,7 @@ func TestRank(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	memory := pressure.Shortage{Signal: pressure.MemoryAvailable, Resource: corev1.ResourceMemory, Threshold: 100 << 20, Available: 50 << 20}
+	memory := pressure.Shortage{Signal: eviction.MemoryAvailable, Resource: corev1.ResourceMemory, Threshold: 100 << 20, Available: 50 << 20}
 	pod := podThatAsks("p", 0, "1Mi", "10Mi", "0")
 	c := candidate{pod: pod, used: 14 << 20, containers: map[string]int64{"a": 2 << 20, "b": 9 << 20, "c": 3 << 20}}
 	const node = "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
@@ -70,7 +71,7 @@ func TestExplain(t *testing.T) {
 	if message != node+"Pod p was using 14Mi, request is 12Mi, has larger consumption of memory. "+containers || notes["offending_pod_usage"] != "14Mi" {
 		t.Errorf("%q %v", message, notes)
 	}
-	disk := pressure.Shortage{Signal: pressure.NodeFSAvailable, Resource: corev1.ResourceEphemeralStorage, Threshold: 100 << 20, Available: 50 << 20}
+	disk := pressure.Shortage{Signal: eviction.NodeFSAvailable, Resource: corev1.ResourceEphemeralStorage, Threshold: 100 << 20, Available: 50 << 20}
 	const full = "The node was low on resource: ephemeral-storage. Threshold quantity: 100Mi, available: 50Mi. "
 	for _, tc := range []struct {
 		used int64
@@ -86,7 +87,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	c.containers = nil
-	if message, _ := c.explain(pressure.Shortage{Signal: pressure.PIDAvailable, Resource: pressure.PIDs, Threshold: 5, Available: 4}); message != "The node was low on resource: pids. Threshold quantity: 5, available: 4. " {
+	if message, _ := c.explain(pressure.Shortage{Signal: eviction.PIDAvailable, Resource: pressure.PIDs, Threshold: 5, Available: 4}); message != "The node was low on resource: pids. Threshold quantity: 5, available: 4. " {
 		t.Errorf("%q", message)
 	}
 }

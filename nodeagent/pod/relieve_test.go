@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
@@ -24,8 +25,8 @@ const housekeeping = 11 * time.Second
 func (g *rig) watchFor(cfg pressure.Config, thresholds map[string]string) *clocktesting.FakeClock {
 	g.t.Helper()
 	all := map[string]string{}
-	for _, s := range []pressure.Signal{
-		pressure.MemoryAvailable, pressure.NodeFSAvailable, pressure.NodeFSInodesFree, pressure.ImageFSAvailable, pressure.ImageFSInodesFree, pressure.PIDAvailable,
+	for _, s := range []eviction.Signal{
+		eviction.MemoryAvailable, eviction.NodeFSAvailable, eviction.NodeFSInodesFree, eviction.ImageFSAvailable, eviction.ImageFSInodesFree, eviction.PIDAvailable,
 	} {
 		all[string(s)] = "0%"
 	}
@@ -33,7 +34,7 @@ func (g *rig) watchFor(cfg pressure.Config, thresholds map[string]string) *clock
 		all[s] = t
 	}
 	var err error
-	cfg.Thresholds, err = pressure.ParseThresholds(all)
+	cfg.Thresholds, err = eviction.Parse(all)
 	g.must(err)
 	fake := clocktesting.NewFakeClock(time.Now())
 	g.clock, cfg.Clock = fake, fake
@@ -199,12 +200,12 @@ func TestRoomIsMadeFirst(t *testing.T) {
 		}
 		return what
 	}
-	observe := func() map[pressure.Signal]pressure.Observation {
+	observe := func() map[eviction.Signal]pressure.Observation {
 		o := pressure.Observation{Available: 50, Capacity: 100}
 		if running != nil && len(left()) > 0 {
 			o.Available = 1
 		}
-		return map[pressure.Signal]pressure.Observation{pressure.ImageFSAvailable: o}
+		return map[eviction.Signal]pressure.Observation{eviction.ImageFSAvailable: o}
 	}
 	fake := g.watchFor(pressure.Config{ImageFS: daemon.Dir, Observe: observe}, map[string]string{"imagefs.available": "15%"})
 	g.start()

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/hostfile"
 )
 
@@ -25,14 +26,14 @@ type Observation struct {
 // kernel drops it when it has to, so that a node which reads much evicts pods without need; and as the root cgroup
 // has no figure of its own in version 2, it is put together from the same file anyway. Of a pod that is to be ranked, the
 // working set is taken.
-func observe(nodeFS, imageFS string) map[Signal]Observation {
-	out := map[Signal]Observation{}
+func observe(nodeFS, imageFS string) map[eviction.Signal]Observation {
+	out := map[eviction.Signal]Observation{}
 	mem := meminfo()
 	if mem["MemTotal"] > 0 {
-		out[MemoryAvailable] = Observation{mem["MemAvailable"], mem["MemTotal"]}
+		out[eviction.MemoryAvailable] = Observation{mem["MemAvailable"], mem["MemTotal"]}
 	}
-	observeFS(out, nodeFS, NodeFSAvailable, NodeFSInodesFree)
-	observeFS(out, imageFS, ImageFSAvailable, ImageFSInodesFree)
+	observeFS(out, nodeFS, eviction.NodeFSAvailable, eviction.NodeFSInodesFree)
+	observeFS(out, imageFS, eviction.ImageFSAvailable, eviction.ImageFSInodesFree)
 	// The fourth field of loadavg is RUNNING/TOTAL, in threads, each of which takes an id.
 	if f := strings.Fields(hostfile.Line("/proc/loadavg")); len(f) > 3 {
 		_, total, _ := strings.Cut(f[3], "/")
@@ -40,13 +41,13 @@ func observe(nodeFS, imageFS string) map[Signal]Observation {
 		ids, err2 := hostfile.Number("/proc/sys/kernel/pid_max")
 		threads, err3 := hostfile.Number("/proc/sys/kernel/threads-max")
 		if most := min(ids, threads); errors.Join(err, err2, err3) == nil && most > 0 {
-			out[PIDAvailable] = Observation{most - used, most}
+			out[eviction.PIDAvailable] = Observation{most - used, most}
 		}
 	}
 	return out
 }
 
-func observeFS(out map[Signal]Observation, path string, space, inodes Signal) {
+func observeFS(out map[eviction.Signal]Observation, path string, space, inodes eviction.Signal) {
 	var st unix.Statfs_t
 	if path == "" || unix.Statfs(path, &st) != nil {
 		return

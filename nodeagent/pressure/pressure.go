@@ -13,7 +13,30 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/clock"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 )
+
+// Resources that have a name in evictions only.
+const (
+	Inodes corev1.ResourceName = "inodes"
+	PIDs   corev1.ResourceName = "pids"
+)
+
+// kinds has the signals in the order in which shortages are dealt with: what runs out of memory first kills what it should
+// not, and a disk fills more slowly.
+var kinds = []struct {
+	signal    eviction.Signal
+	resource  corev1.ResourceName
+	condition corev1.NodeConditionType
+}{
+	{eviction.MemoryAvailable, corev1.ResourceMemory, corev1.NodeMemoryPressure},
+	{eviction.NodeFSAvailable, corev1.ResourceEphemeralStorage, corev1.NodeDiskPressure},
+	{eviction.NodeFSInodesFree, Inodes, corev1.NodeDiskPressure},
+	{eviction.ImageFSAvailable, corev1.ResourceEphemeralStorage, corev1.NodeDiskPressure},
+	{eviction.ImageFSInodesFree, Inodes, corev1.NodeDiskPressure},
+	{eviction.PIDAvailable, PIDs, corev1.NodePIDPressure},
+}
 
 // TransitionPeriod is how long a condition stays after it was true last, so that it does not come and go; it is a
 // kubelet's default.
@@ -21,14 +44,14 @@ const TransitionPeriod = 5 * time.Minute
 
 // Config says what is measured.
 type Config struct {
-	Thresholds Thresholds
+	Thresholds eviction.Thresholds
 	// NodeFS and ImageFS are paths on these file systems.
 	NodeFS, ImageFS string
 	// Changed is called after a condition has become another one; it must not call the Monitor. It may be nil.
 	Changed func()
 	Clock   clock.PassiveClock
 	// Observe measures; nil: the host.
-	Observe func() map[Signal]Observation
+	Observe func() map[eviction.Signal]Observation
 }
 
 // Monitor knows what the node is short of. All methods may be called at once.
@@ -36,7 +59,7 @@ type Monitor struct {
 	cfg Config
 
 	mu         sync.Mutex
-	seen       map[Signal]Observation
+	seen       map[eviction.Signal]Observation
 	since      map[corev1.NodeConditionType]held
 	conditions []Condition
 }
@@ -44,7 +67,7 @@ type Monitor struct {
 // held is when and by what a condition was found to be true last.
 type held struct {
 	at        time.Time
-	signal    Signal
+	signal    eviction.Signal
 	threshold string
 }
 
@@ -58,7 +81,7 @@ type Condition struct {
 
 // Shortage is a signal that is below its threshold.
 type Shortage struct {
-	Signal   Signal
+	Signal   eviction.Signal
 	Resource corev1.ResourceName
 	// Threshold and Available are in bytes or pieces.
 	Threshold, Available int64
@@ -72,7 +95,7 @@ func New(cfg Config) *Monitor {
 		cfg.Clock = clock.RealClock{}
 	}
 	if cfg.Observe == nil {
-		cfg.Observe = func() map[Signal]Observation { return observe(cfg.NodeFS, cfg.ImageFS) }
+		cfg.Observe = func() map[eviction.Signal]Observation { return observe(cfg.NodeFS, cfg.ImageFS) }
 	}
 	m := &Monitor{cfg: cfg, since: map[corev1.NodeConditionType]held{}}
 	m.look()
@@ -101,7 +124,7 @@ func (m *Monitor) look() (short []Shortage, changed bool) {
 			continue
 		}
 		s := Shortage{k.signal, k.resource, t.Of(o.Capacity), o.Available, m.path(k.signal)}
-		m.since[k.condition] = held{now, k.signal, t.text}
+		m.since[k.condition] = held{now, k.signal, t.String()}
 		short = append(short, s)
 	}
 	slices.Reverse(short)
@@ -146,11 +169,11 @@ func (m *Monitor) judge(now time.Time) []Condition {
 	return out
 }
 
-func (m *Monitor) path(s Signal) string {
+func (m *Monitor) path(s eviction.Signal) string {
 	switch s {
-	case NodeFSAvailable, NodeFSInodesFree:
+	case eviction.NodeFSAvailable, eviction.NodeFSInodesFree:
 		return m.cfg.NodeFS
-	case ImageFSAvailable, ImageFSInodesFree:
+	case eviction.ImageFSAvailable, eviction.ImageFSInodesFree:
 		return m.cfg.ImageFS
 	}
 	return ""
@@ -178,7 +201,7 @@ func (m *Monitor) Under() []corev1.NodeConditionType {
 }
 
 // Capacity is all there is of a signal's resource, and threshold what of it is kept from pods.
-func (m *Monitor) Capacity(s Signal) (capacity, threshold int64) {
+func (m *Monitor) Capacity(s eviction.Signal) (capacity, threshold int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	capacity = m.seen[s].Capacity
@@ -192,9 +215,9 @@ func (s Shortage) Message() string {
 }
 
 // quantity is a number of bytes or pieces as it is to be read.
-func quantity(s Signal, n int64) *resource.Quantity {
+func quantity(s eviction.Signal, n int64) *resource.Quantity {
 	switch s {
-	case NodeFSInodesFree, ImageFSInodesFree, PIDAvailable:
+	case eviction.NodeFSInodesFree, eviction.ImageFSInodesFree, eviction.PIDAvailable:
 		return resource.NewQuantity(n, resource.DecimalSI)
 	}
 	return resource.NewQuantity(n, resource.BinarySI)

@@ -10,50 +10,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/eviction"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 )
 
-func TestThresholds(t *testing.T) {
-	const memory, inodes = 16 << 30, 1000
-	for name, tc := range map[string]struct {
-		given  map[string]string
-		memory int64 // threshold of memory.available
-		inodes int64 // of nodefs.inodesFree
-		err    string
-	}{
-		"defaults":     {nil, 100 << 20, 50, ""},
-		"quantity":     {map[string]string{"memory.available": "1Gi"}, 1 << 30, 50, ""},
-		"percentage":   {map[string]string{"memory.available": "25%", "nodefs.inodesFree": "0.5%"}, 4 << 30, 5, ""},
-		"off":          {map[string]string{"memory.available": "0%", "nodefs.inodesFree": "100%"}, 0, 0, ""},
-		"no signal":    {map[string]string{"memory.free": "1Gi"}, 0, 0, "memory.free: there is no such signal, only memory.available, nodefs.available"},
-		"no quantity":  {map[string]string{"pid.available": "many"}, 0, 0, `pid.available: "many" is neither a quantity nor a percentage`},
-		"nothing":      {map[string]string{"memory.available": "0"}, 0, 0, `memory.available: "0" is not more than nothing: 0% turns the signal off`},
-		"negative":     {map[string]string{"imagefs.available": "-5%"}, 0, 0, `imagefs.available: "-5%" is not a percentage`},
-		"too much":     {map[string]string{"imagefs.inodesFree": "101%"}, 0, 0, `imagefs.inodesFree: "101%" is not a percentage`},
-		"not a number": {map[string]string{"imagefs.available": "NaN%"}, 0, 0, `imagefs.available: "NaN%" is not a percentage`},
-	} {
-		got, err := pressure.ParseThresholds(tc.given)
-		if tc.err != "" {
-			if err == nil || !strings.HasPrefix(err.Error(), tc.err) {
-				t.Errorf("%s: error %v", name, err)
-			}
-			continue
-		}
-		if err != nil || got[pressure.MemoryAvailable].Of(memory) != tc.memory || got[pressure.NodeFSInodesFree].Of(inodes) != tc.inodes {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
-	}
-}
-
 // What this machine has is found, and kept apart from what it has in all.
 func TestHost(t *testing.T) {
-	none, err := pressure.ParseThresholds(map[string]string{
+	none, err := eviction.Parse(map[string]string{
 		"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%", "imagefs.inodesFree": "0%", "pid.available": "0%",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := pressure.ParseThresholds(map[string]string{
+	all, err := eviction.Parse(map[string]string{
 		"memory.available": "1Ei", "nodefs.available": "1Ei", "nodefs.inodesFree": "1E", "imagefs.available": "1Ei", "imagefs.inodesFree": "1E", "pid.available": "1E",
 	})
 	if err != nil {
@@ -79,22 +48,22 @@ func TestHost(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	clk := clocktesting.NewFakePassiveClock(time.Now())
-	seen := map[pressure.Signal]pressure.Observation{}
+	seen := map[eviction.Signal]pressure.Observation{}
 	changes := 0
-	thresholds, err := pressure.ParseThresholds(nil)
+	thresholds, err := eviction.Parse(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	set := func(memory, disk, pids int64) {
-		seen[pressure.MemoryAvailable] = pressure.Observation{Available: memory << 20, Capacity: 4 << 30}
-		seen[pressure.NodeFSAvailable] = pressure.Observation{Available: disk, Capacity: 1000}
-		seen[pressure.NodeFSInodesFree] = pressure.Observation{Available: disk, Capacity: 1000}
-		seen[pressure.PIDAvailable] = pressure.Observation{Available: pids, Capacity: 1000}
+		seen[eviction.MemoryAvailable] = pressure.Observation{Available: memory << 20, Capacity: 4 << 30}
+		seen[eviction.NodeFSAvailable] = pressure.Observation{Available: disk, Capacity: 1000}
+		seen[eviction.NodeFSInodesFree] = pressure.Observation{Available: disk, Capacity: 1000}
+		seen[eviction.PIDAvailable] = pressure.Observation{Available: pids, Capacity: 1000}
 	}
 	set(100, 100, 50)
 	m := pressure.New(pressure.Config{
 		Thresholds: thresholds, NodeFS: "/data", Clock: clk, Changed: func() { changes++ },
-		Observe: func() map[pressure.Signal]pressure.Observation { return seen },
+		Observe: func() map[eviction.Signal]pressure.Observation { return seen },
 	})
 	for _, step := range []struct {
 		what               string
@@ -158,11 +127,11 @@ func TestShortageMessage(t *testing.T) {
 		s    pressure.Shortage
 		want string
 	}{
-		{pressure.Shortage{Signal: pressure.MemoryAvailable, Resource: corev1.ResourceMemory, Threshold: 100 << 20, Available: 99<<20 + 512<<10},
+		{pressure.Shortage{Signal: eviction.MemoryAvailable, Resource: corev1.ResourceMemory, Threshold: 100 << 20, Available: 99<<20 + 512<<10},
 			"The node was low on resource: memory. Threshold quantity: 100Mi, available: 101888Ki. "},
-		{pressure.Shortage{Signal: pressure.NodeFSAvailable, Resource: corev1.ResourceEphemeralStorage, Threshold: 2 << 30, Available: 1 << 30},
+		{pressure.Shortage{Signal: eviction.NodeFSAvailable, Resource: corev1.ResourceEphemeralStorage, Threshold: 2 << 30, Available: 1 << 30},
 			"The node was low on resource: ephemeral-storage. Threshold quantity: 2Gi, available: 1Gi. "},
-		{pressure.Shortage{Signal: pressure.ImageFSInodesFree, Resource: pressure.Inodes, Threshold: 2048, Available: 1024},
+		{pressure.Shortage{Signal: eviction.ImageFSInodesFree, Resource: pressure.Inodes, Threshold: 2048, Available: 1024},
 			"The node was low on resource: inodes. Threshold quantity: 2048, available: 1024. "},
 	} {
 		if got := tc.s.Message(); got != tc.want {

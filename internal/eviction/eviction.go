@@ -1,4 +1,7 @@
-package pressure
+// Package eviction has the thresholds below which a node is short of something, as a kubelet's evictionHard states them: who
+// writes them into a host's configuration, and who acts by them, read them alike.
+// See https://kubernetes.io/docs/concepts/scheduling-eviction/node-pressure-eviction/.
+package eviction
 
 import (
 	"fmt"
@@ -6,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
@@ -24,27 +26,26 @@ const (
 	PIDAvailable      Signal = "pid.available"
 )
 
-// Resources that have a name in evictions only.
-const (
-	Inodes corev1.ResourceName = "inodes"
-	PIDs   corev1.ResourceName = "pids"
-)
-
-// kinds has the signals in the order in which shortages are dealt with: what runs out of memory first kills what it should
-// not, and a disk fills more slowly. The thresholds are a kubelet's defaults, and a twentieth of the process ids.
-var kinds = []struct {
+// defaults are a kubelet's, and a twentieth of the process ids.
+var defaults = []struct {
 	signal    Signal
-	resource  corev1.ResourceName
-	condition corev1.NodeConditionType
 	threshold string
 }{
-	{MemoryAvailable, corev1.ResourceMemory, corev1.NodeMemoryPressure, "100Mi"},
-	{NodeFSAvailable, corev1.ResourceEphemeralStorage, corev1.NodeDiskPressure, "10%"},
-	{NodeFSInodesFree, Inodes, corev1.NodeDiskPressure, "5%"},
-	{ImageFSAvailable, corev1.ResourceEphemeralStorage, corev1.NodeDiskPressure, "15%"},
-	{ImageFSInodesFree, Inodes, corev1.NodeDiskPressure, "5%"},
-	{PIDAvailable, PIDs, corev1.NodePIDPressure, "5%"},
+	{MemoryAvailable, "100Mi"},
+	{NodeFSAvailable, "10%"},
+	{NodeFSInodesFree, "5%"},
+	{ImageFSAvailable, "15%"},
+	{ImageFSInodesFree, "5%"},
+	{PIDAvailable, "5%"},
 }
+
+// Error is about one entry of what Parse was given.
+type Error struct {
+	Signal string
+	Reason string
+}
+
+func (e *Error) Error() string { return e.Signal + ": " + e.Reason }
 
 // Thresholds say below what the node is short of something. A signal without one is not looked at.
 type Thresholds map[Signal]Threshold
@@ -64,35 +65,37 @@ func (t Threshold) Of(capacity int64) int64 {
 	return t.quantity
 }
 
-// ParseThresholds reads statements as a kubelet's evictionHard has them, by signal: a quantity, or a percentage of the
-// capacity; "0%" turns a signal off. What is not named keeps its default.
-func ParseThresholds(statements map[string]string) (Thresholds, error) {
+func (t Threshold) String() string { return t.text }
+
+// Parse reads statements as a kubelet's evictionHard has them, by signal: a quantity, or a percentage of the capacity;
+// "0%" turns a signal off. What is not named keeps its default. An error is an *Error.
+func Parse(statements map[string]string) (Thresholds, error) {
 	all := Thresholds{}
 	var names []string
-	for _, k := range kinds {
-		names = append(names, string(k.signal))
-		text, ok := statements[string(k.signal)]
+	for _, d := range defaults {
+		names = append(names, string(d.signal))
+		text, ok := statements[string(d.signal)]
 		if !ok {
-			text = k.threshold
+			text = d.threshold
 		}
-		t, err := parseThreshold(text)
+		t, err := parse(text)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k.signal, err)
+			return nil, &Error{string(d.signal), err.Error()}
 		}
 		if t != (Threshold{}) {
-			all[k.signal] = t
+			all[d.signal] = t
 		}
 	}
 	for name := range statements {
 		if !slices.Contains(names, name) {
-			return nil, fmt.Errorf("%s: there is no such signal, only %s", name, strings.Join(names, ", "))
+			return nil, &Error{name, "there is no such signal, only " + strings.Join(names, ", ")}
 		}
 	}
 	return all, nil
 }
 
-// parseThreshold returns the zero value for what turns a signal off: as for a kubelet, nothing and all of it.
-func parseThreshold(text string) (Threshold, error) {
+// parse returns the zero value for what turns a signal off: as for a kubelet, nothing and all of it.
+func parse(text string) (Threshold, error) {
 	if number, ok := strings.CutSuffix(text, "%"); ok {
 		p, err := strconv.ParseFloat(number, 64)
 		if err != nil || !(p >= 0 && p <= 100) {
