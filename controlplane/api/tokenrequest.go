@@ -61,13 +61,12 @@ func (s *Server) issueToken(w http.ResponseWriter, r *request) error {
 	}
 	req.CreationTimestamp = metav1.Now()
 	req.Spec.Audiences, req.Spec.ExpirationSeconds = g.audiences, &g.seconds
-	if !o.DryRun {
-		token, expires, err := s.tokens.issue(g, s.now())
-		if err != nil {
-			return apierrors.NewInternalError(err)
-		}
-		req.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(expires)}
+	// A dry run gets its token too, as in Kubernetes: nothing is stored of one.
+	token, expires, err := s.tokens.issue(g, s.now())
+	if err != nil {
+		return apierrors.NewInternalError(err)
 	}
+	req.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(expires)}
 	s.answer(w, r, http.StatusCreated, req)
 	return nil
 }

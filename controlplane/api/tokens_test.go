@@ -56,6 +56,13 @@ func TestTokens(t *testing.T) {
 	if err != nil || u.Username != "system:serviceaccount:default:default" || u.Extra["authentication.kubernetes.io/pod-name"][0] != "p" {
 		t.Fatalf("user of a bound token: %+v, %v", u, err)
 	}
+	dry, err := admin.CoreV1().ServiceAccounts("default").CreateToken(ctx, "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, err := whoami(t, e, dry.Status.Token); err != nil || u.Username != "system:serviceaccount:default:default" {
+		t.Errorf("user of a dry run's token: %+v, %v", u, err)
+	}
 	for name, token := range map[string]string{"for another audience": foreign, "changed": bound[:len(bound)-4] + "AAAA", "nonsense": "x.y.z"} {
 		if _, err := whoami(t, e, token); !apierrors.IsUnauthorized(err) {
 			t.Errorf("token %s: %v", name, err)
