@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/acctest/machine"
+	"github.com/fairlead-io/terraform-provider-fairlead/internal/supervise"
 )
 
 // TestOpenRC is the core of everything on a machine with OpenRC and no systemd, whose containerd has no service for it: an
@@ -37,10 +38,10 @@ func TestOpenRC(t *testing.T) {
 	}
 	// Logs are bounded: one that is full gives way to another.
 	const log = "/var/log/fairlead/fairlead-server.log"
-	command(t, m, "head -c 10485760 /dev/zero | tr '\\0' '\\n' >>"+log)
+	command(t, m, fmt.Sprintf("head -c %d /dev/zero | tr '\\0' '\\n' >>%s", supervise.DefaultLogBytes, log))
 	killSupervised(t, m, "fairlead-server")
 	eventually(t, 30*time.Second, "another log", func(ctx context.Context) error {
-		_, err := m.Run(ctx, "[ $(stat -c %s "+log+") -lt 10485760 ] && [ $(stat -c %s "+log+".1) -ge 10485760 ] && tail -n 1 "+log+".1 | grep killed")
+		_, err := m.Run(ctx, fmt.Sprintf("[ $(stat -c %%s %[1]s) -lt %[2]d ] && [ $(stat -c %%s %[1]s.1) -ge %[2]d ] && tail -n 1 %[1]s.1 | grep killed", log, supervise.DefaultLogBytes))
 		return err
 	})
 	s.reported(t, time.Now(), m.Name)
