@@ -12,11 +12,13 @@ import (
 // gzipFrom is the size from which an answer is compressed, as kube-apiserver has it.
 const gzipFrom = 128 << 10
 
-// frameBuffers hold what is written at once: a few HTTP/2 frames. One that a write failed with is never put back: HTTP/2 answers
+// frameBuffers hold what is written at once: one HTTP/2 frame. One that a write failed with is never put back: HTTP/2 answers
 // a handler as soon as its stream is reset, and may then still be sending what it was given. The same goes for gzipWriters.
 var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, frameBuffer); return &b }}
 
-const frameBuffer = 64 << 10
+// frameBuffer and the nine bytes of a frame's head fill one TLS record: a frame of the largest size that clients take by
+// default would need two, each written by itself. (RFC 9113 section 4.1, RFC 8446 section 5.1)
+const frameBuffer = 16<<10 - 9
 
 // arena lends memory out of frameBuffers until release. What it lends is less than a frame buffer, so writeAll copies it and
 // never hands it to a connection.
