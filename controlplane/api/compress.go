@@ -20,8 +20,7 @@ var frameBuffers = sync.Pool{New: func() any { b := make([]byte, 0, frameBuffer)
 // default would need two, each written by itself. (RFC 9113 section 4.1, RFC 8446 section 5.1)
 const frameBuffer = 16<<10 - 9
 
-// arena lends memory out of frameBuffers until release. What it lends is less than a frame buffer, so writeAll copies it and
-// never hands it to a connection.
+// arena lends memory out of frameBuffers until release. writeAll copies what it lends and never hands it to a connection.
 type arena struct{ chunks []*[]byte }
 
 func (a *arena) take(n int) []byte {

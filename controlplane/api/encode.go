@@ -200,25 +200,23 @@ func reformat(data []byte, m media) []byte {
 	return b.Bytes()
 }
 
-// writeAll joins small pieces so that each write is worth a frame, and says whether all went out; it does not when the client
-// is gone.
+// writeAll joins pieces and cuts them so that each write but the last fills a frame, and says whether all went out; it does not
+// when the client is gone.
 func writeAll(w io.Writer, parts [][]byte) bool {
 	buf := frameBuffers.Get().(*[]byte)
 	b := (*buf)[:0]
 	for _, p := range parts {
-		if len(b)+len(p) > cap(b) && len(b) > 0 {
+		for len(p) > 0 {
+			n := copy(b[len(b):cap(b)], p)
+			b, p = b[:len(b)+n], p[n:]
+			if len(b) < cap(b) {
+				continue
+			}
 			if _, err := w.Write(b); err != nil {
 				return false
 			}
 			b = b[:0]
 		}
-		if len(p) >= cap(b) {
-			if _, err := w.Write(p); err != nil {
-				return false
-			}
-			continue
-		}
-		b = append(b, p...)
 	}
 	if _, err := w.Write(b); err != nil {
 		return false
