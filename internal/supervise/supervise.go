@@ -153,7 +153,7 @@ func (s *supervisor) loop(ctx context.Context) {
 func (s *supervisor) once(ctx context.Context) {
 	cmd := exec.Command(s.Command[0], s.Command[1:]...)
 	cmd.Stdout, cmd.Stderr = s.output, s.output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = processGroup()
 	if err := cmd.Start(); err != nil {
 		s.log.Error("cannot start", "error", err)
 		return

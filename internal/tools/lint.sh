@@ -1,5 +1,5 @@
 #!/bin/bash
-# Checks what no test sees: formatting, vet, a go.mod that is tidy, and leftovers.
+# Checks what no test sees: formatting, vet, other platforms, a go.mod that is tidy, and leftovers.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 failed=0
@@ -28,5 +28,8 @@ check 'left over' absent '\b(TODO|FIXME|XXX|HACK)\b|[Nn]ot implemented' '*.go' '
 	':!docs/resources' ':!CONTRIBUTING.md' ':!STYLE.md' ':!internal/tools/lint.sh'
 check 'skipped or sleeping tests' absent '\bt\.Skip|\btime\.Sleep\(' '*_test.go'
 check 'vet' go vet -p 2 ./...
+for platform in linux/arm64 darwin/arm64; do
+	check 'platforms' go run ./internal/tools/typecheck "$platform" .
+done
 
 exit $failed
