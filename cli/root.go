@@ -63,7 +63,7 @@ func newRoot() *cobra.Command {
 
 // gcPercent trades a little of the processor for memory: server and agent keep caches whose live part changes
 // slowly, so that a heap of twice its size would be mostly air. GOGC overrides it.
-const gcPercent = 40
+const gcPercent = 33
 
 // settleAfter is when a process has done what it does once: its caches are filled and its connections open.
 const settleAfter = 20 * time.Second
