@@ -40,6 +40,16 @@ func (s *standing) testImport(t *testing.T) {
 	if err := w.Write("imports.tf", imports.String()); err != nil {
 		t.Fatal(err)
 	}
+	// What a host was installed with is in its state at once.
+	_, out, err := w.Plan(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for to := range ids {
+		if strings.HasPrefix(to, "fairlead_cluster.") || strings.HasPrefix(to, "fairlead_node.") {
+			says(t, out, to+" will be imported")
+		}
+	}
 	says(t, apply(t, w), fmt.Sprintf("Apply complete! Resources: %d imported, 0 added,", len(ids)), "0 destroyed")
 	if err := os.Remove(filepath.Join(w.Dir, "imports.tf")); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package bootstrap
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -23,6 +25,17 @@ func ClusterOf(ctx context.Context, control ssh.Conn) (Cluster, error) {
 func ServerConfigOf(ctx context.Context, control ssh.Conn) (*config.Server, error) {
 	var s config.Server
 	return &s, readConfig(ctx, control, config.ServerFile, &s)
+}
+
+// CertificateNamesOf are the names of s that its host was given beside those that it has by itself, in the order that it was
+// given them in.
+func CertificateNamesOf(ctx context.Context, control ssh.Conn, s *config.Server) ([]string, error) {
+	out, err := control.Run(ctx, ssh.Command{Line: "uname -n"})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the name of host %s: %w", control.Host(), err)
+	}
+	own := []string{control.Host(), strings.ToLower(strings.TrimSpace(string(out.Stdout)))}
+	return slices.DeleteFunc(slices.Clone(s.CertificateNames), func(n string) bool { return slices.Contains(own, n) }), nil
 }
 
 // AgentConfigOf reads the configuration that a node's host was installed with.

@@ -306,9 +306,10 @@ func (r *nodeResource) importSettings(ctx context.Context, m *nodeModel, diags *
 	}
 	if err != nil {
 		diags.AddWarning("Settings of the node not imported", err.Error()+
-			"\n\nThe node is imported without its labels, taints and eviction_hard; those of the configuration are set by the next apply.")
+			"\n\nThe node is imported without its host_key, labels, taints and eviction_hard; those of the configuration are set by the next apply.")
 		return
 	}
+	m.known(conn, nil)
 	diags.Append(m.nodeSettings.of(ctx, agent)...)
 }
 

@@ -285,7 +285,17 @@ func importCluster(ctx context.Context, conn ssh.Conn, id clusterID) (*clusterMo
 	h := hostModel{
 		Address: types.StringValue(id.Address), Port: types.Int64Null(), Pods: types.BoolValue(got.Pods),
 	}
+	names, err := bootstrap.CertificateNamesOf(ctx, conn, c)
+	if err != nil {
+		return nil, err
+	}
+	certificateNames := types.ListNull(types.StringType)
 	diags := h.nodeSettings.of(ctx, c.Node)
+	if len(names) > 0 {
+		l, more := types.ListValueFrom(ctx, types.StringType, names)
+		diags.Append(more...)
+		certificateNames = l
+	}
 	if id.Port != 0 {
 		h.Port = types.Int64Value(int64(id.Port))
 	}
@@ -298,7 +308,7 @@ func importCluster(ctx context.Context, conn ssh.Conn, id clusterID) (*clusterMo
 	m := &clusterModel{
 		Name: types.StringValue(c.ClusterName), ControlPlane: []hostModel{h},
 		PodCIDR: types.StringValue(c.PodCIDR), ServiceCIDR: types.StringValue(c.ServiceCIDR), Domain: types.StringValue(c.Domain), NodePorts: types.StringValue(c.NodePorts),
-		CertificateNames: types.ListNull(types.StringType), Version: types.StringValue(got.Version), OnDestroy: types.ObjectNull(clusterDestroyTypes),
+		CertificateNames: certificateNames, Version: types.StringValue(got.Version), OnDestroy: types.ObjectNull(clusterDestroyTypes),
 		OIDC: oidc, Audit: audit,
 	}
 	m.known(conn, got)

@@ -57,8 +57,9 @@ provider "fairlead" {
 }
 
 resource "fairlead_cluster" "main" {
-  name          = "acctest"
-  control_plane = [var.control_plane]
+  name              = "acctest"
+  control_plane     = [var.control_plane]
+  certificate_names = ["api.example.com"]
   oidc = {
     issuer_url   = "https://login.example.com"
     client_id    = "fairlead"
@@ -77,7 +78,7 @@ resource "fairlead_node" "worker" {
   host_key      = each.value.host_key
   labels        = { zone = each.key }
   eviction_hard = var.eviction_hard
-  on_destroy    = { ignore_unreachable = each.value.ignore_unreachable }
+  on_destroy    = each.value.ignore_unreachable ? { ignore_unreachable = true } : null
 }
 
 ephemeral "fairlead_kubeconfig" "ci" {
