@@ -1,6 +1,7 @@
 package acctest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,7 +41,16 @@ func (s *standing) testImport(t *testing.T) {
 	if err := w.Write("imports.tf", imports.String()); err != nil {
 		t.Fatal(err)
 	}
-	// What a host was installed with is in its state at once.
+	// What a host was installed with is in its state at once, where the provider knows the host's key: that of the resource's
+	// configuration is not shown to an import.
+	known, vars := "", sshVar()
+	for _, m := range s.machines() {
+		known += m.Address.String() + " " + m.HostKey + "\n"
+	}
+	vars["known_hosts_file"] = filepath.Join(w.Dir, "known_hosts")
+	if err := errors.Join(w.Write("known_hosts", known), w.Set(map[string]any{"ssh": vars})); err != nil {
+		t.Fatal(err)
+	}
 	_, out, err := w.Plan(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -127,14 +127,14 @@ func hostDown(t *testing.T, r *refusal) {
 
 func noSudo(t *testing.T, r *refusal) {
 	r.set(t, map[string]any{"ssh": map[string]any{"user": machine.Guest, "private_key_file": fleet.KeyFile, "sudo": true}})
-	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "root", "sudo", "Nothing was changed on any host")
+	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "root", "sudo", "Nothing was changed there")
 }
 
 // fullDiskAndTakenPort wants both in one diagnostic: nobody likes to learn of obstacles one by one.
 func fullDiskAndTakenPort(t *testing.T, r *refusal) {
 	command(t, r.machine, `mkdir -p /var/lib/fairlead && mount -t tmpfs -o size=64m none /var/lib/fairlead
 systemd-run -q --unit=taken --socket-property=ListenStream=6443 --service-type=simple /bin/true`)
-	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "for 2 reasons", "disk: 64 MiB are free for /var/lib/fairlead", "port: tcp/6443 is taken by", "Nothing was changed on any host")
+	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "for 2 reasons", "disk: 64 MiB are free for /var/lib/fairlead", "port: tcp/6443 is taken by", "Nothing was changed there")
 	command(t, r.machine, "systemctl stop taken.socket; systemctl reset-failed; umount /var/lib/fairlead && rmdir /var/lib/fairlead")
 }
 
@@ -233,7 +233,7 @@ func owned(t *testing.T, r *refusal) {
 	says := func(w *Workspace, want ...string) {
 		t.Helper()
 		refused(t, w, append(want, "Error: Host is not ready", "with fairlead_cluster.main", `owner: it is the control plane of cluster "alone" and of a resource with the address `+
-			r.machine.Address.String()+":22, since", "applied it in "+r.w.Dir, "Nothing was changed on any host")...)
+			r.machine.Address.String()+":22, since", "applied it in "+r.w.Dir, "Nothing was changed there")...)
 		inState(t, w)
 	}
 	r.w = workspace(t, "host.tf", map[string]any{"ssh": sshVar(), "address": r.machine.Address.String(), "host_key": r.machine.HostKey})

@@ -78,7 +78,7 @@ func notReady(diags *diag.Diagnostics, at hostPaths, err *bootstrap.PreflightErr
 		if name != "" {
 			on = at.settings[name]
 		}
-		diags.AddAttributeError(on, "Host is not ready", of[name].Error()+"\n\nNothing was changed on any host.")
+		diags.AddAttributeError(on, "Host is not ready", of[name].Error()+"\n\nNothing was changed there.")
 	}
 }
 

@@ -20,7 +20,7 @@ func TestHostsThatAreNotReady(t *testing.T) {
 	at.settings = map[string]path.Path{"pod_cidr": path.Root("pod_cidr")}
 	var diags diag.Diagnostics
 	diagnose(&diags, at, "Host can not be checked", failed)
-	const unchanged = "\n\nNothing was changed on any host."
+	const unchanged = "\n\nNothing was changed there."
 	want := diag.Diagnostics{
 		diag.NewAttributeErrorDiagnostic(clusterPaths.address, "Host is not ready",
 			"cannot use the hosts, for 2 reasons:\n- a: port: tcp/6443 is taken\n- b: address range: services"+unchanged),

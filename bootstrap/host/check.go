@@ -208,7 +208,7 @@ func (c *checker) pressure(w Wants) {
 				c.failures = append(c.failures, Failure{
 					Host: c.f.Host, Check: "disk", Setting: "eviction_hard",
 					Found: fmt.Sprintf("%d of %d %s are free for %s, and a node runs no pods with %s below %s", free>>r.shift, all>>r.shift, r.unit, dir, s, t),
-					Fix:   fmt.Sprintf("make room for at least %d %s, or set a lower threshold by eviction_hard", least>>r.shift, r.unit),
+					Fix:   fmt.Sprintf("have at least %d %s free, or set a lower threshold by eviction_hard", least>>r.shift, r.unit),
 				})
 			}
 		}
