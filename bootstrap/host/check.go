@@ -166,7 +166,7 @@ func (c *checker) resources(w Wants) {
 	if w.Ours {
 		least = MinDiskLater
 	}
-	disks := map[Disk]bool{} // that were looked at
+	disks := map[string]bool{} // that were found wanting
 	for _, d := range []struct {
 		dir   string
 		least int64
@@ -175,10 +175,10 @@ func (c *checker) resources(w Wants) {
 		{"/usr/local/bin", MinDiskLater}, {"/etc", MinDiskLater}, {"/var/log", MinDiskLater},
 	} {
 		disk := c.f.Disks[d.dir]
-		if !disks[disk] && disk.Size > 0 && disk.Free < d.least {
+		if disk.Size > 0 && disk.Free < d.least && !disks[disk.Device] {
 			c.fail("disk", mib(disk.Free)+" are free for "+d.dir, "at least "+mib(d.least)+" are needed")
+			disks[disk.Device] = true
 		}
-		disks[disk] = true
 	}
 }
 
@@ -189,7 +189,7 @@ func (c *checker) pressure(w Wants) {
 		return
 	}
 	nodeFS, imageFS := config.DefaultAgentDir, c.f.ContainerdRoot
-	oneDisk := c.f.Disks[nodeFS] == c.f.Disks[imageFS]
+	oneDisk := c.f.Disks[nodeFS].Device == c.f.Disks[imageFS].Device
 	for _, r := range []struct {
 		node, image eviction.Signal
 		of          func(Disk) (free, all int64)

@@ -75,6 +75,7 @@ type Facts struct {
 
 // Disk is a file system.
 type Disk struct {
+	Device             string
 	Free, Size         int64 // bytes; 0 when they are not known
 	FreeInodes, Inodes int64 // 0 when they are not counted
 }
@@ -292,20 +293,20 @@ func (f *Facts) setPort(w []string) error {
 }
 
 func (f *Facts) setDisk(value string) error {
-	w := strings.SplitN(value, " ", 5)
-	if len(w) < 5 {
+	w := strings.SplitN(value, " ", 6)
+	if len(w) < 6 {
 		return errors.New("too few words")
 	}
-	var d Disk
+	d := Disk{Device: w[0]}
 	var errs [4]error
-	d.Free, errs[0] = kib(w[0])
-	d.Size, errs[1] = kib(w[1])
-	d.FreeInodes, errs[2] = strconv.ParseInt(w[2], 10, 64)
-	d.Inodes, errs[3] = strconv.ParseInt(w[3], 10, 64)
+	d.Free, errs[0] = kib(w[1])
+	d.Size, errs[1] = kib(w[2])
+	d.FreeInodes, errs[2] = strconv.ParseInt(w[3], 10, 64)
+	d.Inodes, errs[3] = strconv.ParseInt(w[4], 10, 64)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
-	f.Disks[w[4]] = d
+	f.Disks[w[5]] = d
 	return nil
 }
 

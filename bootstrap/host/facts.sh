@@ -33,9 +33,9 @@ say containerd.root "$images"
 for d in /usr/local/bin /etc /var/lib/fairlead /var/lib/fairlead/agent /var/log "$images"; do
   e=$d
   while [ ! -d "$e" ]; do e=${e%/*}; [ -n "$e" ] || e=/; done
-  # KiB free and in all, inodes free and in all, and the folder; 0 for what the file system does not count.
+  # Device, KiB free and in all, inodes free and in all, and the folder; 0 for what the file system does not count.
   count() { df "$@" 2>/dev/null | awk 'NR == 2 && $2 ~ /^[0-9]+$/ && $4 ~ /^[0-9]+$/ { n = $4 " " $2 } END { print n ? n : "0 0" }'; }
-  say disk "$(count -Pk "$e") $(count -Pi "$e") $d"
+  say disk "$(stat -c %d "$e") $(count -Pk "$e") $(count -Pi "$e") $d"
 done
 if has ip; then
   ip -o addr show scope global 2>/dev/null | awk '{ print "address=" $2 " " $4 }'

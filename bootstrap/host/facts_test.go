@@ -34,8 +34,8 @@ cgroup.controllers=cpuset cpu io memory pids
 init=systemd
 packages=apt-get
 containerd.root=/srv/images
-disk=10485760 20971520 1000 2000 /var/lib/fairlead
-disk=1 2 0 0 /srv/my images
+disk=64769 10485760 20971520 1000 2000 /var/lib/fairlead
+disk=38 1 2 0 0 /srv/my images
 address=eth0 192.0.2.11/24
 address=- 2001:db8::1
 address=fairlead0 10.244.0.1/24
@@ -62,7 +62,7 @@ func TestParseFacts(t *testing.T) {
 		Hostname: "Node-1", OS: "linux", Arch: "amd64", Kernel: "6.1.0-18-amd64",
 		Release:       Release{ID: "debian", Version: "12", Name: "Debian GNU/Linux 12 (bookworm)"},
 		CgroupVersion: 2, CgroupControllers: []string{"cpuset", "cpu", "io", "memory", "pids"}, Init: "systemd", Capabilities: 0x1ffffffffff,
-		MemoryBytes: 1016388 << 10, CPUs: 2, Disks: map[string]Disk{"/var/lib/fairlead": {10 << 30, 20 << 30, 1000, 2000}, "/srv/my images": {1 << 10, 2 << 10, 0, 0}}, ContainerdRoot: "/srv/images", Time: time.Unix(1800000000, 0), Skew: 90 * time.Second,
+		MemoryBytes: 1016388 << 10, CPUs: 2, Disks: map[string]Disk{"/var/lib/fairlead": {"64769", 10 << 30, 20 << 30, 1000, 2000}, "/srv/my images": {"38", 1 << 10, 2 << 10, 0, 0}}, ContainerdRoot: "/srv/images", Time: time.Unix(1800000000, 0), Skew: 90 * time.Second,
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.11/24"), netip.MustParsePrefix("2001:db8::1/128"), netip.MustParsePrefix("10.244.0.1/24")},
 		Source:    netip.MustParseAddr("192.0.2.11"),
 		Networks: []Network{
@@ -79,7 +79,7 @@ func TestParseFacts(t *testing.T) {
 	if !got.HasCapability(CapSysResource) || !got.HasAddress(netip.MustParseAddr("192.0.2.11")) || got.HasAddress(netip.MustParseAddr("192.0.2.1")) {
 		t.Error("questions are answered wrong")
 	}
-	for _, bad := range []string{"", "no equals sign", "os=Linux", debian + "cpus=two\n", debian + "port=tcp 1\n", debian + "source=x\n", debian + "disk=1 2 3 /x\n", debian + "disk=1 2 3 x /x\n"} {
+	for _, bad := range []string{"", "no equals sign", "os=Linux", debian + "cpus=two\n", debian + "port=tcp 1\n", debian + "source=x\n", debian + "disk=9 1 2 3 /x\n", debian + "disk=9 1 2 3 x /x\n"} {
 		if _, err := parseFacts([]byte(bad), time.Now()); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
