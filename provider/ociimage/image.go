@@ -38,15 +38,11 @@ type Image struct {
 
 // CheckName says what is wrong with an image's name, which has no tag or digest.
 func CheckName(s string) error {
-	full := fullName(s)
-	_, err := name.NewRepository(full, name.StrictValidation)
-	if err != nil {
-		return err
-	}
 	if strings.ContainsAny(s[strings.LastIndex(s, "/")+1:], ":@") {
 		return errors.New("a tag or digest is not part of the name; the tag is made of the image's digest")
 	}
-	return nil
+	_, err := name.NewRepository(fullName(s), name.StrictValidation)
+	return err
 }
 
 func fullName(s string) string {
@@ -88,6 +84,9 @@ func fromLayout(dir string) (*Image, error) {
 	}
 	if len(m.Manifests) != 1 {
 		return nil, fmt.Errorf("cannot use %s: it holds %d images, and one is wanted", dir, len(m.Manifests))
+	}
+	if t := m.Manifests[0].MediaType; !t.IsImage() && !t.IsIndex() {
+		return nil, fmt.Errorf("cannot use %s: it holds no image but a %s", dir, t)
 	}
 	return &Image{index: l, digest: m.Manifests[0].Digest}, nil
 }
