@@ -63,15 +63,22 @@ func clusterIDProblem(s string) string {
 
 func readClusterID(s string) (_ clusterID, problem string) {
 	bad := func(why string) (clusterID, string) { return clusterID{}, why }
-	name, rest, ok := strings.Cut(s, "@")
+	name, host, ok := strings.Cut(s, "@")
 	if !ok || name == "" {
 		return bad("it has no NAME@")
 	}
 	if len(validation.IsDNS1123Label(name)) > 0 {
 		return bad(fmt.Sprintf("%q is not the name of a cluster", name))
 	}
-	host, key, hasKey := strings.Cut(rest, "#")
-	id := clusterID{Name: name}
+	ref, problem := readHostRef(host)
+	return clusterID{Name: name, Address: ref.Address, Port: ref.Port, HostKey: ref.HostKey}, problem
+}
+
+// readHostRef reads HOST[:PORT][#TYPE.FINGERPRINT].
+func readHostRef(s string) (_ hostRef, problem string) {
+	bad := func(why string) (hostRef, string) { return hostRef{}, why }
+	host, key, hasKey := strings.Cut(s, "#")
+	var ref hostRef
 	if hasKey {
 		i := strings.LastIndex(key, ".")
 		if i <= 0 || i == len(key)-1 {
@@ -80,36 +87,56 @@ func readClusterID(s string) (_ clusterID, problem string) {
 		if sum, err := base64.RawURLEncoding.DecodeString(key[i+1:]); err != nil || len(sum) != sha256.Size {
 			return bad(fmt.Sprintf("%q is not a fingerprint", key[i+1:]))
 		}
-		id.HostKey = key[:i] + " SHA256:" + strings.NewReplacer("_", "/", "-", "+").Replace(key[i+1:])
+		ref.HostKey = key[:i] + " SHA256:" + strings.NewReplacer("_", "/", "-", "+").Replace(key[i+1:])
 	}
 	if h, p, err := net.SplitHostPort(host); err == nil {
 		n, err := strconv.Atoi(p)
 		if err != nil || n < 1 || n > 65535 {
 			return bad("port " + p + " is not a number from 1 to 65535")
 		}
-		id.Address, id.Port = h, n
+		ref.Address, ref.Port = h, n
 	} else {
-		id.Address = strings.Trim(host, "[]")
+		ref.Address = strings.Trim(host, "[]")
 	}
-	if id.Address == "" {
+	if ref.Address == "" {
 		return bad("it has no host")
 	}
-	if problem := addressProblem(id.Address); problem != "" {
-		return bad(fmt.Sprintf("%q %s", id.Address, problem))
+	if problem := addressProblem(ref.Address); problem != "" {
+		return bad(fmt.Sprintf("%q %s", ref.Address, problem))
 	}
-	return id, ""
+	return ref, ""
 }
 
-// nodeID is a node's id: CLUSTER/NAME@HOST[:PORT] is too much to type, so it is CLUSTER/NAME and the host is
-// asked of the cluster on import.
+// nodeID is a node's id. It does not say how the host is reached, unlike the one that parseNodeID takes: for most hosts
+// the cluster knows.
 func nodeID(cluster, name string) string { return cluster + "/" + name }
 
-func parseNodeID(s string) (cluster, name string, err error) {
-	i := strings.LastIndex(s, "/")
-	if i <= 0 || i == len(s)-1 {
-		return "", "", fmt.Errorf("cannot read node id %q: it must be CLUSTER/NAME, where CLUSTER is the id of a fairlead_cluster", s)
+// parseNodeID reads CLUSTER/NAME[@HOST[:PORT][#TYPE.FINGERPRINT]], where the host is for those that are reached otherwise than at
+// the address that they have in the cluster: nil when it is left out.
+func parseNodeID(s string) (cluster, name string, host *hostRef, err error) {
+	bad := func(problem string) (string, string, *hostRef, error) {
+		return "", "", nil, fmt.Errorf("cannot read node id %q: %s; it must be CLUSTER/NAME[@HOST[:PORT][#TYPE.FINGERPRINT]], where CLUSTER is the id of a fairlead_cluster", s, problem)
 	}
-	return s[:i], s[i+1:], nil
+	i := strings.LastIndex(s, "/")
+	if i < 0 {
+		return bad("it has no /NAME")
+	}
+	cluster = s[:i]
+	if _, problem := readClusterID(cluster); problem != "" {
+		return bad(fmt.Sprintf("of its cluster %q, %s", cluster, problem))
+	}
+	name, at, hasHost := strings.Cut(s[i+1:], "@")
+	if name == "" {
+		return bad("it has no NAME")
+	}
+	if hasHost {
+		ref, problem := readHostRef(at)
+		if problem != "" {
+			return bad("of its host, " + problem)
+		}
+		host = &ref
+	}
+	return cluster, name, host, nil
 }
 
 // parseImageID reads [CLUSTER/]REFERENCE. A reference begins with its registry, which has a dot, a colon or is

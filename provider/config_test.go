@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // attributePath is a path of attribute names.
@@ -197,6 +200,56 @@ func TestClusterIDs(t *testing.T) {
 		}
 		if parsed, err := parseClusterID(id); problem == "" && (err != nil || parsed.String() != id) {
 			t.Errorf("%s is read as %s, %v", id, parsed, err)
+		}
+	}
+}
+
+func TestNodeIDs(t *testing.T) {
+	const fp = "TD2BWcdLlfujPMFZ5st5-sPIg0UMwKja_3JL2myTDyI"
+	for id, want := range map[string]struct {
+		name    string
+		host    *hostRef
+		problem string
+	}{
+		"prod@192.0.2.11/a":                                      {name: "a"},
+		"prod@[2001:db8::1]:22/a.b":                              {name: "a.b"},
+		"prod@192.0.2.11#ssh-ed25519." + fp + "/a":               {name: "a"},
+		"prod@192.0.2.11/a@local":                                {name: "a", host: &hostRef{Address: "local"}},
+		"prod@192.0.2.11/a@a.example":                            {name: "a", host: &hostRef{Address: "a.example"}},
+		"prod@192.0.2.11/a@203.0.113.7:2222":                     {name: "a", host: &hostRef{Address: "203.0.113.7", Port: 2222}},
+		"prod@192.0.2.11/a@[2001:db8::7]:2222#ssh-ed25519." + fp: {name: "a", host: &hostRef{Address: "2001:db8::7", Port: 2222, HostKey: "ssh-ed25519 SHA256:TD2BWcdLlfujPMFZ5st5+sPIg0UMwKja/3JL2myTDyI"}},
+		"a":                          {problem: "it has no /NAME"},
+		"prod@192.0.2.11/":           {problem: "it has no NAME;"},
+		"prod/a":                     {problem: `of its cluster "prod", it has no NAME@`},
+		"prod@192.0.2.11/a@":         {problem: "of its host, it has no host"},
+		"prod@192.0.2.11/a@h:x":      {problem: "of its host, port x"},
+		"prod@192.0.2.11/a@root@h":   {problem: "of its host, \"root@h\""},
+		"prod@192.0.2.11/a@h#SHA256": {problem: "of its host, what follows # is not TYPE.FINGERPRINT"},
+	} {
+		cluster, name, host, err := parseNodeID(id)
+		if want.problem != "" {
+			if err == nil || !strings.Contains(err.Error(), want.problem) {
+				t.Errorf("%s: got %v, want %q", id, err, want.problem)
+			}
+			continue
+		}
+		if err != nil || !strings.HasPrefix(id, cluster+"/") || name != want.name || !reflect.DeepEqual(host, want.host) {
+			t.Errorf("%s is read as %s, %s, %+v, %v", id, cluster, name, host, err)
+		}
+	}
+}
+
+// TestImportedHost wants the host of an imported node to be what the id says, and else the node's own address.
+func TestImportedHost(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.0.0.2"}}}}
+	for _, want := range []hostRef{{Address: "10.0.0.2"}, {Address: "a.example", Port: 2222, HostKey: testHostKey}, {Address: "local"}} {
+		host := &want
+		if want.Address == "10.0.0.2" {
+			host = nil
+		}
+		m := importNode("prod@192.0.2.11", node, host)
+		if m.ref() != want || m.InternalAddress.ValueString() != "10.0.0.2" || m.ID.ValueString() != "prod@192.0.2.11/a" {
+			t.Errorf("got %+v, %s, %s, want %+v", m.ref(), m.InternalAddress, m.ID, want)
 		}
 	}
 }

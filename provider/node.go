@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -140,7 +141,8 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
 		return
 	}
-	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Update, nodeCreateTimeout, &resp.Diagnostics)
+	defer r.data.upgrades.begin()()
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Update, nodeCreateTimeout, &resp.Diagnostics) // from its turn on
 	if !ok {
 		return
 	}
@@ -153,9 +155,6 @@ func (r *nodeResource) Update(ctx context.Context, req resource.UpdateRequest, r
 		return
 	}
 	p.node.Owner = ownerOf(ctx, r.data, m.ref(), req.Private)
-	// One host after the other: the next begins when this one is healthy again.
-	r.data.upgrading.Lock()
-	defer r.data.upgrading.Unlock()
 	err := r.data.locked(ctx, m.ref(), p.host, "update a node", func(ctx context.Context) error {
 		r.change(ctx, &p, &m, &old, resp)
 		return nil
@@ -171,20 +170,30 @@ func (r *nodeResource) change(ctx context.Context, p *joining, m, old *nodeModel
 		diagnose(&resp.Diagnostics, nodePaths, "Node not updated", err)
 		return
 	}
+	upgrade := !old.Version.IsNull() && m.Version != old.Version
 	switch {
 	case old.Version.IsNull():
 		// The cluster does not know the node: what is on the host belongs to a node that was removed.
 		err = bootstrap.Uninstall(ctx, p.host, false, progress(ctx))
-	case m.Version != old.Version:
+	case upgrade:
+		if err := r.data.upgrades.allowed(p.control.Host()); err != nil {
+			resp.Diagnostics.AddAttributeError(path.Root("version"), "Node not upgraded", err.Error()+
+				"\n\nWhen that host is mended, run again: the upgrade goes on with the hosts that are left.")
+			return
+		}
 		_, err = bootstrap.Upgrade(ctx, p.host, p.bin, progress(ctx))
 	}
-	if err != nil {
-		diagnose(&resp.Diagnostics, nodePaths, "Node not upgraded", err)
-		return
+	var got *bootstrap.Installed
+	if err == nil {
+		got, err = bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
 	}
-	got, err := bootstrap.JoinNode(ctx, p.control, p.host, p.cluster, p.node, p.bin, progress(ctx))
 	if err != nil {
-		diagnose(&resp.Diagnostics, nodePaths, "Node not updated", err)
+		summary := "Node not updated"
+		if upgrade {
+			summary = "Node not upgraded"
+			r.data.upgrades.fail(p.control.Host(), p.host.Host())
+		}
+		diagnose(&resp.Diagnostics, nodePaths, summary, err)
 		return
 	}
 	m.known(p.host, got)
@@ -276,7 +285,7 @@ func (r *nodeResource) readRemoved(ctx context.Context, m *nodeModel, resp *reso
 }
 
 func (r *nodeResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
-	cluster, name, err := parseNodeID(req.ID)
+	cluster, name, host, err := parseNodeID(req.ID)
 	if err != nil {
 		resp.Diagnostics.AddError("Not an id of a node", err.Error())
 		return
@@ -291,7 +300,7 @@ func (r *nodeResource) ImportState(ctx context.Context, req resource.ImportState
 		resp.Diagnostics.AddError("Node can not be imported", err.Error())
 		return
 	}
-	m := importNode(cluster, node)
+	m := importNode(cluster, node, host)
 	r.importSettings(ctx, m, &resp.Diagnostics)
 	resp.Diagnostics.Append(resp.State.Set(ctx, m)...)
 }
@@ -307,6 +316,10 @@ func (r *nodeResource) importSettings(ctx context.Context, m *nodeModel, diags *
 	if err != nil {
 		diags.AddWarning("Settings of the node not imported", err.Error()+
 			"\n\nThe node is imported without its host_key, labels, taints and eviction_hard; those of the configuration are set by the next apply.")
+		return
+	}
+	if name := m.Name.ValueString(); agent.NodeName != name {
+		diags.AddError("Node can not be imported", "Host "+m.Address.ValueString()+" is node "+strconv.Quote(agent.NodeName)+", not "+strconv.Quote(name)+".")
 		return
 	}
 	m.known(conn, nil)

@@ -101,8 +101,8 @@ func (m *nodeModel) overlay(ctx context.Context, node *corev1.Node) diag.Diagnos
 	return diags
 }
 
-// importNode makes a state of what the cluster knows; the address to dial is the node's own.
-func importNode(cluster string, node *corev1.Node) *nodeModel {
+// importNode makes a state of what the cluster knows; the address to dial is the node's own, unless host says another.
+func importNode(cluster string, node *corev1.Node, host *hostRef) *nodeModel {
 	m := &nodeModel{
 		ID: tftypes.StringValue(nodeID(cluster, node.Name)), Cluster: tftypes.StringValue(cluster), Name: tftypes.StringValue(node.Name),
 		nodeSettings: noSettings(),
@@ -112,6 +112,15 @@ func importNode(cluster string, node *corev1.Node) *nodeModel {
 	for _, a := range node.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP {
 			m.Address, m.InternalAddress = tftypes.StringValue(a.Address), tftypes.StringValue(a.Address)
+		}
+	}
+	if host != nil {
+		m.Address = tftypes.StringValue(host.Address)
+		if host.Port != 0 {
+			m.Port = tftypes.Int64Value(int64(host.Port))
+		}
+		if host.HostKey != "" {
+			m.HostKey = tftypes.StringValue(host.HostKey)
 		}
 	}
 	return m

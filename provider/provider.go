@@ -8,7 +8,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
@@ -48,8 +47,7 @@ type data struct {
 	releases  *releases
 	connector *connector
 	kube      *kube.Clients
-	// upgrading is held while a node's software is replaced.
-	upgrading sync.Mutex
+	upgrades  upgrades
 	claims    hostClaims
 	run       *runClaims // nil: this is the only provider of its run, or cannot tell
 }
