@@ -29,7 +29,7 @@ func serve(t *testing.T, set map[string]tftypes.Value) *served {
 // configured is serve with what the configuration was answered with.
 func configured(t *testing.T, p provider.Provider, set map[string]tftypes.Value) (*served, []*tfprotov6.Diagnostic) {
 	t.Helper()
-	s := &served{ProviderServer: providerserver.NewProtocol6(p)(), types: map[string]tftypes.Object{}}
+	s := &served{ProviderServer: newServer(p), types: map[string]tftypes.Object{}}
 	schema, err := s.GetProviderSchema(t.Context(), &tfprotov6.GetProviderSchemaRequest{})
 	if err != nil {
 		t.Fatal(err)
