@@ -21,6 +21,7 @@ func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
 func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 	if h := s.extra(hr.URL.Path); h != nil {
+		defer patient(w, requestTimeout+s.patience)()
 		h.ServeHTTP(w, hr)
 		return
 	}
@@ -30,6 +31,9 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 	start := time.Now()
 	r := parseRequest(hr, s.kinds)
 	rw := &recorder{ResponseWriter: w}
+	if !r.long() {
+		defer patient(w, r.deadline()+s.patience)()
+	}
 	defer s.finish(rw, r, start)
 	if s.public(rw, r) {
 		return
@@ -63,7 +67,7 @@ func (s *Server) extra(path string) http.Handler {
 }
 
 // handle authenticates, authorizes and dispatches one request.
-func (s *Server) handle(w http.ResponseWriter, r *request) error {
+func (s *Server) handle(w *recorder, r *request) error {
 	if err := s.authenticate(r); err != nil {
 		s.audit.begin(w, r)
 		return err
@@ -72,11 +76,12 @@ func (s *Server) handle(w http.ResponseWriter, r *request) error {
 	if err := s.impersonate(r); err != nil {
 		return err
 	}
-	release, err := s.limits.enter(r)
+	seat, err := s.limits.enter(r)
 	if err != nil {
 		return err
 	}
-	defer release()
+	w.seat = seat
+	defer seat.leave()
 	if err := s.authorize(r); err != nil {
 		return err
 	}
@@ -115,25 +120,32 @@ func (s *Server) finish(w *recorder, r *request, start time.Time) {
 	s.metrics.observe(r, w.code, time.Since(start))
 }
 
-// recorder remembers the answer's code. It hides none of what the writer below can do; see Unwrap.
+// recorder remembers the answer's code, and tells the request's seat when the answer begins. It hides none of what the
+// writer below can do; see Unwrap.
 type recorder struct {
 	http.ResponseWriter
 	code  int
 	wrote bool
+	seat  *seat
 }
 
 func (w *recorder) WriteHeader(code int) {
 	if !w.wrote && code >= http.StatusOK || code == http.StatusSwitchingProtocols {
-		w.code, w.wrote = code, true
+		w.begin(code)
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *recorder) Write(b []byte) (int, error) {
 	if !w.wrote {
-		w.code, w.wrote = http.StatusOK, true
+		w.begin(http.StatusOK)
 	}
 	return w.ResponseWriter.Write(b)
+}
+
+func (w *recorder) begin(code int) {
+	w.code, w.wrote = code, true
+	w.seat.answer()
 }
 
 // Flush implements http.Flusher.

@@ -23,12 +23,15 @@ const (
 	// times that.
 	maxWaiting = 128
 	maxWait    = 10 * time.Second
+	// maxWrite is how long an answer that is being written keeps its seat, and maxUnread how many of one user may take longer.
+	maxWrite  = time.Second
+	maxUnread = 128
 	// retrySeconds is what a client is told to wait that is refused.
 	retrySeconds = 1
 )
 
-// limits shares the server out: each request needs a seat, and seats that become free go to the user who has
-// fewest, so a noisy client cannot starve the others. What Kubernetes does with priority levels and flows, in
+// limits shares the server out: each request needs a seat, and seats that become free go to the user
+// who has fewest, so a noisy client cannot starve the others, nor can one that does not take its answers. What Kubernetes does with priority levels and flows, in
 // its simplest form: two levels for reads and two for writes, a flow for each user.
 //
 //	exempt    watches and streams, which cost little and stay long; administrators, who mend what goes wrong
@@ -77,10 +80,10 @@ func levelOf(r *request) int {
 	return workload
 }
 
-// enter takes a seat, and waits for one if it must; the caller releases it.
-func (l *limits) enter(r *request) (release func(), err error) {
+// enter takes a seat, and waits for one if it must; the caller leaves it. A request that needs none has a nil one.
+func (l *limits) enter(r *request) (*seat, error) {
 	if r.long() || isAdmin(r.user) {
-		return func() {}, nil
+		return nil, nil
 	}
 	kind := writing
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -105,7 +108,55 @@ type pool struct {
 type flow struct {
 	user    string
 	taken   int
+	unread  int // answers that are being written
 	waiting []*waiter
+}
+
+// seat is one request's. A nil seat is that of a request that needs none.
+type seat struct {
+	pool *pool
+	flow *flow
+	// handOn runs once the answer is being written, until it is.
+	handOn *time.Timer
+	// left, under the pool's lock, says that somebody else may have the seat.
+	left bool
+}
+
+// answer is called once, when the answer is there. A client that takes longer than a moment to read it does not keep others
+// from the seat.
+func (s *seat) answer() {
+	if s != nil {
+		s.handOn = time.AfterFunc(maxWrite, s.standUp)
+	}
+}
+
+func (s *seat) standUp() {
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	if !s.left {
+		s.left = true
+		s.flow.unread++
+		s.pool.free(s.flow)
+	}
+}
+
+// leave is called once, at the end.
+func (s *seat) leave() {
+	if s == nil {
+		return
+	}
+	if s.handOn != nil {
+		s.handOn.Stop()
+	}
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	if s.left {
+		s.flow.unread--
+		s.pool.forget(s.flow)
+	} else {
+		s.left = true // for a timer that could not be stopped any more
+		s.pool.free(s.flow)
+	}
 }
 
 // waiter is one request that waits.
@@ -116,24 +167,24 @@ type waiter struct {
 
 func newPool(seats int) *pool { return &pool{seats: seats, flows: map[string]*flow{}} }
 
-func (p *pool) enter(ctx context.Context, user string) (func(), error) {
+func (p *pool) enter(ctx context.Context, user string) (*seat, error) {
 	p.mu.Lock()
 	f := p.flows[user]
 	if f == nil {
 		f = &flow{user: user}
 		p.flows[user] = f
 	}
-	release := func() { p.leave(f) }
+	if f.unread >= maxUnread || p.taken >= p.seats && len(f.waiting) >= maxWaiting {
+		p.rejected++
+		p.mu.Unlock()
+		return nil, errTooMany()
+	}
+	given := &seat{pool: p, flow: f}
 	if p.taken < p.seats {
 		p.taken++
 		f.taken++
 		p.mu.Unlock()
-		return release, nil
-	}
-	if len(f.waiting) >= maxWaiting {
-		p.rejected++
-		p.mu.Unlock()
-		return nil, errTooMany()
+		return given, nil
 	}
 	w := &waiter{seated: make(chan struct{})}
 	if len(f.waiting) == 0 {
@@ -146,7 +197,7 @@ func (p *pool) enter(ctx context.Context, user string) (func(), error) {
 	defer timer.Stop()
 	select {
 	case <-w.seated:
-		return release, nil
+		return given, nil
 	case <-ctx.Done():
 		return nil, p.giveUp(f, w, ctx.Err())
 	case <-timer.C:
@@ -179,12 +230,6 @@ func (p *pool) giveUp(f *flow, w *waiter, cause error) error {
 	return cause
 }
 
-func (p *pool) leave(f *flow) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.free(f)
-}
-
 // free gives a seat that f had to the waiting user who has fewest, of several to whom waits longest. The caller
 // holds the lock.
 func (p *pool) free(f *flow) {
@@ -214,7 +259,7 @@ func (p *pool) free(f *flow) {
 
 // forget drops a user of whom nothing is left. The caller holds the lock.
 func (p *pool) forget(f *flow) {
-	if f.taken == 0 && len(f.waiting) == 0 {
+	if f.taken == 0 && f.unread == 0 && len(f.waiting) == 0 {
 		delete(p.flows, f.user)
 	}
 }

@@ -44,15 +44,15 @@ func TestLimitsLetTheClusterThrough(t *testing.T) {
 // TestSeatsGoToWhoHasFewest has two users wait behind one that has all the seats.
 func TestSeatsGoToWhoHasFewest(t *testing.T) {
 	p := newPool(2)
-	enter := func(user string) chan func() {
-		got := make(chan func(), 1) // one result
+	enter := func(user string) chan *seat {
+		got := make(chan *seat, 1) // one result
 		_, before, _ := p.figures()
 		go func() {
-			release, err := p.enter(t.Context(), user)
+			given, err := p.enter(t.Context(), user)
 			if err != nil {
 				t.Errorf("%s: %v", user, err)
 			}
-			got <- release
+			got <- given
 		}()
 		if taken, _, _ := p.figures(); taken == 2 {
 			for { // until it waits
@@ -66,12 +66,13 @@ func TestSeatsGoToWhoHasFewest(t *testing.T) {
 	first, second := <-enter("noisy"), <-enter("noisy")
 	third, fourth := enter("noisy"), enter("noisy")
 	quiet, other := enter("quiet"), enter("other")
-	first()
-	(<-quiet)() // before those that came earlier
-	(<-other)()
-	(<-third)()
-	second()
-	(<-fourth)()
+	first.leave()
+	(<-quiet).leave() // before those that came earlier
+	(<-other).leave()
+	(<-third).leave()
+	second.standUp() // its answer is not taken
+	(<-fourth).leave()
+	second.leave()
 	if taken, waiting, _ := p.figures(); taken != 0 || waiting != 0 || len(p.flows) != 0 || len(p.order) != 0 {
 		t.Errorf("%d taken, %d wait, %d users after all is over", taken, waiting, len(p.flows))
 	}
@@ -79,7 +80,7 @@ func TestSeatsGoToWhoHasFewest(t *testing.T) {
 
 func TestWaitingIsBounded(t *testing.T) {
 	p := newPool(1)
-	release, err := p.enter(t.Context(), "noisy")
+	held, err := p.enter(t.Context(), "noisy")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +107,34 @@ func TestWaitingIsBounded(t *testing.T) {
 			t.Errorf("a client that went away: %v", err)
 		}
 	}
-	release()
+	held.leave()
 	if taken, waiting, rejected := p.figures(); taken != 0 || waiting != 0 || rejected != 1 || len(p.flows) != 0 {
 		t.Errorf("%d taken, %d wait, %d refused", taken, waiting, rejected)
+	}
+}
+
+// TestUnreadAnswersAreBounded has a user not take as many answers as may be under way: the next request is refused, until one is taken.
+func TestUnreadAnswersAreBounded(t *testing.T) {
+	p := newPool(1)
+	var last *seat
+	for range maxUnread {
+		given, err := p.enter(t.Context(), "noisy")
+		if err != nil {
+			t.Fatal(err)
+		}
+		given.standUp()
+		last = given
+	}
+	if _, err := p.enter(t.Context(), "noisy"); !apierrors.IsTooManyRequests(err) {
+		t.Errorf("one too many: %v", err)
+	}
+	other, err := p.enter(t.Context(), "quiet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other.leave()
+	last.leave()
+	if _, err := p.enter(t.Context(), "noisy"); err != nil {
+		t.Errorf("after one was taken: %v", err)
 	}
 }

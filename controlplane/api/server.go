@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/tls"
@@ -73,6 +74,8 @@ type Config struct {
 	Audit  Audit
 	// MaxReads and MaxWrites bound the requests under way at once; 0 means a default.
 	MaxReads, MaxWrites int
+	// Patience is how long a client may take nothing of what is written to it; 0 means a default.
+	Patience time.Duration
 	// AllowAll skips authorization; for tests and benchmarks of single parts.
 	AllowAll bool
 	Logger   *slog.Logger
@@ -91,6 +94,7 @@ type Server struct {
 	tokens    *tokens
 	metrics   *metrics
 	limits    *limits
+	patience  time.Duration
 	audit     *auditLog
 	custom    *custom.Definitions
 	discovery atomic.Pointer[discovery]
@@ -135,6 +139,7 @@ func New(c Config) (*Server, error) {
 	s.custom = custom.New(c.Registry, c.Logger)
 	s.authz = authz.New(s.client, s.kinds, c.Logger)
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
+	s.patience = cmp.Or(c.Patience, defaultPatience)
 	s.metrics = newMetrics(s.limits)
 	s.openapi = newOpenAPI(s.kinds, c.Registry.MergeSchema)
 	s.virtualTypes = sync.OnceValues(func() (managedfields.TypeConverter, error) { return virtualTypes(s.openapi) })
@@ -183,6 +188,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		err := http2.ConfigureServer(hs, &http2.Server{
 			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame, IdleTimeout: idleTimeout,
 			MaxUploadBufferPerStream: streamWindow, MaxUploadBufferPerConnection: connWindow,
+			WriteByteTimeout: s.patience + requestTimeout, // of the connection as a whole
 		})
 		if err != nil {
 			return fmt.Errorf("cannot configure HTTP/2: %w", err)

@@ -62,17 +62,24 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
+	reader := newPatience(w, s.patience)
+	defer reader.end()
+	reader.pause()
 	for batch := events.Next(ctx); batch != nil; batch = events.Next(ctx) {
 		sent.Add(float64(len(batch)))
 		if err := s.registry.PresentEvents(r.Context(), r.kind, batch); err != nil {
+			reader.resume()
 			writeAll(w, f.fail(err))
 			_ = flush.Flush()
 			return nil
 		}
+		reader.resume()
 		if f.write(w, batch) != nil || flush.Flush() != nil {
 			return nil
 		}
+		reader.pause()
 	}
+	reader.resume()
 	if err := events.Err(); err != nil && r.Context().Err() == nil {
 		writeAll(w, f.fail(err))
 		_ = flush.Flush()
