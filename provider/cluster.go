@@ -13,6 +13,9 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-framework/types/basetypes"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -273,7 +276,31 @@ func (r *clusterResource) Read(ctx context.Context, req resource.ReadRequest, re
 	}
 	m.Version = types.StringValue(got.Version)
 	m.known(conn, got)
+	if got.Healthy {
+		r.overlayNode(ctx, &m, &resp.Diagnostics)
+	}
 	resp.Diagnostics.Append(resp.State.Set(ctx, &m)...)
+}
+
+// overlayNode takes over the live labels and taints of the host's node, where some are configured. A node that the cluster
+// does not know has none, and keeps what the state says: its agent registers it with them.
+func (r *clusterResource) overlayNode(ctx context.Context, m *clusterModel, diags *diag.Diagnostics) {
+	h := &m.ControlPlane[0]
+	if !h.Pods.ValueBool() || h.Labels.IsNull() && h.Taints.IsNull() {
+		return
+	}
+	client, err := r.data.kube.Get(ctx, m.ID.ValueString())
+	var node *corev1.Node
+	if err == nil {
+		node, err = client.Typed.CoreV1().Nodes().Get(ctx, h.NodeName.ValueString(), metav1.GetOptions{})
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		diagnose(diags, clusterPaths, "Node of the control-plane host can not be read", err)
+	default:
+		diags.Append(h.nodeSettings.overlay(ctx, node)...)
+	}
 }
 
 // readUnreachable is for a host that does not answer. Only a cluster that is given up by name is gone; one whose host

@@ -67,32 +67,7 @@ func formatTaint(t corev1.Taint) string {
 
 // overlay takes over the live values of what is configured.
 func (m *nodeModel) overlay(ctx context.Context, node *corev1.Node) diag.Diagnostics {
-	var diags diag.Diagnostics
-	if !m.Labels.IsNull() {
-		labels := stringMap(ctx, m.Labels)
-		for k := range labels {
-			if v, ok := node.Labels[k]; ok {
-				labels[k] = v
-			} else {
-				delete(labels, k)
-			}
-		}
-		v, d := tftypes.MapValueFrom(ctx, tftypes.StringType, labels)
-		diags.Append(d...)
-		m.Labels = v
-	}
-	if !m.Taints.IsNull() {
-		var live []string
-		for _, t := range node.Spec.Taints {
-			live = append(live, formatTaint(t))
-		}
-		taints := slices.DeleteFunc(stringList(ctx, m.Taints), func(s string) bool {
-			return !slices.Contains(live, formatTaint(parseTaint(s)))
-		})
-		v, d := tftypes.ListValueFrom(ctx, tftypes.StringType, taints)
-		diags.Append(d...)
-		m.Taints = v
-	}
+	diags := m.nodeSettings.overlay(ctx, node)
 	for _, a := range node.Status.Addresses {
 		if a.Type == corev1.NodeInternalIP {
 			m.InternalAddress = tftypes.StringValue(a.Address)

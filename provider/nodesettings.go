@@ -2,9 +2,11 @@ package provider
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
@@ -48,6 +50,35 @@ func (s *nodeSettings) of(ctx context.Context, agent *config.Agent) diag.Diagnos
 	}
 	if len(agent.EvictionHard) > 0 {
 		s.EvictionHard, d = types.MapValueFrom(ctx, types.StringType, agent.EvictionHard)
+		diags.Append(d...)
+	}
+	return diags
+}
+
+// overlay takes over the live labels and taints of those that are configured. Others are somebody else's.
+func (s *nodeSettings) overlay(ctx context.Context, node *corev1.Node) diag.Diagnostics {
+	var diags, d diag.Diagnostics
+	if !s.Labels.IsNull() {
+		labels := stringMap(ctx, s.Labels)
+		for k := range labels {
+			if v, ok := node.Labels[k]; ok {
+				labels[k] = v
+			} else {
+				delete(labels, k)
+			}
+		}
+		s.Labels, d = types.MapValueFrom(ctx, types.StringType, labels)
+		diags.Append(d...)
+	}
+	if !s.Taints.IsNull() {
+		var live []string
+		for _, t := range node.Spec.Taints {
+			live = append(live, formatTaint(t))
+		}
+		taints := slices.DeleteFunc(stringList(ctx, s.Taints), func(s string) bool {
+			return !slices.Contains(live, formatTaint(parseTaint(s)))
+		})
+		s.Taints, d = types.ListValueFrom(ctx, types.StringType, taints)
 		diags.Append(d...)
 	}
 	return diags
