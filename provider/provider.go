@@ -5,10 +5,13 @@ package provider
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
+	"github.com/hashicorp/terraform-plugin-framework/attr"
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/ephemeral"
 	"github.com/hashicorp/terraform-plugin-framework/path"
@@ -63,7 +66,7 @@ func (p *fairleadProvider) Metadata(_ context.Context, _ provider.MetadataReques
 func (p *fairleadProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	ssh := sshAttributes()
 	ssh["bastion"] = schema.SingleNestedAttribute{
-		MarkdownDescription: "Host to go through. Settings that it leaves out are those of `ssh`; its host key must be given or be in known_hosts.",
+		MarkdownDescription: "Host to go through. User, keys and passphrase that it leaves out are those of `ssh`; its host key must be given or be in known_hosts.",
 		Optional:            true,
 		Attributes:          bastionAttributes(),
 	}
@@ -139,7 +142,7 @@ func bastionAttributes() map[string]schema.Attribute {
 			Sensitive:           true,
 		},
 		"use_agent": schema.BoolAttribute{
-			MarkdownDescription: "Offer the keys of the agent at `SSH_AUTH_SOCK`. Default: when no key is given, the agent is used if there is one, and then the key files that ssh looks for.",
+			MarkdownDescription: "Offer the keys of the agent at `SSH_AUTH_SOCK`. Default: when no key is given, the agent is used if there is one, and then the key files that ssh looks for; `false` leaves the agent out.",
 			Optional:            true,
 		},
 		"host_key": schema.StringAttribute{
@@ -263,37 +266,38 @@ func (p *fairleadProvider) Configure(ctx context.Context, req provider.Configure
 
 // sshConfig also names the first attribute whose value is not known yet.
 func sshConfig(s *sshModel) (cfg ssh.Config, unknown string) {
-	for name, v := range map[string]interface{ IsUnknown() bool }{
-		"ssh.user": s.User, "ssh.port": s.Port, "ssh.private_key": s.PrivateKey, "ssh.private_key_file": s.PrivateKeyFile, "ssh.passphrase": s.Passphrase,
-		"ssh.use_agent": s.UseAgent, "ssh.known_hosts_file": s.KnownHostsFile, "ssh.host_key_policy": s.HostKeyPolicy, "ssh.sudo": s.Sudo,
-	} {
-		if v.IsUnknown() {
-			unknown = name
-		}
-	}
+	unknown = firstUnknown("ssh.", map[string]attr.Value{
+		"user": s.User, "port": s.Port, "private_key": s.PrivateKey, "private_key_file": s.PrivateKeyFile, "passphrase": s.Passphrase,
+		"use_agent": s.UseAgent, "known_hosts_file": s.KnownHostsFile, "host_key_policy": s.HostKeyPolicy, "sudo": s.Sudo,
+	})
 	cfg = ssh.Config{
 		User: s.User.ValueString(), Port: int(s.Port.ValueInt64()),
 		PrivateKey: []byte(s.PrivateKey.ValueString()), PrivateKeyFile: s.PrivateKeyFile.ValueString(), Passphrase: []byte(s.Passphrase.ValueString()),
-		UseAgent: s.UseAgent.ValueBool(), KnownHostsFile: s.KnownHostsFile.ValueString(), HostKeyPolicy: s.HostKeyPolicy.ValueString(),
+		UseAgent: s.UseAgent.ValueBool(), NoAgent: s.UseAgent.Equal(types.BoolValue(false)), KnownHostsFile: s.KnownHostsFile.ValueString(), HostKeyPolicy: s.HostKeyPolicy.ValueString(),
 	}
 	cfg.Sudo = s.Sudo.ValueBool() || s.Sudo.IsNull() && cfg.User != "" && cfg.User != "root"
 	return cfg, unknown
 }
 
 func bastionConfig(b *bastionModel) (cfg *ssh.Config, unknown string) {
-	for name, v := range map[string]interface{ IsUnknown() bool }{
-		"ssh.bastion.address": b.Address, "ssh.bastion.user": b.User, "ssh.bastion.port": b.Port, "ssh.bastion.private_key": b.PrivateKey,
-		"ssh.bastion.private_key_file": b.PrivateKeyFile, "ssh.bastion.passphrase": b.Passphrase, "ssh.bastion.use_agent": b.UseAgent, "ssh.bastion.host_key": b.HostKey,
-	} {
-		if v.IsUnknown() {
-			unknown = name
-		}
-	}
+	unknown = firstUnknown("ssh.bastion.", map[string]attr.Value{
+		"address": b.Address, "user": b.User, "port": b.Port, "private_key": b.PrivateKey,
+		"private_key_file": b.PrivateKeyFile, "passphrase": b.Passphrase, "use_agent": b.UseAgent, "host_key": b.HostKey,
+	})
 	return &ssh.Config{
 		Address: b.Address.ValueString(), User: b.User.ValueString(), Port: int(b.Port.ValueInt64()),
 		PrivateKey: []byte(b.PrivateKey.ValueString()), PrivateKeyFile: b.PrivateKeyFile.ValueString(), Passphrase: []byte(b.Passphrase.ValueString()),
-		UseAgent: b.UseAgent.ValueBool(), HostKey: b.HostKey.ValueString(),
+		UseAgent: b.UseAgent.ValueBool(), NoAgent: b.UseAgent.Equal(types.BoolValue(false)), HostKey: b.HostKey.ValueString(),
 	}, unknown
+}
+
+func firstUnknown(prefix string, values map[string]attr.Value) string {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if values[name].IsUnknown() {
+			return prefix + name
+		}
+	}
+	return ""
 }
 
 func expandHome(p string) string {

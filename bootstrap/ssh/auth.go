@@ -60,7 +60,7 @@ func loadIdentities(c *Config) (_ *identities, err error) {
 		id.add(c.PrivateKeyFile, s)
 	}
 	named := c.namesKeys()
-	if c.UseAgent || !named {
+	if c.UseAgent || !named && !c.NoAgent {
 		if err := id.addAgent(); err != nil {
 			if c.UseAgent {
 				return nil, &ConfigError{"UseAgent", err}

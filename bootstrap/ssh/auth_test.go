@@ -76,6 +76,7 @@ func TestAuthentication(t *testing.T) {
 		"no key":           {set: func(c *ssh.Config) { c.PrivateKey = []byte("hello") }, message: "not a private key", as: new(*ssh.ConfigError)},
 		"agent":            {set: func(c *ssh.Config) { c.UseAgent = true }, agent: []*sshtest.Key{stranger, good}},
 		"agent by default": {set: func(*ssh.Config) {}, agent: []*sshtest.Key{good}},
+		"agent forbidden":  {set: func(c *ssh.Config) { c.NoAgent = true }, agent: []*sshtest.Key{good}, message: "there is no key to offer", as: new(*ssh.AuthError)},
 		"no agent":         {set: func(c *ssh.Config) { c.UseAgent = true }, message: "SSH_AUTH_SOCK", as: new(*ssh.ConfigError)},
 		"refused": {set: func(c *ssh.Config) { c.PrivateKeyFile, c.UseAgent = strangerFile, true }, agent: []*sshtest.Key{stranger},
 			message: "the host refused " + strangerFile + `, agent key "in the ring"`, as: new(*ssh.AuthError)},

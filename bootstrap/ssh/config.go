@@ -47,6 +47,8 @@ type Config struct {
 	// UseAgent offers the keys of the agent at SSH_AUTH_SOCK. When nothing at all is said about keys, the agent
 	// is used if there is one, and so are the key files that ssh(1) looks for.
 	UseAgent bool
+	// NoAgent does not ask the agent even then.
+	NoAgent bool
 
 	// HostKey is one key, or one a line, in authorized_keys form or as "TYPE SHA256:FINGERPRINT"; known_hosts is
 	// not looked at then.
@@ -55,7 +57,7 @@ type Config struct {
 	KnownHostsFile string
 	HostKeyPolicy  string // empty: HostKeyStrict
 
-	// Bastion is a host to go through. What it leaves empty of User, keys and KnownHostsFile it takes from
+	// Bastion is a host to go through. What it leaves empty of User, keys, Passphrase and KnownHostsFile it takes from
 	// here. Its host key must be given or known: there is no place to record it in.
 	Bastion *Config
 
@@ -123,7 +125,9 @@ func (c *Config) Check() error {
 	if c.Bastion == nil {
 		return nil
 	}
-	return inBastion(c.Bastion.checkFiles())
+	b := *c.Bastion
+	b.inherit(c)
+	return inBastion(b.checkFiles())
 }
 
 func (c *Config) checkFiles() error {
@@ -188,7 +192,11 @@ func (c *Config) inherit(from *Config) {
 		c.User = from.User
 	}
 	if !c.namesKeys() {
-		c.PrivateKey, c.PrivateKeyFile, c.Passphrase, c.UseAgent = from.PrivateKey, from.PrivateKeyFile, from.Passphrase, from.UseAgent
+		c.PrivateKey, c.PrivateKeyFile, c.UseAgent = from.PrivateKey, from.PrivateKeyFile, from.UseAgent && !c.NoAgent
+		c.NoAgent = c.NoAgent || from.NoAgent
+	}
+	if len(c.Passphrase) == 0 {
+		c.Passphrase = from.Passphrase
 	}
 	if c.KnownHostsFile == "" {
 		c.KnownHostsFile = from.KnownHostsFile
