@@ -22,6 +22,8 @@ type Cluster struct {
 	NodePorts   string
 	// CA is its certificate authority in PEM, where it is known: clusters may have equal names.
 	CA []byte
+	// Unknown says that nothing of it is known yet, not even which defaults hold.
+	Unknown bool
 }
 
 // Node is one host's place in a cluster.

@@ -98,18 +98,8 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 		return
 	}
 	spec.Node.Owner = newOwner(ctx, r.data, m.ControlPlane[0].ref(), resp.Private, &resp.Diagnostics)
-	at := clusterPaths
-	at.settings = map[string]path.Path{}
-	for _, name := range []string{"pod_cidr", "service_cidr"} {
-		var v types.String
-		if resp.Diagnostics.Append(req.Config.GetAttribute(ctx, path.Root(name), &v)...); !v.IsNull() {
-			at.settings[name] = path.Root(name)
-		}
-	}
-	if !m.ControlPlane[0].EvictionHard.IsNull() {
-		at.settings["eviction_hard"] = controlPlaneHost.AtName("eviction_hard")
-	}
-	target := bootstrap.Target{Conn: conn, Role: "server", Node: spec.Node, NoPods: !spec.Pods}
+	at := m.paths(ctx, req.Config, &resp.Diagnostics)
+	target := bootstrap.Target{Conn: conn, Role: bootstrap.RoleServer, Node: spec.Node, NoPods: !spec.Pods}
 	err := r.data.locked(ctx, m.ControlPlane[0].ref(), conn, "install the control plane", func(ctx context.Context) error {
 		r.install(ctx, target, spec, bin, at, &m, resp)
 		return nil
@@ -117,6 +107,22 @@ func (r *clusterResource) Create(ctx context.Context, req resource.CreateRequest
 	if err != nil {
 		diagnose(&resp.Diagnostics, at, "Control plane not installed", unlockable(ctx, err, spec.Cluster, bin, target))
 	}
+}
+
+// paths are clusterPaths with the settings that the configuration has.
+func (m *clusterModel) paths(ctx context.Context, config tfsdk.Config, diags *diag.Diagnostics) hostPaths {
+	at := clusterPaths
+	at.settings = map[string]path.Path{}
+	for _, name := range []string{"pod_cidr", "service_cidr"} {
+		var v types.String
+		if diags.Append(config.GetAttribute(ctx, path.Root(name), &v)...); !v.IsNull() {
+			at.settings[name] = path.Root(name)
+		}
+	}
+	if !m.ControlPlane[0].EvictionHard.IsNull() {
+		at.settings["eviction_hard"] = controlPlaneHost.AtName("eviction_hard")
+	}
+	return at
 }
 
 func (r *clusterResource) install(ctx context.Context, target bootstrap.Target, spec bootstrap.ControlPlane, bin bootstrap.Binary, at hostPaths, m *clusterModel, resp *resource.CreateResponse) {

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/version"
 )
@@ -72,7 +73,27 @@ func (r *clusterResource) planHost(ctx context.Context, req resource.ModifyPlanR
 	}
 	address, _ := host.Attributes()["address"].(types.String)
 	port, _ := host.Attributes()["port"].(types.Int64)
-	if !address.IsUnknown() && !port.IsUnknown() {
-		r.data.planHost(ctx, "fairlead_cluster", hostRef{Address: address.ValueString(), Port: int(port.ValueInt64())}, clusterPaths.address, req, resp)
+	if address.IsUnknown() || port.IsUnknown() {
+		return
 	}
+	r.data.planHost(ctx, "fairlead_cluster", hostRef{Address: address.ValueString(), Port: int(port.ValueInt64())}, clusterPaths.address, req, resp)
+	if req.State.Raw.IsNull() && !resp.Diagnostics.HasError() {
+		r.checkAtPlan(ctx, req, resp)
+	}
+}
+
+// checkAtPlan looks at the host of a new cluster, whose address is known.
+func (r *clusterResource) checkAtPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+	var m clusterModel
+	var hostKey types.String // in the plan it is unknown, too, where the configuration has none
+	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, clusterPaths.hostKey, &hostKey)...)
+	if resp.Diagnostics.HasError() || hostKey.IsUnknown() {
+		return
+	}
+	h := &m.ControlPlane[0]
+	cluster := bootstrap.Cluster{PodCIDR: m.PodCIDR.ValueString(), ServiceCIDR: m.ServiceCIDR.ValueString(), Unknown: m.PodCIDR.IsUnknown() || m.ServiceCIDR.IsUnknown()}
+	target := bootstrap.Target{Role: bootstrap.RoleServer, Node: bootstrap.Node{Name: h.NodeName.ValueString()}, NoPods: !h.Pods.ValueBool()}
+	h.nodeSettings.into(ctx, &target.Node)
+	r.data.checkAtPlan(ctx, h.ref(), m.paths(ctx, req.Config, &resp.Diagnostics), cluster, target, &resp.Diagnostics)
 }

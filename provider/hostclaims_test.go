@@ -60,9 +60,9 @@ func TestTwoResourcesWithOneHost(t *testing.T) {
 		"as the cluster's": {at("192.0.2.12"), map[string]tftypes.Value{"address": text("192.0.2.11"), "cluster": text("prod@192.0.2.11:22")}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, nil)
+			s := serveOffline(t, nil)
 			sshType := s.provider.AttributeTypes["ssh"].(tftypes.Object)
-			s = serve(t, map[string]tftypes.Value{"ssh": filled(sshType, map[string]tftypes.Value{"port": port(2222)})})
+			s = serveOffline(t, map[string]tftypes.Value{"ssh": filled(sshType, map[string]tftypes.Value{"port": port(2222)})})
 			none := tftypes.NewValue(s.types[kind], nil)
 			clean(t, "plan", s.plan(t, kind, none, s.node(tc.first), nil).Diagnostics)
 			wrong := "address"
@@ -73,7 +73,7 @@ func TestTwoResourcesWithOneHost(t *testing.T) {
 		})
 	}
 	t.Run("control plane", func(t *testing.T) {
-		s := serve(t, nil)
+		s := serveOffline(t, nil)
 		cluster := s.clusterState(22, testHostKey, false)
 		clean(t, "plan", s.plan(t, "fairlead_cluster", cluster, cluster, nil).Diagnostics)
 		none := tftypes.NewValue(s.types[kind], nil)
@@ -85,14 +85,14 @@ func TestTwoResourcesWithOneHost(t *testing.T) {
 // with what the first plan kept for itself, and then what takes the place of a resource that goes.
 func TestReplacedResourceKeepsItsHost(t *testing.T) {
 	const kind = "fairlead_node"
-	s := serve(t, nil)
+	s := serveOffline(t, nil)
 	none := tftypes.NewValue(s.types[kind], nil)
 	is := map[string]tftypes.Value{"address": text("192.0.2.12"), "cluster": text("prod@192.0.2.11"), "name": text("one")}
 	first := s.plan(t, kind, s.node(is), s.node(is), nil)
 	clean(t, "plan of a change", first.Diagnostics)
 	clean(t, "plan of a replacement", s.plan(t, kind, none, s.node(is), first.PlannedPrivate).Diagnostics)
 
-	s = serve(t, nil)
+	s = serveOffline(t, nil)
 	clean(t, "plan of a removal", s.plan(t, kind, s.node(is), none, nil).Diagnostics)
 	clean(t, "plan of what takes its place", s.plan(t, kind, none, s.node(is), nil).Diagnostics)
 }

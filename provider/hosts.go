@@ -32,6 +32,7 @@ type hosts struct {
 	base    ssh.Config
 	unknown string
 	log     *slog.Logger
+	dial    func(context.Context, ssh.Config) (ssh.Conn, error)
 
 	mu    sync.Mutex
 	conns map[hostRef]*hostConn
@@ -43,7 +44,7 @@ type hostConn struct {
 }
 
 func newHosts(base ssh.Config, unknown string) *hosts {
-	return &hosts{base: base, unknown: unknown, conns: map[hostRef]*hostConn{}, log: slog.New(slog.DiscardHandler)}
+	return &hosts{base: base, unknown: unknown, conns: map[hostRef]*hostConn{}, log: slog.New(slog.DiscardHandler), dial: ssh.Dial}
 }
 
 var errUnknownSSH = errors.New("is not known yet; it can not come from something that this apply makes through the host itself")
@@ -83,7 +84,7 @@ func (h *hosts) get(ctx context.Context, ref hostRef) (ssh.Conn, error) {
 	if hc.conn != nil {
 		return hc.conn, nil
 	}
-	conn, err := ssh.Dial(ctx, c)
+	conn, err := h.dial(ctx, c)
 	if err != nil {
 		return nil, err
 	}

@@ -1,15 +1,19 @@
 package provider
 
 import (
+	"context"
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 )
 
 // served is the provider as Terraform drives it, with some attributes of its block set.
@@ -22,6 +26,26 @@ type served struct {
 func serve(t *testing.T, set map[string]tftypes.Value) *served {
 	t.Helper()
 	s, diags := configured(t, New()(), set)
+	clean(t, "configure", diags)
+	return s
+}
+
+// offline is the provider with hosts that do not answer, not even the one that it runs on.
+type offline struct{ fairleadProvider }
+
+func (p *offline) Configure(ctx context.Context, req provider.ConfigureRequest, resp *provider.ConfigureResponse) {
+	p.fairleadProvider.Configure(ctx, req, resp)
+	if d, ok := resp.ResourceData.(*data); ok {
+		d.hosts.dial = func(_ context.Context, c ssh.Config) (ssh.Conn, error) {
+			return nil, &ssh.ConnError{Host: c.Address, Err: syscall.EHOSTUNREACH}
+		}
+	}
+}
+
+// serveOffline is serve for plans of hosts that nobody has.
+func serveOffline(t *testing.T, set map[string]tftypes.Value) *served {
+	t.Helper()
+	s, diags := configured(t, &offline{}, set)
 	clean(t, "configure", diags)
 	return s
 }

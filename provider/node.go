@@ -78,6 +78,22 @@ func (r *nodeResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRe
 	if !resp.Diagnostics.HasError() {
 		r.data.planHost(ctx, "fairlead_node", m.ref(), nodePaths.address, req, resp)
 	}
+	var hostKey types.String // in the plan it is unknown, too, where the configuration has none
+	resp.Diagnostics.Append(req.Config.GetAttribute(ctx, nodePaths.hostKey, &hostKey)...)
+	if req.State.Raw.IsNull() && !resp.Diagnostics.HasError() && !hostKey.IsUnknown() {
+		target := bootstrap.Target{Role: bootstrap.RoleAgent, Node: bootstrap.Node{Name: m.Name.ValueString()}}
+		m.nodeSettings.into(ctx, &target.Node)
+		r.data.checkAtPlan(ctx, m.ref(), m.paths(), bootstrap.Cluster{Unknown: true}, target, &resp.Diagnostics)
+	}
+}
+
+// paths are nodePaths with the settings that the configuration has.
+func (m *nodeModel) paths() hostPaths {
+	at := nodePaths
+	if !m.EvictionHard.IsNull() {
+		at.settings = map[string]path.Path{"eviction_hard": path.Root("eviction_hard")}
+	}
+	return at
 }
 
 func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
@@ -96,7 +112,7 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	target := bootstrap.Target{Conn: p.host, Role: "agent", Node: p.node}
+	target := bootstrap.Target{Conn: p.host, Role: bootstrap.RoleAgent, Node: p.node}
 	err := r.data.locked(ctx, m.ref(), p.host, "join a node", func(ctx context.Context) error {
 		if p.join(ctx, target, &m, resp); !resp.Diagnostics.HasError() {
 			r.data.took(m.ref())
@@ -110,11 +126,7 @@ func (r *nodeResource) Create(ctx context.Context, req resource.CreateRequest, r
 
 func (p *joining) join(ctx context.Context, target bootstrap.Target, m *nodeModel, resp *resource.CreateResponse) {
 	if err := bootstrap.Preflight(ctx, p.cluster, p.bin, []bootstrap.Target{target}); err != nil {
-		at := nodePaths
-		if !m.EvictionHard.IsNull() {
-			at.settings = map[string]path.Path{"eviction_hard": path.Root("eviction_hard")}
-		}
-		diagnose(&resp.Diagnostics, at, "Host can not be checked", err)
+		diagnose(&resp.Diagnostics, m.paths(), "Host can not be checked", err)
 		return
 	}
 	m.known(p.host, nil)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -103,6 +104,14 @@ func configureReleases(ctx context.Context, m types.Map, diags *diag.Diagnostics
 		}
 	}
 	return r
+}
+
+// promised is the program that a host of the platform will get, as far as that is known without reading it.
+func (r *releases) promised(os, arch string) bootstrap.Binary {
+	if _, ok := r.files[os+"_"+arch]; ok || r.unknown {
+		return bootstrap.Binary{OS: os, Arch: arch}
+	}
+	return bootstrap.Binary{OS: runtime.GOOS, Arch: runtime.GOARCH}
 }
 
 // binaryFor returns the program for the host: the provider itself where it can run there, or the release file of the
