@@ -242,11 +242,15 @@ func (m *Manager) Ensure(ctx context.Context, req Request) (Result, error) {
 			return Result{}, &Error{ReasonErrImageNeverPull, req.Image, fmt.Errorf("Container image %q is not present with pull policy of Never", req.Image)}
 		}
 	}
+	logins, err := credentials(req.Secrets)
+	if err != nil {
+		return Result{}, &Error{ReasonErrImagePull, req.Image, err}
+	}
 	if req.Pulling != nil {
 		req.Pulling()
 	}
 	start := m.opt.Clock.Now()
-	img, err := m.pull(ctx, name, credentials(req.Secrets))
+	img, err := m.pull(ctx, name, logins)
 	if err != nil {
 		return Result{}, fail(ctx, ReasonErrImagePull, req.Image, err)
 	}

@@ -6,22 +6,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 
@@ -72,45 +63,16 @@ func newManager(t *testing.T, change func(*image.Options)) *image.Manager {
 	return image.New(opt)
 }
 
-// testRegistry serves one image, to "u" with password "p" when locked, and counts requests for its manifest.
-type testRegistry struct {
-	host      string
-	locked    atomic.Bool
-	manifests atomic.Int32
-	hold      chan struct{} // when set, requests for layers wait until it is closed
-}
-
-func newRegistry(t *testing.T) *testRegistry {
+// newRegistry is a registry with the image team/app:1.
+func newRegistry(t *testing.T) (_ *containertest.Registry, app string) {
 	t.Helper()
-	reg := &testRegistry{}
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, pass, _ := r.BasicAuth()
-		if reg.locked.Load() && (user != "u" || pass != "p") {
-			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
-			return
-		}
-		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/manifests/") {
-			reg.manifests.Add(1)
-		}
-		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") && reg.hold != nil {
-			<-reg.hold
-		}
-		inner.ServeHTTP(w, r)
-	}))
-	t.Cleanup(srv.Close)
-	reg.host = strings.TrimPrefix(srv.URL, "http://")
-	ref, err := name.ParseReference(reg.host + "/team/app:1")
+	reg := containertest.NewRegistry()
+	t.Cleanup(reg.Close)
+	app, err := reg.Push("team/app:1", testImage(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := http.DefaultTransport.(*http.Transport).Clone()
-	defer tr.CloseIdleConnections()
-	if err := remote.Write(ref, testImage(t), remote.WithTransport(tr), remote.WithAuth(authn.Anonymous)); err != nil {
-		t.Fatal(err)
-	}
-	return reg
+	return reg, app
 }
 
 func testImage(t *testing.T) v1.Image {
@@ -122,12 +84,6 @@ func testImage(t *testing.T) v1.Image {
 	return img
 }
 
-func dockerConfig(host, user, pass string) corev1.Secret {
-	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + pass))
-	return corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{
-		corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, host, auth)}}
-}
-
 func reasonOf(err error) string {
 	var e *image.Error
 	if errors.As(err, &e) {
@@ -137,9 +93,8 @@ func reasonOf(err error) string {
 }
 
 func TestPull(t *testing.T) {
-	reg := newRegistry(t)
+	reg, app := newRegistry(t)
 	m := newManager(t, nil)
-	app := reg.host + "/team/app:1"
 	pulling := 0
 	req := image.Request{Image: app, Policy: corev1.PullIfNotPresent, Pulling: func() { pulling++ }}
 	for _, tt := range []struct {
@@ -151,7 +106,7 @@ func TestPull(t *testing.T) {
 	} {
 		req.Policy = tt.policy
 		res, err := m.Ensure(t.Context(), req)
-		if err != nil || res.Pulled != tt.pulled || !strings.HasPrefix(res.ID, reg.host+"/team/app@sha256:") || res.Config.WorkingDir != "/tmp" || res.ChainID == "" {
+		if err != nil || res.Pulled != tt.pulled || !strings.HasPrefix(res.ID, reg.Host+"/team/app@sha256:") || res.Config.WorkingDir != "/tmp" || res.ChainID == "" {
 			t.Errorf("%s: %+v %v", tt.name, res, err)
 		}
 	}
@@ -161,15 +116,15 @@ func TestPull(t *testing.T) {
 }
 
 func TestPullErrors(t *testing.T) {
-	reg := newRegistry(t)
+	reg, app := newRegistry(t)
 	m := newManager(t, nil)
 	for _, tt := range []struct {
 		image  string
 		policy corev1.PullPolicy
 		want   string
 	}{
-		{reg.host + "/team/none:1", corev1.PullIfNotPresent, image.ReasonErrImagePull},
-		{reg.host + "/team/app:1", corev1.PullNever, image.ReasonErrImageNeverPull},
+		{reg.Host + "/team/none:1", corev1.PullIfNotPresent, image.ReasonErrImagePull},
+		{app, corev1.PullNever, image.ReasonErrImageNeverPull},
 		{"Not:A:Name", corev1.PullAlways, image.ReasonInvalidImageName},
 	} {
 		if _, err := m.Ensure(t.Context(), image.Request{Image: tt.image, Policy: tt.policy}); reasonOf(err) != tt.want {
@@ -178,24 +133,44 @@ func TestPullErrors(t *testing.T) {
 	}
 }
 
+// TestPullSecrets shows the registry what each of these secrets has for it.
 func TestPullSecrets(t *testing.T) {
-	reg := newRegistry(t)
-	reg.locked.Store(true)
+	reg, app := newRegistry(t)
+	reg.Lock("u", "p")
 	m := newManager(t, nil)
-	req := image.Request{Image: reg.host + "/team/app:1", Policy: corev1.PullAlways}
+	req := image.Request{Image: app, Policy: corev1.PullAlways}
+	json := func(pattern, user, pass string) corev1.Secret {
+		return corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{
+			corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, pattern, base64.StdEncoding.EncodeToString([]byte(user+":"+pass)))}}
+	}
+	cfg := func(pattern, user, pass string) corev1.Secret {
+		return corev1.Secret{Type: corev1.SecretTypeDockercfg, Data: map[string][]byte{
+			corev1.DockerConfigKey: fmt.Appendf(nil, `{%q:{"username":%q,"password":%q,"email":"e"}}`, pattern, user, pass)}}
+	}
+	broken := json(reg.Host, "u", "p")
+	broken.Name, broken.Data = "broken", map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"auth":"none"}}}`, reg.Host)}
 	for _, tt := range []struct {
 		name    string
 		secrets []corev1.Secret
-		want    string
+		users   []string
+		fails   string
 	}{
-		{"none", nil, image.ReasonErrImagePull},
-		{"wrong", []corev1.Secret{dockerConfig(reg.host, "u", "x")}, image.ReasonErrImagePull},
-		{"other host", []corev1.Secret{dockerConfig("elsewhere.example", "u", "p")}, image.ReasonErrImagePull},
-		{"wrong, then right", []corev1.Secret{dockerConfig(reg.host, "u", "x"), dockerConfig("http://"+reg.host+"/team", "u", "p")}, ""},
-		{"right", []corev1.Secret{dockerConfig(reg.host, "u", "p")}, ""},
+		{"none", nil, nil, "no basic auth credentials"},
+		{"wrong", []corev1.Secret{json(reg.Host, "u", "x")}, []string{"u"}, "401 Unauthorized"},
+		{"other host", []corev1.Secret{json("elsewhere.example", "u", "p")}, nil, "no basic auth credentials"},
+		{"unreadable", []corev1.Secret{broken}, nil, "cannot read pull secret broken: auth of"},
+		{"dockerconfigjson", []corev1.Secret{json(reg.Host, "u", "p")}, []string{"u"}, ""},
+		{"dockercfg", []corev1.Secret{cfg("https://"+reg.Host+"/v1/", "u", "p")}, []string{"u"}, ""},
+		{"the path's before the host's", []corev1.Secret{cfg(reg.Host, "host", "x"), json(reg.Host+"/team", "u", "p")}, []string{"u"}, ""},
+		{"one after the other", []corev1.Secret{json(reg.Host, "b", "x"), json(reg.Host, "a", "x"), cfg(reg.Host, "u", "p")}, []string{"b", "a", "u"}, ""},
 	} {
 		req.Secrets = tt.secrets
-		if _, err := m.Ensure(t.Context(), req); tt.want == "" && err != nil || tt.want != "" && reasonOf(err) != tt.want {
+		reg.Users()
+		_, err := m.Ensure(t.Context(), req)
+		if users := reg.Users(); !slices.Equal(users, tt.users) {
+			t.Errorf("%s: it was asked by %q, want %q", tt.name, users, tt.users)
+		}
+		if tt.fails == "" && err != nil || tt.fails != "" && (reasonOf(err) != image.ReasonErrImagePull || !strings.Contains(err.Error(), tt.fails)) {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
@@ -203,9 +178,8 @@ func TestPullSecrets(t *testing.T) {
 
 // TestPullOnce lets many ask at once while the registry is slow, one of whom gives up.
 func TestPullOnce(t *testing.T) {
-	reg := newRegistry(t)
-	reg.manifests.Store(0)
-	reg.hold = make(chan struct{})
+	reg, app := newRegistry(t)
+	release := reg.Hold()
 	m := newManager(t, nil)
 	var wg sync.WaitGroup
 	var asking sync.WaitGroup
@@ -217,7 +191,7 @@ func TestPullOnce(t *testing.T) {
 		}
 		asking.Add(1)
 		wg.Go(func() {
-			_, err := m.Ensure(ctx, image.Request{Image: reg.host + "/team/app:1", Policy: corev1.PullAlways, Pulling: sync.OnceFunc(asking.Done)})
+			_, err := m.Ensure(ctx, image.Request{Image: app, Policy: corev1.PullAlways, Pulling: sync.OnceFunc(asking.Done)})
 			if (i == 0) != errors.Is(err, context.Canceled) {
 				t.Errorf("pull %d: %v", i, err)
 			}
@@ -225,9 +199,9 @@ func TestPullOnce(t *testing.T) {
 	}
 	asking.Wait()
 	giveUp()
-	close(reg.hold)
+	release()
 	wg.Wait()
-	if n := reg.manifests.Load(); n > 2 { // by tag, and perhaps by digest
+	if n := reg.Manifests(); n > 2 { // by tag, and perhaps by digest
 		t.Errorf("manifest was asked for %d times", n)
 	}
 }
@@ -293,7 +267,7 @@ func TestCollect(t *testing.T) {
 
 // What a registry has can be had again: it goes before what came in an archive, however long that was not used.
 func TestRemoveUnused(t *testing.T) {
-	reg := newRegistry(t)
+	_, app := newRegistry(t)
 	m := newManager(t, func(o *image.Options) { o.MinAge = -1 })
 	img, err := containertest.Busybox(nil)
 	if err != nil {
@@ -306,11 +280,11 @@ func TestRemoveUnused(t *testing.T) {
 	if _, err := m.Import(t.Context(), archive); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.Ensure(t.Context(), image.Request{Image: reg.host + "/team/app:1"}); err != nil {
+	if _, err := m.Ensure(t.Context(), image.Request{Image: app}); err != nil {
 		t.Fatal(err)
 	}
 	removed, err := m.RemoveUnused(t.Context(), nil)
-	if err != nil || len(removed) < 3 || removed[0] != reg.host+"/team/app:1" {
+	if err != nil || len(removed) < 3 || removed[0] != app {
 		t.Errorf("removed %v, %v", removed, err)
 	}
 	if list, err := m.List(t.Context()); err != nil || len(list) > 0 {

@@ -108,6 +108,7 @@ func (f *fakeProber) Results() <-chan probe.Result { return f.results }
 type fakeObjects struct {
 	mu      sync.Mutex
 	maps    map[string]*corev1.ConfigMap
+	secrets map[string]*corev1.Secret
 	changed []func(namespace, name string)
 }
 
@@ -115,6 +116,20 @@ type fakeObjects struct {
 func (f *fakeObjects) add(name string, cm *corev1.ConfigMap) {
 	f.mu.Lock()
 	f.maps[name] = cm
+	f.mu.Unlock()
+	f.tell(name)
+}
+
+// addSecret does so with a secret.
+func (f *fakeObjects) addSecret(name string, s *corev1.Secret) {
+	f.mu.Lock()
+	f.secrets[name] = s
+	f.mu.Unlock()
+	f.tell(name)
+}
+
+func (f *fakeObjects) tell(name string) {
+	f.mu.Lock()
 	told := f.changed
 	f.mu.Unlock()
 	for _, fn := range told {
@@ -132,6 +147,11 @@ func (f *fakeObjects) ConfigMap(_ context.Context, _, name string) (*corev1.Conf
 }
 
 func (f *fakeObjects) Secret(_ context.Context, _, name string) (*corev1.Secret, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.secrets[name]; s != nil {
+		return s, nil
+	}
 	return nil, apierrors.NewNotFound(corev1.Resource("secrets"), name)
 }
 

@@ -81,7 +81,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	g := &rig{
 		t: t, client: fake.NewClientset(), network: &fakeNetwork{pods: map[types.UID][]netip.Addr{}},
-		events: &recorder{}, clock: clock.RealClock{}, objects: &fakeObjects{maps: map[string]*corev1.ConfigMap{}},
+		events: &recorder{}, clock: clock.RealClock{}, objects: &fakeObjects{maps: map[string]*corev1.ConfigMap{}, secrets: map[string]*corev1.Secret{}},
 	}
 	var err error
 	g.dir, err = os.MkdirTemp(daemon.Dir, "rig-")

@@ -7,10 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/image"
@@ -193,7 +193,7 @@ func (s *starting) pruneLogs() {
 func (s *starting) getImage(ctx context.Context) (*image.Image, error) {
 	secrets, err := s.pullSecrets(ctx)
 	if err != nil {
-		return nil, s.fail(image.ReasonErrImagePull, err)
+		return nil, err
 	}
 	res, err := s.w.m.cfg.Images.Ensure(ctx, image.Request{
 		Image: s.spec.Image, Policy: s.spec.ImagePullPolicy, Secrets: secrets,
@@ -217,20 +217,28 @@ func (s *starting) getImage(ctx context.Context) (*image.Image, error) {
 	return res.Image, nil
 }
 
-// pullSecrets reads the pod's pull secrets. One that is missing is passed over: the pull may do without.
+// pullSecrets reads the pod's pull secrets. Those that can not be had are passed over: the pull may do without.
 func (s *starting) pullSecrets(ctx context.Context) ([]corev1.Secret, error) {
 	var out []corev1.Secret
+	var missing []string
 	for _, ref := range s.pod.Spec.ImagePullSecrets {
-		sec, err := s.w.m.cfg.Objects.Secret(ctx, s.pod.Namespace, ref.Name)
-		if apierrors.IsNotFound(err) {
-			s.w.eventFor(s.pod, nil, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
-				"Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", ref.Name)
+		if ref.Name == "" { // the API allows it
 			continue
 		}
+		sec, err := s.w.m.cfg.Objects.Secret(ctx, s.pod.Namespace, ref.Name)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		if err != nil {
-			return nil, fmt.Errorf("cannot read pull secret %s: %w", ref.Name, err)
+			s.w.log.Warn("cannot read pull secret", "secret", ref.Name, "error", err)
+			missing = append(missing, ref.Name)
+			continue
 		}
 		out = append(out, *sec)
+	}
+	if len(missing) > 0 {
+		s.w.eventFor(s.pod, nil, corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+			"Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", strings.Join(missing, ", "))
 	}
 	return out, nil
 }
