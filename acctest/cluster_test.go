@@ -34,8 +34,10 @@ func TestCluster(t *testing.T) {
 		}
 		*m.at, s.bare[m.name] = started, listing(t, started)
 	}
+	control := hostVar(s.control)
+	control["labels"] = map[string]string{"zone": "control"}
 	s.Workspace = workspace(t, "cluster.tf", map[string]any{
-		"ssh": sshVar(), "image_source": imageFile, "control_plane": hostVar(s.control),
+		"ssh": sshVar(), "image_source": imageFile, "control_plane": control,
 		"workers": map[string]any{"a": hostVar(s.a), "b": hostVar(s.b)},
 	})
 	if !t.Run("FromZero", s.testFromZero) {

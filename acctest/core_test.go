@@ -124,12 +124,29 @@ func (s *standing) testDrift(t *testing.T) {
 	planEmpty(t, s.Workspace)
 
 	patch(map[string]any{"spec": map[string]any{"replicas": 1}})
+	nodes := s.clients.CoreV1().Nodes()
+	for _, name := range []string{s.control.Name, s.a.Name} {
+		_, err := nodes.Patch(t.Context(), name, types.MergePatchType, []byte(`{"metadata":{"labels":{"zone":"elsewhere","rack":"7"}}}`), metav1.PatchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	changes, out, err := s.Plan(t.Context())
 	if err != nil || !changes {
 		t.Fatalf("an owned field that changed is not shown: %v\n%s", err, out)
 	}
-	says(t, out, "fairlead_deployment.web will be updated in-place", "~ replicas = 1 -> 3")
+	says(t, out, "fairlead_deployment.web will be updated in-place", "~ replicas = 1 -> 3", "fairlead_cluster.main will be updated in-place", `"elsewhere" -> "control"`,
+		`fairlead_node.worker["a"] will be updated in-place`, `"elsewhere" -> "a"`, "Plan: 0 to add, 3 to change, 0 to destroy.")
 	apply(t, s.Workspace)
+	for name, zone := range map[string]string{s.control.Name: "control", s.a.Name: "a"} {
+		node, err := nodes.Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if node.Labels["zone"] != zone || node.Labels["rack"] != "7" {
+			t.Errorf("node %s has the labels %v", name, node.Labels)
+		}
+	}
 	awaitPods(t, s.clients, 3, time.Minute)
 	planEmpty(t, s.Workspace)
 	d, err := deployments.Get(t.Context(), web, metav1.GetOptions{})
@@ -153,7 +170,7 @@ func (s *standing) testScale(t *testing.T) {
 
 // testRollingUpdate replaces all pods while requests go on; none may fail.
 func (s *standing) testRollingUpdate(t *testing.T) {
-	l := startLoad(t, s.url)
+	l := startLoad(t, s.urls()...)
 	l.more(t, 50)
 	if err := s.Set(map[string]any{"greeting": "Goodbye"}); err != nil {
 		t.Fatal(err)
@@ -167,11 +184,26 @@ func (s *standing) testRollingUpdate(t *testing.T) {
 	planEmpty(t, s.Workspace)
 }
 
-// testBadImage rolls out an image that is nowhere. The apply says why it fails, and soon; the service goes on; the
-// next apply, with a good image, goes on from there.
+// crashing is a deployment whose container ends by itself, with something in its log.
+const crashing = `resource "fairlead_deployment" "crash" {
+  cluster  = fairlead_cluster.main.id
+  metadata = { name = "crash", namespace = fairlead_namespace.shop.metadata.name }
+  spec = {
+    replicas          = 1
+    min_ready_seconds = 5
+    template = {
+      metadata = { labels = { app = "crash" } }
+      spec     = { containers = [{ name = "main", image = fairlead_image.web.reference, command = ["/bin/fetch", "http://absent.invalid/"] }] }
+    }
+  }
+}
+`
+
+// testBadImage rolls out an image that is nowhere, and a container that crashes. The apply says why each fails, and soon; the
+// service goes on; the next apply, with a good image, goes on from there.
 func (s *standing) testBadImage(t *testing.T) {
 	l := startLoad(t, s.url)
-	if err := s.Set(map[string]any{"image": "localhost/absent:1"}); err != nil {
+	if err := errors.Join(s.Set(map[string]any{"image": "localhost/absent:1"}), s.Write("crash.tf", crashing)); err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
@@ -183,12 +215,15 @@ func (s *standing) testBadImage(t *testing.T) {
 	if took := time.Since(start); took > 2*time.Minute {
 		t.Errorf("the failure took %v to show", took)
 	}
-	says(t, failed.Output, "with fairlead_deployment.web", "Pod: shop/web-", "Container: web, image localhost/absent:1", "ImagePull")
+	says(t, failed.Output, "with fairlead_deployment.web", "Pod: shop/web-", "Container: web, image localhost/absent:1", `failed to resolve reference "localhost/absent:1"`,
+		`Warning Failed: Failed to pull image "localhost/absent:1"`)
+	says(t, failed.Output, "with fairlead_deployment.crash", "Pod: shop/crash-", "Container: main, image localhost/web:", "Exit code: 1, Error", "Restarts: 3",
+		"Last lines of its log: http://absent.invalid/ error: ", "no such host", "Warning BackOff: Back-off restarting failed container main")
 	if strings.Contains(failed.Output, "s3cr3t") {
 		t.Error("the diagnostic shows a secret")
 	}
 	l.end(t)
-	if err := s.Set(map[string]any{"image": nil}); err != nil {
+	if err := errors.Join(s.Set(map[string]any{"image": nil}), os.Remove(filepath.Join(s.Dir, "crash.tf"))); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, s.Workspace)

@@ -28,7 +28,7 @@ func (s *standing) testDestroy(t *testing.T) {
 }
 
 // listingScript prints one line for everything that an installation could leave: processes, units, packages, mounts,
-// links, addresses, routes, rules, nft tables, users, settings and files. What changes on a machine that is only
+// links, addresses, routes, rules, users, settings and files. What changes on a machine that is only
 // logged in to is left out, and so are the link-local addresses of cards, which come a second after a boot, and
 // control groups: version 1 has no namespaces of them, so that machines see each other's.
 const listingScript = `
@@ -42,9 +42,8 @@ ip -o addr | awk '$4 !~ "^fe80:" {print "address", $2, $4}'
 ip route show table all | grep -v 'fe80::.* dev [he]' | sed 's/^/route /'
 ip rule | sed 's/^/rule /'
 ip neigh show nud permanent | sed 's/^/neighbour /'
-command -v nft >/dev/null && nft list tables | sed 's/^/table /'
 sed 's/^/user /' /etc/passwd /etc/group
-for f in net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.all.route_localnet; do echo "setting $f $(cat /proc/sys/$(echo $f | tr . /))"; done
+for f in net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.all.route_localnet net.ipv4.conf.all.send_redirects; do echo "setting $f $(cat /proc/sys/$(echo $f | tr . /))"; done
 find / /run /var/lib/containerd /dev/shm -xdev \( -path /proc -o -path /sys -o -path /tmp -o -path /var/tmp -o -path /var/log/journal -o -path '/run/systemd/*' -o -path '/run/user/*' -o -path '/run/sudo/*' -o -path '/run/udev/*' \
   -o -path /run/log -o -path '/var/lib/apt/*' -o -path '/var/cache/*' -o -path '/var/lib/dpkg/*' -o -path '/var/lib/systemd/*' -o -path '/run/dbus*' -o -path '/var/log/apt/*' -o -path '/root/.*' \) -prune -o -printf 'file %p %y\n' 2>/dev/null
 true`
@@ -55,6 +54,13 @@ func listing(t *testing.T, m *machine.Machine) []string {
 	// A machine that has just booted still starts things of its own.
 	command(t, m, "systemctl is-system-running --wait >/dev/null || true")
 	lines := strings.Split(command(t, m, listingScript), "\n")
+	tables, err := m.Tables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(tables) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
 	slices.Sort(lines)
 	return slices.Compact(lines)
 }

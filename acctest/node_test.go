@@ -3,6 +3,7 @@ package acctest
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"sync"
 	"testing"
@@ -111,10 +112,15 @@ func (s *standing) testDrain(t *testing.T) {
 	if err := budgets.Delete(t.Context(), web, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	// The other greeting makes all pods anew, spread over all nodes again.
+	// The other greeting makes all pods anew, spread over all nodes again. It does not wait for a machine that can not be a node.
 	if err := s.Set(map[string]any{"replicas": 3, "greeting": "Hello", "workers": map[string]any{"a": hostVar(s.a), "b": hostVar(s.b)}}); err != nil {
 		t.Fatal(err)
 	}
+	command(t, s.b, "systemd-run -q --unit=taken --socket-property=ListenStream=10250 --service-type=simple /bin/true")
+	says(t, refused(t, s.Workspace, "Error: Host is not ready", `with fairlead_node.worker["b"]`, "port: tcp/10250 is taken by", "Nothing was changed there"),
+		"fairlead_config_map.web: Modifications complete")
+	bare(t, s.b, s.bare[s.b.Name], regexp.MustCompile("^(unit|unit-file|file) .*taken"))
+	command(t, s.b, "systemctl stop taken.socket; systemctl reset-failed")
 	apply(t, s.Workspace)
 	awaitNodes(t, s.clients, time.Minute, s.b.Name)
 	planEmpty(t, s.Workspace)

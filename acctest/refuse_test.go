@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -130,16 +131,21 @@ func noSudo(t *testing.T, r *refusal) {
 	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "root", "sudo", "Nothing was changed there")
 }
 
-// fullDiskAndTakenPort wants both in one diagnostic: nobody likes to learn of obstacles one by one.
+// fullDiskAndTakenPort wants both in one diagnostic: nobody likes to learn of obstacles one by one. The plan shows them already.
 func fullDiskAndTakenPort(t *testing.T, r *refusal) {
 	command(t, r.machine, `mkdir -p /var/lib/fairlead && mount -t tmpfs -o size=64m none /var/lib/fairlead
 systemd-run -q --unit=taken --socket-property=ListenStream=6443 --service-type=simple /bin/true`)
+	if _, out, err := r.w.Plan(t.Context()); err != nil {
+		t.Errorf("the plan was refused: %v\n%s", err, out)
+	} else {
+		says(t, out, "Warning: Host is not ready: "+r.machine.Address.String(), "with fairlead_cluster.main", "for 2 reasons", "port: tcp/6443 is taken by")
+	}
 	refused(t, r.w, "Error: Host is not ready", "with fairlead_cluster.main", "for 2 reasons", "disk: 64 MiB are free for /var/lib/fairlead", "port: tcp/6443 is taken by", "Nothing was changed there")
 	command(t, r.machine, "systemctl stop taken.socket; systemctl reset-failed; umount /var/lib/fairlead && rmdir /var/lib/fairlead")
 }
 
-// interrupted ends an apply by Ctrl-C in the middle, and one by a kill of Terraform and the provider, so that nothing is in
-// state. What was begun is undone by a destroy, and finished by another apply.
+// interrupted ends applies in the middle: by Ctrl-C, by a disk that gets full, and by a kill of Terraform and the provider, so that
+// nothing is in state. What was begun is undone by a destroy, and finished by another apply.
 func interrupted(t *testing.T, r *refusal, before []string) {
 	r.w = workspace(t, "host.tf", map[string]any{
 		"address": r.machine.Address.String(), "host_key": r.machine.HostKey,
@@ -154,6 +160,16 @@ func interrupted(t *testing.T, r *refusal, before []string) {
 	}
 	bare(t, r.machine, before)
 
+	interruptWhen(t, r, "test -e /etc/fairlead/server.yaml")
+	apply(t, r.w)
+	r.finished(t, before)
+
+	command(t, r.machine, "mount -t tmpfs -o size=2g none /usr/local/bin")
+	fullWhen(t, r, "test -e /var/lib/fairlead/installed")
+	apply(t, r.w)
+	r.finished(t, before, regexp.MustCompile(`^(mount /usr/local/bin|unit usr-local-bin\.mount)$`))
+	command(t, r.machine, "umount /usr/local/bin")
+
 	killWhen(t, r, "test -e /etc/fairlead/server.yaml")
 	inState(t, r.w)
 	// What the killed run had started on the machine may still run, under its lock.
@@ -164,6 +180,12 @@ func interrupted(t *testing.T, r *refusal, before []string) {
 		}
 		return err
 	})
+	r.finished(t, before)
+}
+
+// finished wants the cluster to be there, and removes it.
+func (r *refusal) finished(t *testing.T, before []string, allowed ...*regexp.Regexp) {
+	t.Helper()
 	inState(t, r.w, "data.fairlead_nodes.all", "fairlead_cluster.main")
 	planEmpty(t, r.w)
 	if got, err := r.w.Output(t.Context(), "nodes"); err != nil || got != r.machine.Name {
@@ -172,7 +194,26 @@ func interrupted(t *testing.T, r *refusal, before []string) {
 	if _, err := r.w.Destroy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	bare(t, r.machine, before)
+	bare(t, r.machine, before, allowed...)
+}
+
+// fullWhen applies, and fills the disk of the program as soon as a command succeeds on the machine.
+func fullWhen(t *testing.T, r *refusal, reached string) {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() { _, err := r.w.Apply(t.Context()); ended <- err }()
+	const filler = "/usr/local/bin/filler"
+	eventually(t, 5*time.Minute, "the machine is "+reached, func(ctx context.Context) error {
+		_, err := r.machine.Run(ctx, reached+" && fallocate -l $(df -B 1 --output=avail /usr/local/bin | tail -n 1) "+filler)
+		return err
+	})
+	var failed *Error
+	if err := <-ended; !errors.As(err, &failed) {
+		t.Fatalf("the apply with a full disk ended with %v", err)
+	}
+	says(t, failed.Output, "Error: Control plane not installed", "with fairlead_cluster.main", "/usr/local/bin", "No space left on device")
+	inState(t, r.w, "fairlead_cluster.main")
+	command(t, r.machine, "rm "+filler)
 }
 
 // interruptWhen applies, and interrupts Terraform as soon as a command succeeds on the machine.

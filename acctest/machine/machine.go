@@ -335,6 +335,38 @@ func (m *Machine) PowerCut() {
 	_ = removeCgroups(m.Name)
 }
 
+// Tables lists the nftables tables of the machine's network. It takes the program of this host where the machine is a
+// container, since tables may outlive the machine's own, and on a virtual machine the one that is there, if any.
+func (m *Machine) Tables(ctx context.Context) (string, error) {
+	if !m.container {
+		return m.Run(ctx, "! command -v nft >/dev/null || nft list tables")
+	}
+	pid, err := m.inside()
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, "nsenter", "-n", "-t", strconv.Itoa(pid), "nft", "list", "tables").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("cannot list the tables of machine %s: %w: %s", m.Name, err, tail(out))
+	}
+	return string(out), nil
+}
+
+// inside finds a process in the machine's network namespace.
+func (m *Machine) inside() (int, error) {
+	ours, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		return 0, err
+	}
+	for look := []int{m.cmd.Process.Pid}; len(look) > 0; look = look[1:] {
+		if theirs, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", look[0])); err == nil && theirs != ours {
+			return look[0], nil
+		}
+		look = append(look, children(look[0])...)
+	}
+	return 0, fmt.Errorf("machine %s has no network of its own", m.Name)
+}
+
 func children(pid int) []int {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {

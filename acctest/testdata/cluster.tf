@@ -13,7 +13,7 @@ variable "ssh" {
 }
 
 variable "control_plane" {
-  type = object({ address = string, host_key = string })
+  type = object({ address = string, host_key = string, labels = optional(map(string)) })
 }
 
 variable "workers" {

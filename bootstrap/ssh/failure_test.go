@@ -229,7 +229,42 @@ func TestUploadLeavesWhatIsThere(t *testing.T) {
 	}
 }
 
-// TestUploadThatEnds has a reader that never ends: the temporary file goes with ctx.
+// TestUploadToAFullDisk wants the disk named, the file as it was, and nothing left beside it.
+func TestUploadToAFullDisk(t *testing.T) {
+	key := sshtest.NewKey(t, "ed25519", "")
+	s := sshtest.Start(t, sshtest.Options{Authorized: []*sshtest.Key{key}})
+	for name, c := range map[string]struct {
+		conn ssh.Conn
+		says string
+	}{
+		"local":  {dial(t, ssh.Config{Address: ssh.LocalAddress}), "No space left on device"},
+		"remote": {dial(t, configFor(s, key)), "is the disk full?"}, // SFTP has one word for all failures
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := hostDir(t)
+			if err := syscall.Mount("none", dir, "tmpfs", 0, "size=1m"); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+			file := filepath.Join(dir, "file")
+			if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err := c.conn.Upload(t.Context(), bytes.NewReader(make([]byte, 8<<20)), file, 0o600)
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v, want %q", err, c.says)
+			}
+			if data, err := os.ReadFile(file); err != nil || string(data) != "old" {
+				t.Errorf("the file is %q, %v", data, err)
+			}
+			if entries, err := os.ReadDir(dir); err != nil || len(entries) != 1 {
+				t.Errorf("left in the folder: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
+// TestUploadFailure has a reader that never ends: the temporary file goes with ctx.
 func TestUploadFailure(t *testing.T) {
 	key := sshtest.NewKey(t, "ed25519", "")
 	s := sshtest.Start(t, sshtest.Options{Authorized: []*sshtest.Key{key}})

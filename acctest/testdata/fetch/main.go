@@ -1,5 +1,5 @@
 // Command fetch gets pages, for tests that look at a cluster from inside a pod: it prints each page, or why there
-// is none.
+// is none, and exits with 1 when one was missing.
 package main
 
 import (
@@ -12,13 +12,15 @@ import (
 
 func main() {
 	c := &http.Client{Timeout: 5 * time.Second}
+	code := 0
 	for _, url := range os.Args[1:] {
 		page, err := get(c, url)
 		if err != nil {
-			page = fmt.Sprintf("error: %v\n", err)
+			page, code = fmt.Sprintf("error: %v\n", err), 1
 		}
 		fmt.Printf("%s %s", url, page)
 	}
+	os.Exit(code)
 }
 
 func get(c *http.Client, url string) (string, error) {
