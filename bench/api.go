@@ -46,8 +46,8 @@ func measureCreate(ctx context.Context, s *target, o *options) ([]figure, error)
 		return nil, err
 	}
 	return []figure{
-		{fmt.Sprintf("create ConfigMap of 1 KiB, %d writers", o.writers), perSecond, []float64{rate(o.objects, begin)}, kubernetesCreate},
-		{"its p50 / p99", milliseconds, took.middleAndTail(), kubernetesCreateTail},
+		{fmt.Sprintf("create ConfigMap of 1 KiB, %d writers", o.writers), perSecond, []float64{rate(o.objects, begin)}, kubernetesCreate, goalTwice},
+		{"its p50 / p99", milliseconds, took.middleAndTail(), kubernetesCreateTail, "p99 " + goalHalf},
 	}, nil
 }
 
@@ -78,11 +78,12 @@ func measureList(ctx context.Context, s *target, o *options) ([]figure, error) {
 		list      func(context.Context, metav1.ListOptions) error
 		options   metav1.ListOptions
 		reference string
+		goal      string
 	}{
-		{fmt.Sprintf("list %d of them", o.objects), objects, metav1.ListOptions{}, kubernetesList},
-		{"list a tenth by label", objects, tenth, kubernetesListLabel},
-		{fmt.Sprintf("list %d of them, not decoded", o.objects), undecoded, metav1.ListOptions{}, ""},
-		{"list a tenth by label, not decoded", undecoded, tenth, ""},
+		{fmt.Sprintf("list %d of them", o.objects), objects, metav1.ListOptions{}, kubernetesList, goalThird},
+		{"list a tenth by label", objects, tenth, kubernetesListLabel, goalThird},
+		{fmt.Sprintf("list %d of them, not decoded", o.objects), undecoded, metav1.ListOptions{}, "", ""},
+		{"list a tenth by label, not decoded", undecoded, tenth, "", ""},
 	} {
 		var took latencies
 		for range lists {
@@ -92,7 +93,7 @@ func measureList(ctx context.Context, s *target, o *options) ([]figure, error) {
 			}
 			took = append(took, time.Since(begin))
 		}
-		figures = append(figures, figure{c.name, milliseconds, []float64{took.quantile(.5)}, c.reference})
+		figures = append(figures, figure{c.name, milliseconds, []float64{took.quantile(.5)}, c.reference, c.goal})
 	}
 	return figures, nil
 }
@@ -132,7 +133,7 @@ func measureWatch(ctx context.Context, s *target, o *options) ([]figure, error) 
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	return []figure{{fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), milliseconds, took.middleAndTail(), kubernetesWatch}}, nil
+	return []figure{{fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), milliseconds, took.middleAndTail(), kubernetesWatch, goalHalf}}, nil
 }
 
 func receive(w watch.Interface, want int, mu *sync.Mutex, sent map[string]time.Time, took *latencies) error {

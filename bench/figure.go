@@ -15,6 +15,8 @@ type figure struct {
 	values []float64
 	// reference is what Kubernetes has for it, see kubernetes.go; empty when that was not measured.
 	reference string
+	// goal is what is to be reached; empty when there is none.
+	goal string
 }
 
 // unit says how values read.
@@ -75,8 +77,11 @@ func heading(columns ...string) {
 func row(columns ...string) {
 	for i, c := range columns {
 		width := 22
-		if i == 0 {
+		switch {
+		case i == 0:
 			width = 58
+		case i > 2:
+			width = 15
 		}
 		fmt.Printf("| %-*s ", width, c)
 	}
@@ -86,7 +91,7 @@ func row(columns ...string) {
 // printAlone prints figures beside what Kubernetes had for them.
 func printAlone(figures ...figure) {
 	for _, f := range figures {
-		row(f.name, f.unit.text(f.values), f.reference)
+		row(f.name, f.unit.text(f.values), f.reference, f.goal)
 	}
 }
 
@@ -95,7 +100,7 @@ func printBeside(ours, theirs []figure) {
 	for _, f := range ours {
 		for _, t := range theirs {
 			if t.name == f.name {
-				row(f.name, f.unit.text(f.values), t.unit.text(t.values), f.ratio(&t))
+				row(f.name, f.unit.text(f.values), t.unit.text(t.values), f.ratio(&t), f.goal)
 			}
 		}
 	}

@@ -20,3 +20,10 @@ const (
 	kubernetesGone       = "400 ms (30 pods)"
 	kubernetesService    = "11 ms"
 )
+
+// What is to be reached beside Kubernetes, measured in turn on the same machine.
+const (
+	goalTwice = "ratio >= 2"
+	goalHalf  = "ratio <= 0.5"
+	goalThird = "ratio <= 0.33"
+)

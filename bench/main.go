@@ -101,7 +101,7 @@ func run(ctx context.Context, o *options) error {
 	if o.against != "" {
 		return compare(ctx, o)
 	}
-	heading("figure", "Fairlead", "Kubernetes")
+	heading("figure", "Fairlead", "Kubernetes", "to reach")
 	if err := measure(ctx, o); err != nil || !o.scale {
 		return err
 	}
@@ -117,11 +117,11 @@ func measure(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	printAlone(figure{"start to /readyz", milliseconds, []float64{millis(s.readyAfter)}, kubernetesReady})
+	printAlone(figure{"start to /readyz", milliseconds, []float64{millis(s.readyAfter)}, kubernetesReady, "<= 1 s"})
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	printAlone(figure{"server memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, kubernetesIdle})
+	printAlone(figure{"server memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, kubernetesIdle, "<= 100 MB"})
 	found, least, err := measureRound(ctx, s.target, o, true)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func measureRound(ctx context.Context, t *target, o *options, wantFloor bool) (f
 		figures = append(figures, found...)
 	}
 	if len(t.processes) > 0 {
-		figures = append(figures, figure{"server memory after that", megabytes, []float64{t.rss()}, kubernetesLoaded})
+		figures = append(figures, figure{"server memory after that", megabytes, []float64{t.rss()}, kubernetesLoaded, "<= 260 MB"})
 	}
 	if wantFloor {
 		if least, err = measureFloor(ctx, t, o); err != nil {
@@ -190,10 +190,10 @@ func compare(ctx context.Context, o *options) error {
 		ours, floors = append(ours, found), append(floors, least)
 		fmt.Fprintf(os.Stderr, "round %d of %d is measured\n", i+1, o.rounds)
 	}
-	heading("figure", "Fairlead", "the other", "ratio")
+	heading("figure", "Fairlead", "the other", "ratio", "to reach")
 	printBeside(medians(ours), medians(theirs))
 	fmt.Println()
-	heading("the same from memory, without a server", "any server's least", "the other", "ratio")
+	heading("the same from memory, without a server", "any server's least", "the other", "ratio", "to reach")
 	printBeside(medians(floors), medians(theirs))
 	return nil
 }

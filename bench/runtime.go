@@ -59,8 +59,8 @@ func (n *node) measureRuntime(ctx context.Context, o *options) (err error) {
 			return err
 		}
 	}
-	printAlone(figure{"container of a pod by containerd and runc alone, p50 / p99", milliseconds, took.middleAndTail(), ""},
-		figure{fmt.Sprintf("%d such containers at once", o.burst), milliseconds, []float64{millis(all)}, ""})
+	printAlone(figure{"container of a pod by containerd and runc alone, p50 / p99", milliseconds, took.middleAndTail(), "", ""},
+		figure{fmt.Sprintf("%d such containers at once", o.burst), milliseconds, []float64{millis(all)}, "", ""})
 	return nil
 }
 

@@ -37,22 +37,22 @@ func measureScale(ctx context.Context, o *options) (err error) {
 		return err
 	}
 	name := fmt.Sprintf("%d ConfigMaps of 1 KiB: ", o.stored)
-	printAlone(figure{name + "written", perSecond, []float64{rate(o.stored, begin)}, ""},
-		figure{name + "server memory", megabytes, []float64{s.rss()}, ""})
+	printAlone(figure{name + "written", perSecond, []float64{rate(o.stored, begin)}, "", ""},
+		figure{name + "server memory", megabytes, []float64{s.rss()}, "", "<= 600 MB"})
 	if err := s.measurePagedList(ctx, o.stored, name+"paged list"); err != nil {
 		return err
 	}
 	if err := s.restart(ctx, o); err != nil {
 		return err
 	}
-	printAlone(figure{name + "restart to /readyz", milliseconds, []float64{millis(s.readyAfter)}, ""})
+	printAlone(figure{name + "restart to /readyz", milliseconds, []float64{millis(s.readyAfter)}, "", "<= 3 s"})
 	if err := s.measurePagedList(ctx, o.stored, name+"paged list after it"); err != nil {
 		return err
 	}
 	if err := sleep(ctx, o.idle); err != nil {
 		return err
 	}
-	printAlone(figure{name + "memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, ""})
+	printAlone(figure{name + "memory, idle for " + o.idle.String(), megabytes, []float64{s.rss()}, "", ""})
 	return nil
 }
 
@@ -78,7 +78,7 @@ func (s *server) measurePagedList(ctx context.Context, want int, name string) er
 	if got < want {
 		return fmt.Errorf("cannot list all: got %d objects of %d", got, want)
 	}
-	printAlone(figure{name, seconds, []float64{time.Since(begin).Seconds()}, ""})
+	printAlone(figure{name, seconds, []float64{time.Since(begin).Seconds()}, "", "<= 2 s"})
 	return nil
 }
 
@@ -107,5 +107,5 @@ func measureIdleWatches(ctx context.Context, s *target, o *options) ([]figure, e
 	if err := sleep(ctx, o.idle/4); err != nil {
 		return nil, err
 	}
-	return []figure{{fmt.Sprintf("%d idle watches added", o.idleWatches), megabytes, []float64{s.rss() - before}, ""}}, nil
+	return []figure{{fmt.Sprintf("%d idle watches added", o.idleWatches), megabytes, []float64{s.rss() - before}, "", "<= 30 MB"}}, nil
 }

@@ -47,8 +47,12 @@ func Binaries(tb testing.TB) map[string]string {
 			found[version] = p
 		}
 	}
-	if len(found) == 0 {
+	switch len(found) {
+	case len(versions):
+	case 0:
 		found[strings.TrimPrefix(filepath.Base(path), "kubectl.")] = path
+	default:
+		tb.Fatalf("beside %s there are some of kubectl.%s, and not all", path, strings.Join(versions, " and kubectl."))
 	}
 	return found
 }
