@@ -59,6 +59,7 @@ func newLife(t *testing.T, version string) *life {
 
 // run takes the chart from its installation to its end.
 func (l *life) run() {
+	l.undone()
 	l.install()
 	l.test()
 	l.upgrade()
@@ -102,6 +103,17 @@ func (l *life) says(out string, want ...string) {
 	}
 }
 
+// undone installs everything, and fails with the last hook: all of it goes again.
+func (l *life) undone() {
+	l.Helper()
+	out, err := l.try("install", l.name, chart, "--create-namespace", "--wait", l.atomic, "--timeout", patience, "--set", "afterExit=3")
+	if err == nil {
+		l.Fatalf("an installation whose hook fails succeeds:\n%s", out)
+	}
+	l.says(err.Error(), "failed post-install", l.name+"-after", "uninstalled due to")
+	l.gone()
+}
+
 func (l *life) install() {
 	l.Helper()
 	out := l.helm("install", l.name, chart, "--create-namespace", "--wait", l.atomic, "--timeout", patience)
@@ -122,9 +134,13 @@ func (l *life) test() {
 
 func (l *life) upgrade() {
 	l.Helper()
+	before := l.hook("first")
 	out := l.helm("upgrade", l.name, chart, "--wait", l.atomic, "--timeout", patience, "--set", "replicas=2,greeting=Welcome,cache.size=4Mi")
 	l.says(out, "STATUS: deployed", "REVISION: 2", "says Welcome with 2 replicas")
 	l.welcomes("superseded", "deployed")
+	if after := l.hook("first"); after.UID == before.UID || after.Status.Phase != corev1.PodSucceeded {
+		l.Errorf("the hook before the upgrade is pod %s, %s; that of the installation was %s", after.UID, after.Status.Phase, before.UID)
+	}
 }
 
 // welcomes is the state after the upgrade, to which those that fail return.
@@ -191,6 +207,13 @@ func (l *life) idle() {
 func (l *life) uninstall() {
 	l.Helper()
 	l.says(l.helm("uninstall", l.name, "--wait", "--timeout", patience), "uninstalled", "[ConfigMap] "+l.name+"-kept")
+	l.gone()
+	l.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "shops.example.com") // Helm never deletes one
+}
+
+// gone wants nothing to be left of the release but what is to be kept, and hooks.
+func (l *life) gone() {
+	l.Helper()
 	l.history()
 	l.await("all goes", func() error {
 		pods, err := cluster.Client.CoreV1().Pods(l.name).List(l.Context(), metav1.ListOptions{})
@@ -214,7 +237,6 @@ func (l *life) uninstall() {
 	if _, err := cluster.Client.CoreV1().Pods(l.name).Get(l.Context(), l.name+"-leaving", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		l.Errorf("the last hook stays: %v", err)
 	}
-	l.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "shops.example.com") // Helm never deletes one
 }
 
 // history wants the release's revisions, as Helm stores them in the cluster and shows them, to be in these states.

@@ -127,10 +127,7 @@ func (l *life) hooked() {
 	pods := cluster.Client.CoreV1().Pods(l.name)
 	var before metav1.Time
 	for _, name := range []string{"first", "second"} {
-		pod, err := pods.Get(l.Context(), l.name+"-"+name, metav1.GetOptions{})
-		if err != nil {
-			l.Fatal(err)
-		}
+		pod := l.hook(name)
 		if pod.Status.Phase != corev1.PodSucceeded || pod.CreationTimestamp.Before(&before) {
 			l.Errorf("hook %s is %s, and was made at %v, with what comes before it over at %v", name, pod.Status.Phase, pod.CreationTimestamp, before)
 		}
@@ -142,6 +139,16 @@ func (l *life) hooked() {
 	if _, err := pods.Get(l.Context(), l.name+"-after", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		l.Errorf("a hook that succeeded stays: %v", err)
 	}
+}
+
+// hook is the pod of one.
+func (l *life) hook(name string) *corev1.Pod {
+	l.Helper()
+	pod, err := cluster.Client.CoreV1().Pods(l.name).Get(l.Context(), l.name+"-"+name, metav1.GetOptions{})
+	if err != nil {
+		l.Fatal(err)
+	}
+	return pod
 }
 
 // matters wants objects of the chart to have the effects that they are there for.
