@@ -486,8 +486,12 @@ func (m *clusterModel) known(conn ssh.Conn, got *bootstrap.Installed) {
 	if got != nil {
 		m.APIServer = types.StringValue(apiServerURL(got))
 		m.CACertificate = types.StringValue(string(got.CA))
-		h.NodeName = types.StringValue(got.NodeName)
 		h.InternalAddress = types.StringValue(got.Address)
+		if got.NodeName != "" {
+			h.NodeName = types.StringValue(got.NodeName)
+		} else if h.NodeName.IsUnknown() { // it runs no pods
+			h.NodeName = types.StringNull()
+		}
 		return
 	}
 	for _, v := range []*types.String{&m.APIServer, &m.CACertificate, &h.NodeName, &h.InternalAddress} {

@@ -48,15 +48,19 @@ func (r *clusterResource) ModifyPlan(ctx context.Context, req resource.ModifyPla
 	}
 	resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("version"), version.String())...)
 	r.planHost(ctx, req, resp)
+	h := plannedHost(ctx, &req.Plan, &resp.Diagnostics)
+	if h == nil {
+		return
+	}
+	planNodeName(ctx, h, req, resp)
 	if req.State.Raw.IsNull() {
 		return
 	}
-	var m clusterModel
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &m)...)
-	if !resp.Diagnostics.HasError() && len(m.ControlPlane) == 1 && !m.Name.IsUnknown() {
-		if h := &m.ControlPlane[0]; !h.Address.IsUnknown() && !h.Port.IsUnknown() && !h.HostKey.IsUnknown() {
-			resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("id"), m.id().String())...)
-		}
+	var name types.String
+	resp.Diagnostics.Append(req.Plan.GetAttribute(ctx, path.Root("name"), &name)...)
+	if !name.IsUnknown() && !h.Address.IsUnknown() && !h.Port.IsUnknown() && !h.HostKey.IsUnknown() {
+		m := clusterModel{Name: name, ControlPlane: []hostModel{*h}}
+		resp.Diagnostics.Append(resp.Plan.SetAttribute(ctx, path.Root("id"), m.id().String())...)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
 	"github.com/hashicorp/terraform-plugin-framework/provider/schema"
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	testresource "github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -73,6 +72,12 @@ func runSteps(t *testing.T, config *rest.Config, steps ...testresource.TestStep)
 // runStepsWith is runSteps against the server that target has at the time. Each run of the provider connects anew.
 func runStepsWith(t *testing.T, target kube.Connector, steps ...testresource.TestStep) {
 	t.Helper()
+	runStepsOn(t, func() provider.Provider { return &workloadProvider{clients: kube.NewClients(target)} }, steps...)
+}
+
+// runStepsOn runs Terraform itself through the steps of a test, with a new provider for each of its runs.
+func runStepsOn(t *testing.T, newProvider func() provider.Provider, steps ...testresource.TestStep) {
+	t.Helper()
 	terraform, err := exec.LookPath("terraform")
 	if err != nil {
 		t.Fatalf("these tests run Terraform: %v", err)
@@ -86,9 +91,7 @@ func runStepsWith(t *testing.T, target kube.Connector, steps ...testresource.Tes
 	}
 	testresource.Test(t, testresource.TestCase{
 		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){
-			"fairlead": func() (tfprotov6.ProviderServer, error) {
-				return providerserver.NewProtocol6(&workloadProvider{clients: kube.NewClients(target)})(), nil
-			},
+			"fairlead": func() (tfprotov6.ProviderServer, error) { return newServer(newProvider()), nil },
 		},
 		Steps: steps,
 	})

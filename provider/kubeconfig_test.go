@@ -22,7 +22,7 @@ type heldProvider struct {
 }
 
 func (p *heldProvider) Configure(_ context.Context, _ provider.ConfigureRequest, resp *provider.ConfigureResponse) {
-	resp.ResourceData, resp.EphemeralResourceData = p.data, p.data
+	resp.ResourceData, resp.DataSourceData, resp.EphemeralResourceData = p.data, p.data, p.data
 }
 
 // kubeconfigRig is the ephemeral kubeconfig as Terraform drives it, with a control-plane host that answers as

@@ -76,13 +76,18 @@ func controlPlaneAttributes() map[string]schema.Attribute {
 	a := hostAttributes()
 	a["pods"] = boolDefault("Run pods on this host too.", true)
 	a["node_name"] = schema.StringAttribute{
-		MarkdownDescription: "Name of the host's node. Default: the host's name.",
+		MarkdownDescription: "Name of the host's node. Default: the host's name, and null without pods.",
 		Optional:            true,
 		Computed:            true,
-		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplace()},
+		PlanModifiers:       []planmodifier.String{stringplanmodifier.UseStateForUnknown(), stringplanmodifier.RequiresReplaceIf(otherName, "another name replaces it", "another name replaces it")},
 		Validators:          []validator.String{dnsSubdomain{}},
 	}
 	return a
+}
+
+// otherName lets a host that has run no pods get a node, whatever its name is to be.
+func otherName(_ context.Context, req planmodifier.StringRequest, resp *stringplanmodifier.RequiresReplaceIfFuncResponse) {
+	resp.RequiresReplace = !req.StateValue.IsNull()
 }
 
 func hostAttributes() map[string]schema.Attribute {
