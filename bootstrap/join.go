@@ -104,7 +104,11 @@ func (j *joining) fits(ctx context.Context, ca []byte, address string) error {
 	if j.heartbeat, err = j.api.heartbeat(ctx, j.name); err != nil {
 		return err
 	}
-	if node == nil || j.installed.Present && j.installed.NodeName == j.name {
+	if node == nil {
+		j.restart = true // an agent that runs already, of a node that was taken out, joins by a new start only
+		return nil
+	}
+	if j.installed.Present && j.installed.NodeName == j.name {
 		return nil
 	}
 	ready := readyCondition(node)

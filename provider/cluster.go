@@ -222,7 +222,7 @@ func (r *clusterResource) removeNode(ctx context.Context, m *clusterModel) error
 		return err
 	}
 	name := m.ControlPlane[0].NodeName.ValueString()
-	d := drainer{client: client.Typed, node: name, timeout: defaultDrainTimeout, progress: progress(ctx)}
+	d := drainer{client: client.Typed, node: name, timeout: defaultDrainTimeout, progress: progress(ctx), advice: "Move or remove them, and apply again."}
 	if err := d.run(ctx); err != nil {
 		return err
 	}

@@ -35,6 +35,17 @@ type drainer struct {
 	// is there to end them.
 	ignoreUnreachable bool
 	progress          bootstrap.Progress
+	// advice is what can be done about pods that do not go.
+	advice string
+}
+
+// errDrainTime ends a drain that has had its own time, other than that of the whole operation.
+var errDrainTime = errors.New("the drain's time is up")
+
+// drainRound is one look at a node that is being drained: the pods that are still there, and why some can not be evicted.
+type drainRound struct {
+	left    []string
+	blocked map[string]string
 }
 
 func (d *drainer) run(ctx context.Context) error {
@@ -44,20 +55,22 @@ func (d *drainer) run(ctx context.Context) error {
 		return fmt.Errorf("cannot cordon node %s: %w", d.node, err)
 	}
 	d.progress(d.node, "draining")
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, d.timeout, errDrainTime)
 	defer cancel()
-	blocked := map[string]string{} // pod to why it can not be evicted
+	var last drainRound
 	for {
-		left, err := d.round(ctx, blocked)
-		if err == nil && len(left) == 0 {
+		round, err := d.round(ctx)
+		switch {
+		case err == nil && len(round.left) == 0:
 			return nil
-		}
-		if err != nil && ctx.Err() == nil {
+		case err == nil:
+			last = round
+		case ctx.Err() == nil:
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return d.explain(left, blocked)
+			return d.explain(context.Cause(ctx), last)
 		case <-time.After(drainEvery):
 		}
 	}
@@ -81,22 +94,21 @@ func (d *drainer) cordon(ctx context.Context) error {
 	return err
 }
 
-// round evicts what is still there and returns its names.
-func (d *drainer) round(ctx context.Context, blocked map[string]string) ([]string, error) {
+// round evicts what is still there.
+func (d *drainer) round(ctx context.Context) (drainRound, error) {
+	r := drainRound{blocked: map[string]string{}}
 	list, err := d.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=" + d.node})
 	if err != nil {
-		return nil, fmt.Errorf("cannot list pods of node %s: %w", d.node, err)
+		return r, fmt.Errorf("cannot list pods of node %s: %w", d.node, err)
 	}
 	dead := d.ignoreUnreachable && d.isDead(ctx)
-	clear(blocked)
-	var left []string
 	for i := range list.Items {
 		pod := &list.Items[i]
 		if !evictable(pod) || dead && pod.DeletionTimestamp != nil {
 			continue
 		}
 		name := pod.Namespace + "/" + pod.Name
-		left = append(left, name)
+		r.left = append(r.left, name)
 		if pod.DeletionTimestamp != nil {
 			continue
 		}
@@ -107,12 +119,23 @@ func (d *drainer) round(ctx context.Context, blocked map[string]string) ([]strin
 		switch {
 		case err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 		case apierrors.IsTooManyRequests(err):
-			blocked[name] = err.Error()
+			r.blocked[name] = refusal(err)
 		default:
-			return left, fmt.Errorf("cannot evict pod %s: %w", name, err)
+			return r, fmt.Errorf("cannot evict pod %s: %w", name, err)
 		}
 	}
-	return left, nil
+	return r, nil
+}
+
+// refusal is why the API refused something, with the causes that it gives, such as the budget that a pod is in.
+func refusal(err error) string {
+	why := strings.TrimSuffix(err.Error(), ".")
+	if status, ok := err.(apierrors.APIStatus); ok && status.Status().Details != nil {
+		for _, c := range status.Status().Details.Causes {
+			why += ": " + c.Message
+		}
+	}
+	return why
 }
 
 func evictable(pod *corev1.Pod) bool {
@@ -137,16 +160,30 @@ func (d *drainer) isDead(ctx context.Context) bool {
 	return false
 }
 
-func (d *drainer) explain(left []string, blocked map[string]string) error {
+// explain says what holds up a drain that has ended for a cause, and what can be done.
+func (d *drainer) explain(cause error, last drainRound) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "cannot drain node %s within %s: %d pods are still there. The node stays cordoned.", d.node, d.timeout, len(left))
-	for _, name := range left {
-		why := blocked[name]
+	if errors.Is(cause, errDrainTime) {
+		fmt.Fprintf(&b, "cannot drain node %s within %s", d.node, d.timeout)
+	} else {
+		fmt.Fprintf(&b, "cannot drain node %s: %v", d.node, cause)
+	}
+	switch n := len(last.left); n {
+	case 0:
+		b.WriteString(". The API server did not say what is still there.")
+	case 1:
+		b.WriteString(": one pod is still there.")
+	default:
+		fmt.Fprintf(&b, ": %d pods are still there.", n)
+	}
+	b.WriteString(" The node stays cordoned.")
+	for _, name := range last.left {
+		why := last.blocked[name]
 		if why == "" {
 			why = "is being deleted, and has not ended yet"
 		}
 		fmt.Fprintf(&b, "\n- %s: %s", name, why)
 	}
-	b.WriteString("\nGive it longer with on_destroy = { drain_timeout = \"…\" }, or skip the drain with drain = false.")
+	b.WriteString("\n" + d.advice)
 	return errors.New(b.String())
 }

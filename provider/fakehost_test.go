@@ -169,6 +169,10 @@ func (c *playedCluster) newHost(t *testing.T, name, address string) *playedHost 
 		c.note(name + ": " + command.Line)
 		return "", "", 0, nil
 	})
+	h.On("apt purge", func(context.Context, ssh.Command) (string, string, int, error) {
+		c.note(name + ": remove packages")
+		return "", "", 0, nil
+	})
 	h.On("rm -f "+config.BinaryPath, func(context.Context, ssh.Command) (string, string, int, error) {
 		c.note(name + ": remove files")
 		for f := range h.Files() {

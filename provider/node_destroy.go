@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -22,6 +21,14 @@ type nodeDestroyModel struct {
 	IgnoreUnreachable types.Bool   `tfsdk:"ignore_unreachable"`
 }
 
+// drainTimeout is how long the drain may take; the plan has checked what is said of it.
+func (d *nodeDestroyModel) drainTimeout() time.Duration {
+	if t, err := time.ParseDuration(d.DrainTimeout.ValueString()); err == nil {
+		return t
+	}
+	return defaultDrainTimeout
+}
+
 const ignoreNode = "on_destroy = { ignore_unreachable = true }, apply"
 
 // Delete cordons, drains, deletes the Node object, and removes the software, in this order.
@@ -31,11 +38,6 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Delete, nodeDeleteTimeout, &resp.Diagnostics)
-	if !ok {
-		return
-	}
-	defer cancel()
 	d := nodeDestroyModel{Drain: types.BoolValue(true), Uninstall: types.BoolValue(true)}
 	if !m.OnDestroy.IsNull() {
 		resp.Diagnostics.Append(m.OnDestroy.As(ctx, &d, basetypes.ObjectAsOptions{})...)
@@ -43,6 +45,11 @@ func (r *nodeResource) Delete(ctx context.Context, req resource.DeleteRequest, r
 	if resp.Diagnostics.HasError() {
 		return
 	}
+	ctx, cancel, ok := withTimeout(ctx, m.Timeouts.Delete, nodeDeleteTimeout-defaultDrainTimeout+d.drainTimeout(), &resp.Diagnostics)
+	if !ok {
+		return
+	}
+	defer cancel()
 	left := false
 	leave := func(ctx context.Context) bool {
 		err := r.leave(ctx, &m, &d)
@@ -110,13 +117,10 @@ func (r *nodeResource) leave(ctx context.Context, m *nodeModel, d *nodeDestroyMo
 		return err
 	}
 	name := m.Name.ValueString()
-	timeout := defaultDrainTimeout
-	if s := d.DrainTimeout.ValueString(); s != "" {
-		if timeout, err = time.ParseDuration(s); err != nil {
-			return fmt.Errorf("on_destroy.drain_timeout: %w", err)
-		}
+	dr := drainer{
+		client: client.Typed, node: name, timeout: d.drainTimeout(), ignoreUnreachable: d.IgnoreUnreachable.ValueBool(), progress: progress(ctx),
+		advice: `Give it longer with on_destroy = { drain_timeout = "…" }, or skip the drain with drain = false.`,
 	}
-	dr := drainer{client: client.Typed, node: name, timeout: timeout, ignoreUnreachable: d.IgnoreUnreachable.ValueBool(), progress: progress(ctx)}
 	if d.Drain.ValueBool() {
 		if err := dr.run(ctx); err != nil {
 			return err

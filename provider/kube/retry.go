@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -47,12 +48,22 @@ func transient(ctx context.Context, response *http.Response, err error) (bool, e
 			errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 		return again, nil
 	}
+	if response.StatusCode == http.StatusTooManyRequests && isEviction(response.Request) {
+		response.Header.Del("Retry-After") // of client-go
+		return false, nil
+	}
 	switch response.StatusCode {
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return true, nil
 	default:
 		return false, nil
 	}
+}
+
+// isEviction is said of a request that a disruption budget may refuse. That is an answer, and no server that is busy: a drain
+// goes on to the next pod, and comes back to this one.
+func isEviction(q *http.Request) bool {
+	return q != nil && q.Method == http.MethodPost && strings.HasSuffix(q.URL.Path, "/eviction")
 }
 
 // giveUp passes on what the last try brought. Without Retry-After, so that client-go does not start anew.
