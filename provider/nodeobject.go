@@ -34,12 +34,13 @@ func relabel(ctx context.Context, client *kube.Client, name string, oldLabels, l
 		for k, v := range labels {
 			patchLabels[k] = v
 		}
-		keep := slices.DeleteFunc(slices.Clone(node.Spec.Taints), func(t corev1.Taint) bool {
-			return slices.Contains(oldTaints, formatTaint(t)) || slices.Contains(taints, formatTaint(t))
+		want := parseTaints(taints)
+		keep := slices.DeleteFunc(node.Spec.Taints, func(t corev1.Taint) bool {
+			// A node has one taint of a key and effect: ours takes the place of what somebody made of it.
+			return slices.ContainsFunc(want, func(w corev1.Taint) bool { return w.MatchTaint(&t) }) ||
+				slices.ContainsFunc(parseTaints(oldTaints), func(old corev1.Taint) bool { return formatTaint(old) == formatTaint(t) })
 		})
-		for _, s := range taints {
-			keep = append(keep, parseTaint(s))
-		}
+		keep = append(keep, want...)
 		patch, err := json.Marshal(map[string]any{
 			"metadata": map[string]any{"labels": patchLabels, "resourceVersion": node.ResourceVersion},
 			"spec":     map[string]any{"taints": keep},
@@ -50,6 +51,14 @@ func relabel(ctx context.Context, client *kube.Client, name string, oldLabels, l
 		_, err = nodes.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
 		return err
 	})
+}
+
+func parseTaints(texts []string) []corev1.Taint {
+	var taints []corev1.Taint
+	for _, s := range texts {
+		taints = append(taints, parseTaint(s))
+	}
+	return taints
 }
 
 func parseTaint(s string) corev1.Taint {
