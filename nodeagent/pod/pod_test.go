@@ -402,23 +402,3 @@ func TestStreams(t *testing.T) {
 		t.Errorf("debug container saw %q", out)
 	}
 }
-
-// TestNamespaces looks at what a pod shares with its host, and its containers among each other.
-func TestNamespaces(t *testing.T) {
-	g := newRig(t)
-	g.start()
-	host, err := os.Readlink("/proc/self/ns/net")
-	g.must(err)
-	g.create(newPod("host", "readlink /proc/self/ns/net; "+idle, func(p *corev1.Pod) { p.Spec.HostNetwork = true }))
-	p := g.await("host", "ready", isReady)
-	g.eventually("log", func() bool { return g.logs("host", "", corev1.PodLogOptions{}) != "" })
-	if out := g.logs("host", "", corev1.PodLogOptions{}); out != host+"\n" || p.Status.PodIP != p.Status.HostIP || len(g.network.Attached()) != 0 {
-		t.Errorf("namespace %q, address %q", out, p.Status.PodIP)
-	}
-	g.create(newPod("shared", "exec sleep 4321", func(p *corev1.Pod) {
-		p.Spec.ShareProcessNamespace = ptr(true)
-		p.Spec.Containers = append(p.Spec.Containers, shell("other", "until ps | grep -q '[s]leep 4321'; do sleep 0.02; done; echo seen; "+idle))
-	}))
-	g.await("shared", "ready", isReady)
-	g.eventually("each other", func() bool { return g.logs("shared", "other", corev1.PodLogOptions{}) == "seen\n" })
-}
