@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -112,70 +113,103 @@ func (l *logWriter) write(e logEntry) error {
 // readLog writes a container's log as the options ask, from its oldest file on. When follow is set it is asked, at the end,
 // whether more will come: it returns a channel that is closed when there is more, and whether nothing will.
 func readLog(ctx context.Context, path string, opts *corev1.PodLogOptions, w io.Writer, follow func() (<-chan struct{}, bool)) error {
-	out := newLogWriter(opts, w)
-	skip, err := entriesToSkip(path, opts, out)
+	files, err := openLogs(path)
 	if err != nil {
 		return err
 	}
-	old, err := container.RotatedLogs(path)
-	if err != nil {
+	r := &logReader{ctx: ctx, path: path, files: files, out: newLogWriter(opts, w), follow: follow}
+	defer func() { closeLogs(r.files) }()
+	if opts.TailLines != nil {
+		if r.skip, err = r.entriesBefore(*opts.TailLines); err != nil {
+			return err
+		}
+	}
+	if err := r.read(); !errors.Is(err, errLimit) {
 		return err
 	}
-	r := &logReader{ctx: ctx, out: out, skip: skip}
-	for _, name := range old {
-		if err := r.file(name, nil); err != nil {
-			return ignoreLimit(err)
-		}
-	}
-	return ignoreLimit(r.file(path, follow))
+	return nil
 }
 
-func ignoreLimit(err error) error {
-	if errors.Is(err, errLimit) {
-		return nil
+// openLogs opens the files of a log, oldest first, without a gap though it may be rotated meanwhile: the newest is opened
+// first, and what came after it is left for later.
+func openLogs(path string) ([]*os.File, error) {
+	newest, err := os.Open(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is not there for a moment of each rotation
+		return nil, fmt.Errorf("cannot read log: %w", err)
 	}
-	return err
+	var files []*os.File // newest first
+	names, listErr := container.RotatedLogs(path)
+	for _, name := range slices.Backward(names) {
+		f, openErr := os.Open(name)
+		if errors.Is(openErr, fs.ErrNotExist) {
+			break // removed since, and with it all that are older
+		}
+		if openErr != nil {
+			listErr = fmt.Errorf("cannot read log: %w", openErr)
+			break
+		}
+		files = append(files, f)
+		if newest != nil && sameFile(newest, f) {
+			closeLogs(files)
+			files = nil
+		}
+	}
+	if newest != nil {
+		files = slices.Insert(files, 0, newest)
+	}
+	if listErr != nil {
+		closeLogs(files)
+		return nil, listErr
+	}
+	if len(files) == 0 {
+		return nil, fmt.Errorf("cannot read log: %w", err)
+	}
+	slices.Reverse(files)
+	return files, nil
 }
 
-// entriesToSkip counts the lines before the last ones that are asked for.
-func entriesToSkip(path string, opts *corev1.PodLogOptions, out *logWriter) (int64, error) {
-	if opts.TailLines == nil {
-		return 0, nil
+func closeLogs(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close() // only read
 	}
-	var total int64
-	old, err := container.RotatedLogs(path)
-	if err != nil {
-		return 0, err
-	}
-	for _, name := range append(old, path) {
-		f, err := os.Open(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return 0, fmt.Errorf("cannot read log: %w", err)
-		}
-		sc := newLineReader(f)
-		for {
-			line, err := sc.ReadBytes('\n')
-			if err != nil {
-				break
-			}
-			if e, err := parseEntry(line); err == nil && out.wants(e) && !e.partial {
-				total++
-			}
-		}
-		_ = f.Close()
-	}
-	return max(0, total-*opts.TailLines), nil
+}
+
+func sameFile(a, b *os.File) bool {
+	sa, errA := a.Stat()
+	sb, errB := b.Stat()
+	return errA == nil && errB == nil && os.SameFile(sa, sb)
 }
 
 func newLineReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 32<<10) }
 
 type logReader struct {
-	ctx  context.Context
-	out  *logWriter
-	skip int64
+	ctx    context.Context
+	path   string
+	files  []*os.File // that are to be read, oldest first; never none
+	out    *logWriter
+	skip   int64
+	follow func() (<-chan struct{}, bool)
+}
+
+// entriesBefore counts the lines before the last ones that are asked for.
+func (r *logReader) entriesBefore(last int64) (int64, error) {
+	var total int64
+	for _, f := range r.files {
+		lines := newLineReader(f)
+		for {
+			line, err := lines.ReadBytes('\n')
+			if err != nil {
+				break
+			}
+			if e, err := parseEntry(line); err == nil && r.out.wants(e) && !e.partial {
+				total++
+			}
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return 0, fmt.Errorf("cannot read log: %w", err)
+		}
+	}
+	return max(0, total-last), nil
 }
 
 func (r *logReader) entry(line []byte) error {
@@ -192,43 +226,61 @@ func (r *logReader) entry(line []byte) error {
 	return r.out.write(e)
 }
 
-// file reads one file; the current one is followed, also when it is rotated away and a new one takes its place.
-func (r *logReader) file(path string, follow func() (<-chan struct{}, bool)) error {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) && follow == nil {
-		return nil
+// read reads one file after the other. The last one is followed, also when it is rotated away and others take its place.
+func (r *logReader) read() error {
+	for {
+		for len(r.files) > 1 {
+			if _, err := r.drain(newLineReader(r.files[0]), nil); err != nil {
+				return err
+			}
+			r.shift()
+		}
+		newer, err := r.last()
+		if err != nil || newer == nil {
+			return err
+		}
+		r.files = append(r.files, newer...)
+		r.shift()
 	}
-	if err != nil {
-		return fmt.Errorf("cannot read log: %w", err)
-	}
-	defer func() { _ = f.Close() }()
+}
+
+func (r *logReader) shift() {
+	closeLogs(r.files[:1])
+	r.files = r.files[1:]
+}
+
+// last reads the only file that there is until its end and returns those that have come after it, or none when nothing
+// more will.
+func (r *logReader) last() (newer []*os.File, err error) {
+	f := r.files[0]
 	lines := newLineReader(f)
 	var rest []byte
 	for {
 		var more <-chan struct{}
 		ended := true
-		if follow != nil {
-			more, ended = follow() // before reading: what comes later closes more
+		if r.follow != nil {
+			more, ended = r.follow() // before reading: what comes later closes more
 		}
-		if rest, err = r.drain(lines, rest); err != nil {
-			return err
+		if rest, err = r.drain(lines, rest); err != nil || r.follow == nil {
+			return nil, err
 		}
-		if next := replaced(f, path); next != nil {
-			if _, err := r.drain(lines, rest); err != nil {
-				_ = next.Close()
-				return err
+		if newer, err = r.newer(f); err != nil {
+			return nil, err
+		}
+		if newer != nil {
+			if _, err := r.drain(lines, rest); err != nil { // what came before it was rotated
+				closeLogs(newer)
+				return nil, err
 			}
-			_ = f.Close()
-			f, lines, rest = next, newLineReader(next), nil
-			continue
+			return newer, nil
 		}
 		if ended {
-			return nil
+			return nil, nil
 		}
 		select {
 		case <-more:
 		case <-r.ctx.Done():
-			return r.ctx.Err()
+			return nil, r.ctx.Err()
 		}
 	}
 }
@@ -251,19 +303,27 @@ func (r *logReader) drain(lines *bufio.Reader, rest []byte) ([]byte, error) {
 	}
 }
 
-// replaced opens the file at path when it is another one than f.
-func replaced(f *os.File, path string) *os.File {
+// newer opens the files that came after f, when f is not the log's newest any more.
+func (r *logReader) newer(f *os.File) ([]*os.File, error) {
 	have, err := f.Stat()
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("cannot read log: %w", err)
 	}
-	now, err := os.Stat(path)
-	if err != nil || os.SameFile(have, now) {
-		return nil
+	if now, err := os.Stat(r.path); err != nil || os.SameFile(have, now) {
+		return nil, nil // it is being rotated, or was removed
 	}
-	next, err := os.Open(path)
+	files, err := openLogs(r.path)
 	if err != nil {
-		return nil
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return nil, err
 	}
-	return next
+	// Without f, which was removed then, all of them are newer.
+	n := slices.IndexFunc(files, func(o *os.File) bool { return sameFile(f, o) }) + 1
+	closeLogs(files[:n])
+	if n == len(files) {
+		return nil, nil
+	}
+	return files[n:], nil
 }

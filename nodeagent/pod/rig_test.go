@@ -70,8 +70,10 @@ type rig struct {
 	clock   clock.WithTicker
 	node    *corev1.Node
 	dir     string
-	m       *pod.Manager
-	images  *image.Manager
+	// logBytes is how large a file of a container's log becomes, of which there may then be many; 0: as usual.
+	logBytes int64
+	m        *pod.Manager
+	images   *image.Manager
 	// pressure says what the node is short of; nil: of nothing.
 	pressure *pressure.Monitor
 	rt       *container.Runtime
@@ -120,7 +122,11 @@ func (g *rig) build() {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	rt, err := container.New(ctx, container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: "/fairlead-podtest", Logger: g.logger()})
+	opt := container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: "/fairlead-podtest", Logger: g.logger()}
+	if g.logBytes > 0 {
+		opt.LogMaxBytes, opt.LogMaxFiles = g.logBytes, 1000
+	}
+	rt, err := container.New(ctx, opt)
 	g.must(err)
 	g.rt = rt
 	images := image.New(image.Options{Client: rt.Client(), Snapshotter: rt.Snapshotter(), Root: g.dir, Clock: g.clock, Logger: g.logger()})
