@@ -313,7 +313,7 @@ func (a *agent) build(ctx context.Context, podCIDR netip.Prefix) (err error) {
 	}
 	a.watches = newWatches(a)
 	a.objects = source.New(a.client, a.log)
-	a.volumes = volume.New(volume.Config{Dir: filepath.Join(a.cfg.DataDir, volumeDir), Source: a.objects, Logger: a.log})
+	a.volumes = volume.New(volume.Config{Dir: filepath.Join(a.cfg.DataDir, volumeDir), Source: a.objects, Allocatable: a.watches.allocatable, Logger: a.log})
 	events := newEvents(a.client, a.cfg.NodeName)
 	a.watches.events = events
 	a.prober = probe.New(probe.Config{Executor: a.runtime, Failed: events.unhealthy, Logger: a.log})

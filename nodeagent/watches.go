@@ -176,3 +176,11 @@ func (w *watches) node() *corev1.Node {
 	}
 	return o.(*corev1.Node)
 }
+
+// allocatable is what this host offers to pods, or nil while that is not known.
+func (w *watches) allocatable() corev1.ResourceList {
+	if n := w.node(); n != nil {
+		return n.Status.Allocatable
+	}
+	return nil
+}

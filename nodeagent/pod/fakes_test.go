@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -16,7 +14,6 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/network"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
-	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
 )
 
 // fakeNetwork gives out addresses and connects nothing: loopback inside a pod is enough for these tests.
@@ -51,36 +48,6 @@ func (f *fakeNetwork) Attached() map[types.UID][]netip.Addr {
 		out[k] = v
 	}
 	return out
-}
-
-// fakeVolumes makes a directory for each volume.
-type fakeVolumes struct{ dir string }
-
-func (f *fakeVolumes) Setup(_ context.Context, p *corev1.Pod) (map[string]volume.Mounted, error) {
-	out := map[string]volume.Mounted{}
-	for _, v := range p.Spec.Volumes {
-		path := filepath.Join(f.dir, string(p.UID), v.Name)
-		if err := os.MkdirAll(path, 0o777); err != nil {
-			return nil, err
-		}
-		out[v.Name] = volume.Mounted{HostPath: path}
-	}
-	return out, nil
-}
-
-func (f *fakeVolumes) Update(*corev1.Pod) {}
-
-func (f *fakeVolumes) Teardown(_ context.Context, uid types.UID) error {
-	return os.RemoveAll(filepath.Join(f.dir, string(uid)))
-}
-
-func (f *fakeVolumes) Pods() ([]types.UID, error) {
-	entries, err := os.ReadDir(f.dir)
-	var out []types.UID
-	for _, e := range entries {
-		out = append(out, types.UID(e.Name()))
-	}
-	return out, err
 }
 
 // fakeProber gives the verdicts that a test sends.

@@ -45,7 +45,7 @@ func TestPodRuns(t *testing.T) {
 	}
 	g.remove("a", 5)
 	g.awaitGone("a")
-	for _, dir := range []string{filepath.Join(g.dir, "data/pods", string(p.UID)), filepath.Join(daemon.StateDir(), "ns", string(p.UID)), filepath.Join(g.volumes.dir, string(p.UID)), filepath.Join(g.dir, "log", "default_a_"+string(p.UID))} {
+	for _, dir := range []string{filepath.Join(g.dir, "data/pods", string(p.UID)), filepath.Join(daemon.StateDir(), "ns", string(p.UID)), filepath.Join(g.volumeDir(), string(p.UID)), filepath.Join(g.dir, "log", "default_a_"+string(p.UID))} {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			t.Errorf("%s is left: %v", dir, err)
 		}
@@ -87,7 +87,7 @@ func TestInitAndSidecar(t *testing.T) {
 	mount := []corev1.VolumeMount{{Name: "v", MountPath: "/v"}}
 	g.create(newPod("i", "echo main >> /v/order; nc -l -p 81 -e true; cat /v/order; sleep 0.1; echo end >> /v/order", func(p *corev1.Pod) {
 		p.Spec.RestartPolicy = corev1.RestartPolicyNever
-		p.Spec.Volumes = []corev1.Volume{{Name: "v"}}
+		p.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 		one, side, two := shell("one", "sleep 0.1; echo one >> /v/order"), shell("side", "echo side >> /v/order; touch /dev/shm/x; until nc 127.0.0.1 81; do sleep 0.01; done; trap 'echo term >> /v/order; exit 0' TERM; while :; do sleep 0.05; done"), shell("two", "until grep side /v/order; do sleep 0.01; done; ls /dev/shm; echo two >> /v/order")
 		side.RestartPolicy = &always
 		p.Spec.InitContainers = []corev1.Container{one, side, two}

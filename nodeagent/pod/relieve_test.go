@@ -78,7 +78,6 @@ func TestFullDisk(t *testing.T) {
 	g := newRig(t)
 	g.must(unix.Mount("tmpfs", g.dir, "tmpfs", 0, "size=32m"))
 	t.Cleanup(func() { g.must(unix.Unmount(g.dir, unix.MNT_DETACH)) })
-	g.must(os.Mkdir(g.volumes.dir, 0o755))
 	fake := g.watchFor(pressure.Config{NodeFS: g.dir}, map[string]string{"nodefs.available": "10%"})
 	g.start()
 	data := func(p *corev1.Pod) {
@@ -95,7 +94,7 @@ func TestFullDisk(t *testing.T) {
 	g.ready(modest, vital)
 	for _, p := range []*corev1.Pod{modest, vital} {
 		g.eventually(p.Name+" has written", func() bool {
-			_, err := os.Stat(filepath.Join(g.volumes.dir, string(p.UID), "data/done"))
+			_, err := os.Stat(filepath.Join(g.volumeDir(), string(p.UID), "data/done"))
 			return err == nil
 		})
 	}

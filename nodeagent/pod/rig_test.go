@@ -2,6 +2,7 @@ package pod_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -27,6 +28,7 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pod"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/pressure"
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/probe"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/volume"
 )
 
 var daemon *containertest.Daemon
@@ -63,7 +65,7 @@ type rig struct {
 	t       *testing.T
 	client  *fake.Clientset
 	network *fakeNetwork
-	volumes *fakeVolumes
+	volumes *volume.Volumes
 	prober  *fakeProber
 	objects *fakeObjects
 	events  *recorder
@@ -88,8 +90,6 @@ func newRig(t *testing.T) *rig {
 	var err error
 	g.dir, err = os.MkdirTemp(daemon.Dir, "rig-")
 	g.must(err)
-	g.volumes = &fakeVolumes{dir: filepath.Join(g.dir, "volumes")}
-	g.must(os.MkdirAll(g.volumes.dir, 0o755))
 	t.Cleanup(func() {
 		if g.stop != nil {
 			g.stop()
@@ -136,12 +136,17 @@ func (g *rig) build() {
 		g.load(testImage)
 	}
 	g.prober = &fakeProber{results: make(chan probe.Result, 16), targets: map[string]probe.Target{}}
+	g.volumes = volume.New(volume.Config{
+		Dir: g.volumeDir(), Source: g.objects, Allocatable: func() corev1.ResourceList { return nil }, Logger: g.logger(),
+	})
 	g.m = pod.New(pod.Config{
 		NodeName: nodeName, NodeIP: netip.MustParseAddr("192.0.2.1"), Client: g.client, Node: func() *corev1.Node { return g.node },
 		Objects: g.objects, Runtime: rt, Images: images, Network: g.network, Volumes: g.volumes, Prober: g.prober, Recorder: g.events, Pressure: g.pressure,
 		DataDir: filepath.Join(g.dir, "data"), LogDir: filepath.Join(g.dir, "log"), Clock: g.clock, Logger: g.logger(),
 	})
 }
+
+func (g *rig) volumeDir() string { return filepath.Join(g.dir, "volumes") }
 
 // load puts an image onto the node.
 func (g *rig) load(ref string) {
@@ -159,12 +164,13 @@ func (g *rig) start() {
 	g.t.Helper()
 	g.build()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	m, rt := g.m, g.rt
+	done := make(chan error, 2) // one of each
+	m, rt, volumes := g.m, g.rt, g.volumes
 	go func() { done <- m.Run(ctx) }()
+	go func() { done <- volumes.Run(ctx) }()
 	g.stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-done; err != nil {
+		if err := errors.Join(<-done, <-done); err != nil {
 			g.t.Error(err)
 		}
 		if err := rt.Close(); err != nil {

@@ -29,7 +29,7 @@ func writeAtomically(dir string, payload map[string]file, gid *int64) (changed b
 		return false, fmt.Errorf("cannot read volume: %w", err)
 	}
 	if old != "" && sameContent(filepath.Join(dir, old), payload) {
-		return false, nil
+		return false, linkTop(dir, payload) // whoever wrote it may have come no further
 	}
 	version, err := os.MkdirTemp(dir, time.Now().UTC().Format("..2006_01_02_15_04_05."))
 	if err != nil {

@@ -22,8 +22,9 @@ type Config struct {
 	Dir string
 	// Source is nil for a manager that only tears down.
 	Source Source
-	// Allocatable is what the node offers, for resourceFieldRefs of containers without limits.
-	Allocatable corev1.ResourceList
+	// Allocatable says what the node offers, for resourceFieldRefs of containers without limits; nil while it is not known.
+	// Without Source it is not called.
+	Allocatable func() corev1.ResourceList
 	Logger      *slog.Logger
 }
 
@@ -110,7 +111,7 @@ func (v *Volumes) setupOne(ctx context.Context, pv *podVolumes, pod *corev1.Pod,
 // write makes the files of a volume with API contents. All of them lie on a tmpfs: secrets and tokens must not
 // reach the disk, and the others are small.
 func (v *Volumes) write(ctx context.Context, pv *podVolumes, pod *corev1.Pod, vol *corev1.Volume, dir string, gid *int64) error {
-	c := &content{ctx: ctx, source: v.cfg.Source, pod: pod, volume: vol.Name, alloc: v.cfg.Allocatable, files: map[string]file{}}
+	c := &content{ctx: ctx, source: v.cfg.Source, pod: pod, volume: vol.Name, alloc: v.cfg.Allocatable(), files: map[string]file{}}
 	var err error
 	switch s := &vol.VolumeSource; {
 	case s.ConfigMap != nil:

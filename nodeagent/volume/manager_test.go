@@ -71,7 +71,7 @@ func (o *objects) Changed(fn func(namespace, name string)) { o.changed = fn }
 func setup(t *testing.T) (*Volumes, *objects) {
 	t.Helper()
 	src := &objects{data: map[string]map[string]string{}}
-	v := New(Config{Dir: filepath.Join(t.TempDir(), "volumes"), Source: src, Logger: slog.New(slog.DiscardHandler)})
+	v := New(Config{Dir: filepath.Join(t.TempDir(), "volumes"), Source: src, Allocatable: func() corev1.ResourceList { return corev1.ResourceList{"memory": resource.MustParse("2Gi")} }, Logger: slog.New(slog.DiscardHandler)})
 	src.set("configmaps", "conf", map[string]string{"a": "1", "b": "2"})
 	src.set("secrets", "cred", map[string]string{"password": "hidden"})
 	t.Cleanup(func() {
@@ -86,7 +86,7 @@ func pod(volumes ...corev1.Volume) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "ns", UID: "uid-1", Labels: map[string]string{"app": "web", "zone": "a"}},
 		Spec: corev1.PodSpec{Volumes: volumes, Containers: []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{
-			Limits: corev1.ResourceList{"memory": resource.MustParse("64Mi"), "cpu": resource.MustParse("1500m")}}}}},
+			Limits: corev1.ResourceList{"memory": resource.MustParse("64Mi"), "cpu": resource.MustParse("1500m")}}}, {Name: "free"}}},
 	}
 }
 
@@ -113,6 +113,7 @@ func TestContentsOfEachSource(t *testing.T) {
 			{Path: "labels", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels"}},
 			{Path: "app", FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['app']"}},
 			{Path: "cpu", ResourceFieldRef: &corev1.ResourceFieldSelector{ContainerName: "c", Resource: "limits.cpu"}},
+			{Path: "free", ResourceFieldRef: &corev1.ResourceFieldSelector{ContainerName: "free", Resource: "limits.memory"}},
 			{Path: "mem", ResourceFieldRef: &corev1.ResourceFieldSelector{ContainerName: "c", Resource: "limits.memory", Divisor: resource.MustParse("1Mi")}},
 		}}}),
 		vol("all", corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
@@ -127,7 +128,7 @@ func TestContentsOfEachSource(t *testing.T) {
 	}
 	for _, c := range []struct{ volume, path, want string }{
 		{"conf", "deep/er/a.txt", "1"}, {"cred", "password", "hidden"},
-		{"me", "labels", "app=\"web\"\nzone=\"a\""}, {"me", "app", "web"}, {"me", "cpu", "2"}, {"me", "mem", "64"},
+		{"me", "labels", "app=\"web\"\nzone=\"a\""}, {"me", "app", "web"}, {"me", "cpu", "2"}, {"me", "mem", "64"}, {"me", "free", "2147483648"},
 		{"all", "token", "token of web for api"}, {"all", "a", "1"}, {"all", "b", "2"},
 	} {
 		if s := read(t, got[c.volume].HostPath, c.path); s != c.want {
@@ -159,7 +160,6 @@ func TestContentsOfEachSource(t *testing.T) {
 	}
 }
 
-// A change shows as a whole: links are switched, old files go, a key that went is gone.
 // awaitFile waits until a file has this content.
 func awaitFile(t *testing.T, path, want string) {
 	t.Helper()
@@ -175,6 +175,7 @@ func awaitFile(t *testing.T, path, want string) {
 	}
 }
 
+// A change shows as a whole: links are switched, old files go, a key that went is gone.
 func TestChangesArriveWhileThePodRuns(t *testing.T) {
 	v, src := setup(t)
 	p := pod(vol("conf", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}),
@@ -210,11 +211,17 @@ func TestChangesArriveWhileThePodRuns(t *testing.T) {
 		t.Errorf("versions left: %v", versions)
 	}
 	before, _ := os.Readlink(filepath.Join(dir, dataLink))
+	if err := os.Remove(filepath.Join(dir, "c")); err != nil { // as if the agent had been killed before it was there
+		t.Fatal(err)
+	}
 	if _, err := v.Setup(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	if after, _ := os.Readlink(filepath.Join(dir, dataLink)); after != before {
 		t.Error("unchanged contents were written again")
+	}
+	if s := read(t, dir, "c"); s != "new" {
+		t.Errorf("c is %q", s)
 	}
 }
 
