@@ -106,22 +106,39 @@ func formatMap(m map[string]string) string {
 
 // Resource returns what a resourceFieldRef says of a container, in multiples of its divisor, rounded up.
 func (p Pod) Resource(c *corev1.Container, ref *corev1.ResourceFieldSelector) (string, error) {
-	side, name, ok := strings.Cut(ref.Resource, ".")
-	if !ok || side != "limits" && side != "requests" {
-		return "", fmt.Errorf("cannot resolve resource %q: it must be limits.NAME or requests.NAME", ref.Resource)
-	}
+	side, name, _ := strings.Cut(ref.Resource, ".")
 	resourceName := corev1.ResourceName(name)
-	if side == "requests" {
+	huge := strings.HasPrefix(name, corev1.ResourceHugePagesPrefix)
+	if !huge && !slices.Contains(shared, resourceName) {
+		side = ""
+	}
+	switch side {
+	case "requests":
 		return divide(c.Resources.Requests[resourceName], ref.Divisor, resourceName), nil
+	case "limits":
+		q := c.Resources.Limits[resourceName]
+		if q.IsZero() && !huge {
+			q = p.offered(resourceName)
+		}
+		return divide(q, ref.Divisor, resourceName), nil
 	}
-	q, set := c.Resources.Limits[resourceName]
-	if !set {
-		q, set = p.Allocatable[resourceName]
+	return "", fmt.Errorf("cannot resolve resource %q: it must be limits.NAME or requests.NAME, of cpu, memory, ephemeral-storage or hugepages-SIZE", ref.Resource)
+}
+
+// shared are the resources of which a container without a limit may use what the pod or the node has.
+var shared = []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+
+// offered is what a container without a limit may use: the pod's own limit, or what the node offers.
+func (p Pod) offered(name corev1.ResourceName) resource.Quantity {
+	if r := p.Spec.Resources; r != nil {
+		if q := r.Limits[name]; !q.IsZero() {
+			return q
+		}
 	}
-	if !set && resourceName == corev1.ResourceCPU {
-		q = *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI)
+	if q, ok := p.Allocatable[name]; ok || name != corev1.ResourceCPU {
+		return q
 	}
-	return divide(q, ref.Divisor, resourceName), nil
+	return *resource.NewQuantity(int64(runtime.NumCPU()), resource.DecimalSI)
 }
 
 // divide rounds up to multiples of the divisor; processors count in thousandths.

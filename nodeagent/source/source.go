@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -222,23 +223,25 @@ func references(p *corev1.Pod) []key {
 			}
 		}
 	}
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for _, c := range list {
-			for _, e := range c.EnvFrom {
-				if e.ConfigMapRef != nil {
-					configMap(e.ConfigMapRef.Name)
-				}
-				if e.SecretRef != nil {
-					secret(e.SecretRef.Name)
-				}
+	containers := slices.Concat(p.Spec.InitContainers, p.Spec.Containers)
+	for i := range p.Spec.EphemeralContainers {
+		containers = append(containers, corev1.Container(p.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	for i := range containers {
+		for _, e := range containers[i].EnvFrom {
+			if e.ConfigMapRef != nil {
+				configMap(e.ConfigMapRef.Name)
 			}
-			for _, e := range c.Env {
-				if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
-					configMap(e.ValueFrom.ConfigMapKeyRef.Name)
-				}
-				if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-					secret(e.ValueFrom.SecretKeyRef.Name)
-				}
+			if e.SecretRef != nil {
+				secret(e.SecretRef.Name)
+			}
+		}
+		for _, e := range containers[i].Env {
+			if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
+				configMap(e.ValueFrom.ConfigMapKeyRef.Name)
+			}
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				secret(e.ValueFrom.SecretKeyRef.Name)
 			}
 		}
 	}
