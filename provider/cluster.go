@@ -314,6 +314,7 @@ func (r *clusterResource) overlayNode(ctx context.Context, m *clusterModel, diag
 func (r *clusterResource) readUnreachable(ctx context.Context, m *clusterModel, err error, resp *resource.ReadResponse) {
 	name := m.Name.ValueString()
 	switch {
+	case notReadYet(&resp.Diagnostics, err):
 	case !unreachable(err):
 		diagnose(&resp.Diagnostics, clusterPaths, "Cluster can not be read", err)
 	case r.data.connector.isLost(name):

@@ -123,13 +123,16 @@ func (c *connector) fromKubeconfig() (*rest.Config, error) {
 		return nil, fmt.Errorf("cannot reach a cluster: %w", err)
 	}
 	if c.kubeconfig.unknown != "" {
-		return nil, fmt.Errorf("cannot reach a cluster: the provider's %s is not known yet", c.kubeconfig.unknown)
+		return nil, fmt.Errorf("cannot use the provider's %s: %w", c.kubeconfig.unknown, kube.ErrNotKnownYet)
+	}
+	if attribute, err := c.kubeconfig.check(); err != nil { // the file may be newer than the check of the provider's block
+		return nil, fmt.Errorf("cannot use the provider's %s: %w", attribute, err)
 	}
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		&clientcmd.ClientConfigLoadingRules{ExplicitPath: c.kubeconfig.path},
 		&clientcmd.ConfigOverrides{CurrentContext: c.kubeconfig.context}).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("cannot use kubeconfig_path %s: %w", c.kubeconfig.path, err)
+		return nil, fmt.Errorf("cannot use the provider's kubeconfig_path %s: %w", c.kubeconfig.path, err)
 	}
 	return cfg, nil
 }

@@ -44,3 +44,15 @@ func TestControlPlaneOfOneHost(t *testing.T) {
 		})
 	}
 }
+
+// TestControlPlaneIsNotKnownYet plans a cluster that is there, whose hosts come from something that this apply makes.
+func TestControlPlaneIsNotKnownYet(t *testing.T) {
+	s := serveOffline(t, nil)
+	is := s.clusterState(22, testHostKey, false)
+	hosts := is.Type().(tftypes.Object).AttributeTypes["control_plane"].(tftypes.List)
+	for name, unknown := range map[string]any{
+		"list": tftypes.UnknownValue, "host": []tftypes.Value{tftypes.NewValue(hosts.ElementType, tftypes.UnknownValue)},
+	} {
+		clean(t, "plan of an unknown "+name, s.plan(t, "fairlead_cluster", is, changed(t, is, "control_plane", tftypes.NewValue(hosts, unknown)), nil).Diagnostics)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
 // hostPaths are the attributes that a host's errors are about.
@@ -47,6 +48,8 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 	case errors.As(err, &auth):
 		diags.AddAttributeError(at.address, "SSH login refused", err.Error()+
 			"\n\nCheck the user and the key in the provider's ssh block, and authorized_keys on the host.")
+	case errors.Is(err, kube.ErrNotKnownYet):
+		diags.AddError(summary, err.Error()+"\n\nA data source waits for it with depends_on = [what makes it known].")
 	case errors.As(err, &config):
 		diags.AddError("SSH configuration does not work", err.Error()+"\n\nThe setting is in the provider's ssh block, or on this resource.")
 	case errors.As(err, &conn):
@@ -57,6 +60,15 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 	default:
 		diags.AddError(summary, err.Error())
 	}
+}
+
+// notReadYet says of a read by a provider's block that is not known yet that the state is left as it is.
+func notReadYet(diags *diag.Diagnostics, err error) bool {
+	if !errors.Is(err, kube.ErrNotKnownYet) {
+		return false
+	}
+	diags.AddWarning(kube.NotReadYet, err.Error()+"\n\n"+kube.KeptAsItWas)
+	return true
 }
 
 // notReady says what is wrong with hosts: all of it at once, and on a setting what is wrong with that.

@@ -2,12 +2,13 @@ package provider
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
+	"github.com/fairlead-io/terraform-provider-fairlead/provider/kube"
 )
 
 // hostRef says which host a resource means; what it leaves empty comes from the provider block.
@@ -47,7 +48,7 @@ func newHosts(base ssh.Config, unknown string) *hosts {
 	return &hosts{base: base, unknown: unknown, conns: map[hostRef]*hostConn{}, log: slog.New(slog.DiscardHandler), dial: ssh.Dial}
 }
 
-var errUnknownSSH = errors.New("is not known yet; it can not come from something that this apply makes through the host itself")
+var errUnknownSSH = fmt.Errorf("%w; it can not come from something that this apply makes through the host itself", kube.ErrNotKnownYet)
 
 func (h *hosts) config(ref hostRef) (ssh.Config, error) {
 	if h.unknown != "" && ref.Address != localAddress {

@@ -274,6 +274,9 @@ func (r *imageResource) Read(ctx context.Context, req resource.ReadRequest, resp
 		resp.State.RemoveResource(ctx)
 		return
 	}
+	if notReadYet(&resp.Diagnostics, err) {
+		return
+	}
 	if err == nil {
 		m.Complete, err = complete(ctx, client, &m)
 	}

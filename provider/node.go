@@ -251,6 +251,9 @@ func (r *nodeResource) Read(ctx context.Context, req resource.ReadRequest, resp 
 		r.readRemoved(ctx, &m, resp)
 		return
 	}
+	if notReadYet(&resp.Diagnostics, err) {
+		return
+	}
 	if err != nil {
 		diagnose(&resp.Diagnostics, hostPaths{address: path.Root("cluster"), hostKey: path.Root("cluster")}, "Node can not be read", err)
 		return
@@ -277,6 +280,9 @@ func (r *nodeResource) readRemoved(ctx context.Context, m *nodeModel, resp *reso
 	conn, err := r.data.hosts.get(ctx, m.ref())
 	if unreachable(err) && ignoresUnreachable(m.OnDestroy) {
 		resp.Diagnostics.AddAttributeWarning(nodePaths.address, "Node not read", err.Error()+"\n\nIts state is what it was, since on_destroy ignores a host that does not answer.")
+		return
+	}
+	if notReadYet(&resp.Diagnostics, err) {
 		return
 	}
 	if err != nil {

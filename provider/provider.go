@@ -85,7 +85,7 @@ func (p *fairleadProvider) Schema(_ context.Context, _ provider.SchemaRequest, r
 				ElementType:         types.StringType,
 			},
 			"kubeconfig_path": schema.StringAttribute{
-				MarkdownDescription: "Kubeconfig file for resources that leave out `cluster`, where there is no SSH to the hosts.",
+				MarkdownDescription: "Kubeconfig file for resources that leave out `cluster`, where there is no SSH to the hosts; `~/` is the home directory.",
 				Optional:            true,
 				Validators:          []validator.String{stringvalidator.LengthAtLeast(1)},
 			},

@@ -26,6 +26,10 @@ type Connector interface {
 // answer. Trying again is no use.
 var ErrClusterGone = errors.New("the cluster does not exist any more")
 
+// ErrNotKnownYet says that something of the provider's block, which the way to a cluster takes, is known in an apply only. A
+// read then leaves the state as it is; what needs an answer fails.
+var ErrNotKnownYet = errors.New("it is not known yet")
+
 // ClusterComparer may be implemented by a Connector whose ids can change while the cluster stays the same, as when
 // an id lists addresses. Objects are not replaced between ids of the same cluster.
 type ClusterComparer interface {

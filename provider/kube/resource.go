@@ -223,6 +223,12 @@ type call struct {
 	gone   bool // the cluster does not exist any more
 }
 
+// What a read says that leaves the state as it is, the same of all resources, so that Terraform shows it once.
+const (
+	NotReadYet  = "Not read before the apply"
+	KeptAsItWas = "The state is what it was; changes that others made show in the next plan."
+)
+
 // begin finds the object's cluster and connects to it. It returns false when there is nothing to go on with: there
 // was an error, which is reported, or the cluster is gone, which a read and a delete take for an answer.
 func (r *kubeResource) begin(ctx context.Context, verb string, value tftypes.Value, diags *diag.Diagnostics) (call, bool) {
@@ -240,6 +246,10 @@ func (r *kubeResource) begin(ctx context.Context, verb string, value tftypes.Val
 	c.client, err = r.clients.Get(ctx, c.id.cluster)
 	if errors.Is(err, ErrClusterGone) && (verb == "read" || verb == "delete") {
 		c.gone = true
+		return c, false
+	}
+	if errors.Is(err, ErrNotKnownYet) && verb == "read" {
+		diags.AddWarning(NotReadYet, upperFirst(err.Error())+".\n\n"+KeptAsItWas)
 		return c, false
 	}
 	if err != nil {
