@@ -36,7 +36,7 @@ const (
 
 // TestLinearizable has clients read, write and watch while the server is killed and started again, over and over.
 // No write that was acknowledged may be lost, every watch must see every version once and in order, and there must
-// be one order of all the calls that explains every answer.
+// be one order of all the calls that explains every answer. Addresses and ports of services are neither lost nor given twice.
 func TestLinearizable(t *testing.T) {
 	kills := 3
 	if text := os.Getenv(killsEnv); text != "" {
@@ -81,17 +81,23 @@ func linearRun(t *testing.T, seed uint64, kills int) {
 		c.listed = from
 		calling.Go(func() error { return c.run(callCtx) })
 	}
+	var allocating []*allocator
+	for n := range allocators {
+		a := w.allocator(n, seed)
+		allocating = append(allocating, a)
+		calling.Go(func() error { return a.run(callCtx) })
+	}
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range kills {
-		w.await(callsPerLife + random.IntN(50))
+		w.await(callCtx, callsPerLife+random.IntN(50))
 		w.down()
 		p.kill()
 		p.start()
 		w.upAgain()
 	}
-	w.await(callsPerLife)
+	w.await(callCtx, callsPerLife)
 	stop()
-	if err := calling.Wait(); err != nil && callCtx.Err() == nil {
+	if err := calling.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	end := configMap(endName, "", "yes")
@@ -106,6 +112,7 @@ func linearRun(t *testing.T, seed uint64, kills int) {
 		o.compare(t, log)
 	}
 	w.history.check(t, log)
+	checkAllocations(t, w, allocating)
 }
 
 // endName is the object whose creation ends the watchers.
@@ -173,11 +180,11 @@ func (w *workload) upAgain() {
 	close(w.ready)
 }
 
-// await waits for that many further answers.
-func (w *workload) await(more int) {
+// await waits for that many further answers, or until a client has got one that it may not get, which ends ctx.
+func (w *workload) await(ctx context.Context, more int) {
 	w.process.t.Helper()
 	want := w.calls.Load() + int64(more)
-	w.process.eventually("the clients have been answered", func() bool { return w.calls.Load() >= want })
+	w.process.eventually("the clients have been answered", func() bool { return ctx.Err() != nil || w.calls.Load() >= want })
 }
 
 // caller is one client: it makes one call after another and remembers the versions that it saw.
