@@ -1,12 +1,18 @@
 package api_test
 
 import (
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -97,20 +103,143 @@ func TestNoEscalation(t *testing.T) {
 	if !apierrors.IsForbidden(err) {
 		t.Fatalf("binding of cluster-admin: %v", err)
 	}
+
+	// Who may escalate roles, and bind one of them, may do that and no more.
+	change := []string{"create", "update", "patch"}
+	bindRules(t, admin, "kim", "give",
+		rbacv1.PolicyRule{Verbs: append([]string{"escalate"}, change...), APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles"}},
+		rbacv1.PolicyRule{Verbs: change, APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles", "rolebindings"}},
+		rbacv1.PolicyRule{Verbs: []string{"bind"}, APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{"edit"}})
+	kim := e.Kube(e.As("kim"))
+	e.Eventually("the role is bound", func() bool { return may(t, kim, "escalate", rbacv1.GroupName, "roles", "default", "") })
+	if _, err := kim.RbacV1().Roles("default").Create(t.Context(), role("more", "get", "nodes"), metav1.CreateOptions{}); err != nil {
+		t.Errorf("role of what kim lacks, who may escalate: %v", err)
+	}
+	of := role("cluster", "get", "nodes")
+	if _, err := kim.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: of.ObjectMeta, Rules: of.Rules}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("cluster role by who may escalate roles: %v", err)
+	}
+	all := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "all"}, AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{}}}}
+	if _, err := kim.RbacV1().ClusterRoles().Create(t.Context(), all, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("role that takes in all others: %v", err)
+	}
+	for name, ok := range map[string]bool{"edit": true, "admin": false} {
+		b := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "kim-" + name}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+			Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "kim"}}}
+		if _, err := kim.RbacV1().RoleBindings("default").Create(t.Context(), b, metav1.CreateOptions{}); (err == nil) != ok || !ok && !apierrors.IsForbidden(err) {
+			t.Errorf("binding of %s by who may bind edit: %v", name, err)
+		}
+	}
 }
 
+// bindRules gives a user rights of the cluster by a role of its own.
+func bindRules(t *testing.T, c kubernetes.Interface, user, role string, rules ...rbacv1.PolicyRule) {
+	t.Helper()
+	if _, err := c.RbacV1().ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role}, Rules: rules}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestImpersonation asks who one is as somebody else: by an administrator, and by who may be one user, of one group and with one scope.
 func TestImpersonation(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
-	c := e.Admin()
-	c.Impersonate = rest.ImpersonationConfig{UserName: "jane", Groups: []string{"devs"}}
-	if _, err := e.Kube(c).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
-		t.Fatalf("list as jane: %v", err)
+	bindRules(t, e.Kube(e.Admin()), "bob", "be-jane",
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"users"}, ResourceNames: []string{"jane"}},
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"groups"}, ResourceNames: []string{"devs"}},
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, ResourceNames: []string{"robot"}},
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"userextras/scopes"}, ResourceNames: []string{"view"}},
+		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"uids"}, ResourceNames: []string{"7"}})
+	who := func(c *rest.Config, as rest.ImpersonationConfig) (authenticationv1.UserInfo, error) {
+		c = rest.CopyConfig(c)
+		c.Impersonate = as
+		r, err := e.Kube(c).AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+		if err != nil {
+			return authenticationv1.UserInfo{}, err
+		}
+		return r.Status.UserInfo, nil
 	}
-	u := e.As("jane")
-	u.Impersonate = rest.ImpersonationConfig{UserName: "admin", Groups: []string{"system:masters"}}
-	if _, err := e.Kube(u).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
-		t.Fatalf("list by jane as admin: %v", err)
+	admin, bob := e.Admin(), e.As("bob")
+	e.Eventually("bob may be jane", func() bool { _, err := who(bob, rest.ImpersonationConfig{UserName: "jane"}); return err == nil })
+	const robot = "system:serviceaccount:default:robot"
+	for name, tc := range map[string]struct {
+		by      *rest.Config
+		as      rest.ImpersonationConfig
+		groups  []string // sorted
+		refused string   // what of it is
+	}{
+		"user":               {by: admin, as: rest.ImpersonationConfig{UserName: "jane"}, groups: []string{"system:authenticated"}},
+		"groups":             {by: admin, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"devs", "ops"}}, groups: []string{"devs", "ops", "system:authenticated"}},
+		"all":                {by: admin, as: rest.ImpersonationConfig{UserName: "jane", UID: "7", Extra: map[string][]string{"scopes": {"a", "b"}, "acme.com/project": {"x"}}}, groups: []string{"system:authenticated"}},
+		"service account":    {by: admin, as: rest.ImpersonationConfig{UserName: robot}, groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"}},
+		"anonymous":          {by: admin, as: rest.ImpersonationConfig{UserName: "system:anonymous"}, refused: `User "system:anonymous" cannot create resource "selfsubjectreviews"`},
+		"by role":            {by: bob, as: rest.ImpersonationConfig{UserName: "jane", UID: "7", Groups: []string{"devs"}, Extra: map[string][]string{"scopes": {"view"}}}, groups: []string{"devs", "system:authenticated"}},
+		"by role, account":   {by: bob, as: rest.ImpersonationConfig{UserName: robot}, groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"}},
+		"other user":         {by: bob, as: rest.ImpersonationConfig{UserName: "kim"}, refused: `users "kim" is forbidden: User "bob" cannot impersonate resource "users" in API group "" at the cluster scope`},
+		"other group":        {by: bob, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"devs", "system:masters"}}, refused: `groups "system:masters" is forbidden`},
+		"other account":      {by: bob, as: rest.ImpersonationConfig{UserName: "system:serviceaccount:default:default"}, refused: `serviceaccounts "default" is forbidden`},
+		"other scope":        {by: bob, as: rest.ImpersonationConfig{UserName: "jane", Extra: map[string][]string{"scopes": {"view", "edit"}}}, refused: `userextras.authentication.k8s.io "edit" is forbidden`},
+		"other sort of more": {by: bob, as: rest.ImpersonationConfig{UserName: "jane", Extra: map[string][]string{"project": {"view"}}}, refused: `cannot impersonate resource "userextras/project"`},
+		"other uid":          {by: bob, as: rest.ImpersonationConfig{UserName: "jane", UID: "8"}, refused: `uids.authentication.k8s.io "8" is forbidden`},
+	} {
+		got, err := who(tc.by, tc.as)
+		if tc.refused != "" {
+			if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), tc.refused) {
+				t.Errorf("%s: got %+v, %v, want %s", name, got, err, tc.refused)
+			}
+			continue
+		}
+		slices.Sort(got.Groups)
+		extra := map[string][]string{}
+		for k, v := range got.Extra {
+			extra[k] = v
+		}
+		if tc.as.Extra == nil {
+			tc.as.Extra = map[string][]string{}
+		}
+		if err != nil || got.Username != tc.as.UserName || got.UID != tc.as.UID || !slices.Equal(got.Groups, tc.groups) || !reflect.DeepEqual(extra, tc.as.Extra) {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
 	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.Address+"/api/v1/namespaces", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Impersonate-Group", "devs")
+	resp, err := e.HTTP().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = resp.Body.Close(); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a group without a user: %s", resp.Status)
+	}
+}
+
+// TestAggregation has a role of one's own become part of one that is there by a label, and no more when the label goes.
+func TestAggregation(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	admin := e.Kube(e.Admin())
+	bindRole(t, admin, "default", "view", "jane")
+	u := e.Kube(e.As("jane"))
+	roles := admin.RbacV1().ClusterRoles()
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "view-shops", Labels: map[string]string{"rbac.authorization.k8s.io/aggregate-to-view": "true"}},
+		Rules:      []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{"example.com"}, Resources: []string{"shops"}}},
+	}
+	if _, err := roles.Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.Eventually("who may view may view shops", func() bool { return may(t, u, "get", "example.com", "shops", "default", "") })
+	if may(t, u, "list", "example.com", "shops", "default", "") || may(t, u, "get", "example.com", "shops", "kube-system", "") {
+		t.Error("jane may do more than the role has")
+	}
+	if _, err := roles.Patch(t.Context(), "view-shops", types.MergePatchType, []byte(`{"metadata":{"labels":null}}`), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	e.Eventually("the rules are taken out again", func() bool { return !may(t, u, "get", "example.com", "shops", "default", "") })
 }
 
 // TestRoleOfOneName holds a role with resourceNames to lists and watches of that name alone.

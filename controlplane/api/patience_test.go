@@ -183,7 +183,10 @@ func TestWatcherThatDoesNotRead(t *testing.T) {
 	const path = "/api/v1/namespaces/default/configmaps?watch=1&resourceVersion=0"
 	s := stall(t, e, e.Admin())
 	stream := s.get(path)
-	s.until(func(f http2.Frame) bool { reset, ok := f.(*http2.RSTStreamFrame); return ok && reset.StreamID == stream })
+	s.until(func(f http2.Frame) bool {
+		reset, ok := f.(*http2.RSTStreamFrame)
+		return ok && reset.StreamID == stream
+	})
 	e.Eventually("no watch left of HTTP/2", watches("0"))
 
 	conn := dialProtocol(t, e, e.Admin(), "http/1.1")

@@ -63,6 +63,17 @@ func TestAccessReviews(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	for namespace, allowed := range map[string]bool{"default": true, "kube-system": false} {
+		spec := authorizationv1.SubjectAccessReviewSpec{User: "jane", ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "pods"}}
+		local, err := admin.AuthorizationV1().LocalSubjectAccessReviews(namespace).Create(ctx, &authorizationv1.LocalSubjectAccessReview{ObjectMeta: metav1.ObjectMeta{Namespace: namespace}, Spec: spec}, metav1.CreateOptions{})
+		if err != nil || local.Status.Allowed != allowed {
+			t.Errorf("in namespace %s: %+v, %v", namespace, local.Status, err)
+		}
+		_, err = admin.AuthorizationV1().LocalSubjectAccessReviews("kube-public").Create(ctx, &authorizationv1.LocalSubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
+		if !hasCause(err, "spec.resourceAttributes.namespace") {
+			t.Errorf("of %s in another namespace: %v", namespace, err)
+		}
+	}
 	rules, err := e.Kube(e.As("system:node:a", "system:nodes")).AuthorizationV1().SelfSubjectRulesReviews().Create(ctx,
 		&authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: "default"}}, metav1.CreateOptions{})
 	if err != nil || !rules.Status.Incomplete || rules.Status.EvaluationError == "" {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -85,6 +86,20 @@ func TestTokens(t *testing.T) {
 	if err != nil || *long.Spec.ExpirationSeconds != year || !long.Status.ExpirationTimestamp.After(time.Now().Add(364*24*time.Hour)) {
 		t.Errorf("token of a year: %+v, %v", long, err)
 	}
+	for name, tc := range map[string]struct {
+		change func(jwt.MapClaims)
+		ok     bool
+	}{
+		"as it was":       {func(jwt.MapClaims) {}, true},
+		"expired":         {func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Minute).Unix() }, false},
+		"not valid yet":   {func(c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Hour).Unix() }, false},
+		"without an end":  {func(c jwt.MapClaims) { delete(c, "exp") }, false},
+		"of other issuer": {func(c jwt.MapClaims) { c["iss"] = "https://other.example" }, false},
+	} {
+		if _, err := whoami(t, e, signedAnew(t, e, free, tc.change)); (err == nil) != tc.ok || !tc.ok && !apierrors.IsUnauthorized(err) {
+			t.Errorf("token %s: %v", name, err)
+		}
+	}
 	zero := int64(0)
 	if err := admin.CoreV1().Pods("default").Delete(ctx, "p", metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
 		t.Fatal(err)
@@ -101,6 +116,21 @@ func TestTokens(t *testing.T) {
 	if _, err := whoami(t, e, free); !apierrors.IsUnauthorized(err) {
 		t.Errorf("token of an account that is gone: %v", err)
 	}
+}
+
+// signedAnew is the token with other claims, and a signature of the cluster's own key.
+func signedAnew(t *testing.T, e *apitest.Env, token string, change func(jwt.MapClaims)) string {
+	t.Helper()
+	parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(parsed.Claims.(jwt.MapClaims))
+	signed, err := parsed.SignedString(e.Keys.ServiceAccountKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
 }
 
 // TestTokenEndsWithWhatItIsBoundTo deletes each kind of object that a token may be bound to, or puts another of the
