@@ -202,16 +202,20 @@ func (r *Runtime) Reap(ctx context.Context, id string, uid types.UID) (Exit, err
 	return exit, nil
 }
 
-// drain copies what is left of a container's output and closes its log.
+// drain copies what is left of a container's output and closes its log. Until then those who follow the log find its streams:
+// without them they would take it for complete.
 func (r *Runtime) drain(ctx context.Context, id string) {
+	s := r.streamsOf(id)
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, drainTimeout)
+	defer cancel()
+	s.finish(ctx)
 	r.mu.Lock()
-	s := r.containers[id]
-	delete(r.containers, id)
-	r.mu.Unlock()
-	if s != nil {
-		ctx, cancel := context.WithTimeout(ctx, drainTimeout)
-		defer cancel()
-		s.finish(ctx)
+	defer r.mu.Unlock()
+	if r.containers[id] == s {
+		delete(r.containers, id)
 	}
 }
 
