@@ -44,7 +44,8 @@ func diagnose(diags *diag.Diagnostics, at hostPaths, summary string, err error) 
 			"\n\nssh-keyscan prints the key; compare it on the host's console.")
 	case errors.As(err, &key):
 		diags.AddAttributeError(at.hostKey, "Host key not verified", err.Error()+
-			"\n\nIf the host was really installed anew, set host_key to its new key (ssh-keyscan prints it; compare it on the host's console).")
+			"\n\nIf the host was really installed anew, set host_key to its new key (ssh-keyscan prints it; compare it on the host's console). "+
+			"Where the state has the old one, apply that once with -refresh=false.")
 	case errors.As(err, &auth):
 		diags.AddAttributeError(at.address, "SSH login refused", err.Error()+
 			"\n\nCheck the user and the key in the provider's ssh block, and authorized_keys on the host.")
