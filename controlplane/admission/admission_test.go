@@ -3,6 +3,7 @@ package admission_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -123,7 +124,29 @@ func TestServiceAccount(t *testing.T) {
 			}
 		})
 	}
-	p := aPod("stranger")
+	p := aPod("projection")
+	p.Spec.InitContainers = []corev1.Container{{Name: "i", Image: "x:1"}}
+	p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "d", Image: "x:1"})
+	got := create(t, c, p)
+	volume := got.Spec.Volumes[0]
+	seconds, mode := int64(3607), int32(0o644)
+	want := &corev1.ProjectedVolumeSource{DefaultMode: &mode, Sources: []corev1.VolumeProjection{
+		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &seconds}},
+		{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: corev1.LocalObjectReference{Name: "kube-root-ca.crt"},
+			Items: []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}}}},
+		{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{
+			{Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"}}}}},
+	}}
+	if !strings.HasPrefix(volume.Name, "kube-api-access-") || !reflect.DeepEqual(volume.Projected, want) {
+		t.Errorf("volume %s has %v, want %v", volume.Name, volume.Projected, want)
+	}
+	for _, container := range slices.Concat(got.Spec.InitContainers, got.Spec.Containers) {
+		mount := corev1.VolumeMount{Name: volume.Name, ReadOnly: true, MountPath: "/var/run/secrets/kubernetes.io/serviceaccount"}
+		if !reflect.DeepEqual(container.VolumeMounts, []corev1.VolumeMount{mount}) {
+			t.Errorf("container %s mounts %v, want %v", container.Name, container.VolumeMounts, mount)
+		}
+	}
+	p = aPod("stranger")
 	p.Spec.ServiceAccountName = "nobody"
 	_, err := client.Create(t.Context(), c, p)
 	refused(t, err, apierrors.IsForbidden, `error looking up service account default/nobody: serviceaccount "nobody" not found`)
@@ -402,31 +425,6 @@ func TestPodSecurity(t *testing.T) {
 	create(t, c, p)
 	_, err = client.Create(t.Context(), c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "typo", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "strictest"}}})
 	refused(t, err, apierrors.IsInvalid, "must be one of privileged, baseline, restricted")
-}
-
-func TestWarningsOfPodSecurity(t *testing.T) {
-	c := start(t)
-	create(t, c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "warned", Labels: map[string]string{"pod-security.kubernetes.io/warn": "baseline"}}})
-	plugins, err := admission.Default(func() client.Client { return c }, admission.Options{ServiceCIDR: plane.Services})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := aPod("p")
-	p.Namespace = "warned"
-	p.Spec.HostNetwork = true
-	var warnings []string
-	r := &admission.Request{Verb: kind.Create, Kind: kind.Of[*corev1.Pod](), Namespace: "warned", Name: "p", Object: p, Warn: func(text string) { warnings = append(warnings, text) }}
-	for _, plugin := range plugins {
-		if plugin.Name() != "PodSecurity" {
-			continue
-		}
-		if err := plugin.Validate(t.Context(), r); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(warnings) != 1 || !strings.Contains(warnings[0], `would violate PodSecurity "baseline:latest": host namespaces`) {
-		t.Errorf("warnings are %q", warnings)
-	}
 }
 
 func TestDefaultRefusesRanges(t *testing.T) {
