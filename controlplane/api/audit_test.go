@@ -3,13 +3,18 @@ package api_test
 import (
 	"bytes"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
@@ -159,5 +164,94 @@ func TestAuditPolicy(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// TestAuditOfStages has a request of level Request, sent as somebody else, in both of its stages.
+func TestAuditOfStages(t *testing.T) {
+	policy, err := config.ParseAuditPolicy([]byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: Request, resources: [{resources: [configmaps]}]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &lines{}
+	e := apitest.Start(t, apitest.Options{Audit: log, Change: func(c *api.Config) { c.Audit.Policy = policy }})
+	as := e.Admin()
+	as.Impersonate = rest.ImpersonationConfig{UserName: "jane", UID: "7", Groups: []string{"system:masters"}, Extra: map[string][]string{"scopes": {"all"}}}
+	if _, err := e.Kube(as).CoreV1().ConfigMaps("default").Create(t.Context(), configMap("a"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	stages := map[auditv1.Stage]auditv1.Event{}
+	e.Eventually("both stages are logged", func() bool {
+		for _, text := range log.all() {
+			var ev auditv1.Event
+			if json.Unmarshal([]byte(text), &ev) == nil && ev.ObjectRef != nil && ev.ObjectRef.Resource == "configmaps" {
+				stages[ev.Stage] = ev
+			}
+		}
+		return len(stages) == 2
+	})
+	received, complete := stages[auditv1.StageRequestReceived], stages[auditv1.StageResponseComplete]
+	if received.AuditID == "" || received.AuditID != complete.AuditID || received.RequestObject != nil || received.ResponseStatus != nil || received.Verb != "create" {
+		t.Errorf("received: %+v", received)
+	}
+	if complete.Level != auditv1.LevelRequest || complete.RequestObject == nil || !strings.Contains(string(complete.RequestObject.Raw), `"name":"a"`) || complete.ResponseObject != nil ||
+		complete.ResponseStatus == nil || complete.ResponseStatus.Code != 201 || complete.StageTimestamp.Before(&received.StageTimestamp) {
+		t.Errorf("complete: %+v", complete)
+	}
+	if u := complete.ImpersonatedUser; complete.User.Username != "admin" || u == nil || u.Username != "jane" || u.UID != "7" || !slices.Contains(u.Groups, "system:masters") || !slices.Equal(u.Extra["scopes"], []string{"all"}) {
+		t.Errorf("users: %+v as %+v", complete.User, complete.ImpersonatedUser)
+	}
+}
+
+// TestAuditRotates writes more than the files may hold: the newest lines are there, each whole, in a file and the two before.
+func TestAuditRotates(t *testing.T) {
+	policy, err := config.ParseAuditPolicy([]byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- {level: RequestResponse}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	e := apitest.Start(t, apitest.Options{Change: func(c *api.Config) {
+		c.Audit = api.Audit{Path: filepath.Join(dir, "audit.log"), Policy: policy, MaxMiB: 1, MaxKeep: 2}
+	}})
+	maps := e.Kube(e.Admin()).CoreV1().ConfigMaps("default")
+	const count = 30 // of two times 100 KB
+	for i := range count {
+		m := configMap("m" + strconv.Itoa(i))
+		m.Data = map[string]string{"a": strings.Repeat("x", 100_000)}
+		if _, err := maps.Create(t.Context(), m, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := `"name":"m` + strconv.Itoa(count-1) + `"`
+	e.Eventually("old files are gone, and the last line is there", func() bool {
+		files, err := filepath.Glob(filepath.Join(dir, "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "audit.log"))
+		return err == nil && len(files) == 3 && bytes.HasSuffix(data, []byte("\n")) && bytes.Contains(data, []byte(last))
+	})
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > 1<<20 || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has %d bytes and mode %v", name, info.Size(), info.Mode())
+		}
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(data) {
+			var ev auditv1.Event
+			if err := json.Unmarshal(line, &ev); err != nil || ev.Verb == "" {
+				t.Fatalf("%s has a line that is none: %v", name, err)
+			}
+		}
 	}
 }
