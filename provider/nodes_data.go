@@ -48,7 +48,7 @@ func (d *nodesDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, 
 		MarkdownDescription: "The nodes of a cluster as they are now.",
 		Attributes: map[string]schema.Attribute{
 			"cluster":        clusterDataAttribute(),
-			"label_selector": schema.StringAttribute{MarkdownDescription: "Only nodes whose labels match, such as `zone=a`.", Optional: true},
+			"label_selector": schema.StringAttribute{MarkdownDescription: "Only nodes whose labels match, such as `zone=a`.", Optional: true, Validators: []validator.String{labelSelector{}}},
 			"nodes": schema.ListNestedAttribute{
 				MarkdownDescription: "The nodes, by name.",
 				Computed:            true,

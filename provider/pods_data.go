@@ -3,10 +3,12 @@ package provider
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/datasource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/path"
+	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -50,9 +52,9 @@ func (d *podsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 		MarkdownDescription: "Pods as they are now.",
 		Attributes: map[string]schema.Attribute{
 			"cluster":        clusterDataAttribute(),
-			"namespace":      schema.StringAttribute{MarkdownDescription: "Namespace. Default: all.", Optional: true},
-			"label_selector": schema.StringAttribute{MarkdownDescription: "Only pods whose labels match, such as `app=web`.", Optional: true},
-			"field_selector": schema.StringAttribute{MarkdownDescription: "Only pods whose fields match, such as `spec.nodeName=a`.", Optional: true},
+			"namespace":      schema.StringAttribute{MarkdownDescription: "Namespace. Default: all.", Optional: true, Validators: []validator.String{dnsLabel{}}},
+			"label_selector": schema.StringAttribute{MarkdownDescription: "Only pods whose labels match, such as `app=web`.", Optional: true, Validators: []validator.String{labelSelector{}}},
+			"field_selector": schema.StringAttribute{MarkdownDescription: "Only pods whose fields match, such as `spec.nodeName=a`.", Optional: true, Validators: []validator.String{fieldSelector{}}},
 			"pods": schema.ListNestedAttribute{
 				MarkdownDescription: "The pods, by namespace and name.",
 				Computed:            true,
@@ -61,8 +63,8 @@ func (d *podsDataSource) Schema(_ context.Context, _ datasource.SchemaRequest, r
 					"name":      computedData("Name."),
 					"phase":     computedData("Pending, Running, Succeeded, Failed or Unknown."),
 					"ready":     schema.BoolAttribute{MarkdownDescription: "Whether it answers for services.", Computed: true},
-					"reason":    computedData("Why a container waits or ended, such as CrashLoopBackOff; empty when all is well."),
-					"restarts":  schema.Int64Attribute{MarkdownDescription: "Restarts of all containers.", Computed: true},
+					"reason":    computedData("Why a container, an init container too, waits or ended, such as CrashLoopBackOff, or the pod is on no node, such as Unschedulable; empty when all is well."),
+					"restarts":  schema.Int64Attribute{MarkdownDescription: "Restarts of all containers, init containers too.", Computed: true},
 					"node":      computedData("Node that it runs on."),
 					"address":   computedData("Address."),
 					"labels":    schema.MapAttribute{MarkdownDescription: "Labels.", Computed: true, ElementType: types.StringType},
@@ -108,13 +110,8 @@ func podData(p *corev1.Pod) podDataModel {
 		Namespace: types.StringValue(p.Namespace), Name: types.StringValue(p.Name), Phase: types.StringValue(string(p.Status.Phase)),
 		Ready: types.BoolValue(false), Node: types.StringValue(p.Spec.NodeName), Address: types.StringValue(p.Status.PodIP),
 	}
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			out.Ready = types.BoolValue(c.Status == corev1.ConditionTrue)
-		}
-	}
 	reason, restarts := p.Status.Reason, int64(0)
-	for _, c := range p.Status.ContainerStatuses {
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		restarts += int64(c.RestartCount)
 		switch {
 		case reason != "":
@@ -122,6 +119,14 @@ func podData(p *corev1.Pod) podDataModel {
 			reason = c.State.Waiting.Reason
 		case c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
 			reason = fmt.Sprintf("%s (exit code %d)", c.State.Terminated.Reason, c.State.Terminated.ExitCode)
+		}
+	}
+	for _, c := range p.Status.Conditions {
+		switch {
+		case c.Type == corev1.PodReady:
+			out.Ready = types.BoolValue(c.Status == corev1.ConditionTrue)
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && reason == "":
+			reason = c.Reason
 		}
 	}
 	out.Reason, out.Restarts = types.StringValue(reason), types.Int64Value(restarts)

@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
+	"k8s.io/apimachinery/pkg/fields"
+	kubelabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
@@ -40,6 +42,30 @@ type described string
 
 func (d described) Description(context.Context) string         { return string(d) }
 func (d described) MarkdownDescription(context.Context) string { return string(d) }
+
+// labelSelector takes what kubectl takes by --selector.
+type labelSelector struct{ described }
+
+func (labelSelector) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		if _, err := kubelabels.Parse(s); err != nil {
+			return "is not a label selector such as app=web,tier!=db: " + err.Error()
+		}
+		return ""
+	})
+}
+
+// fieldSelector takes what kubectl takes by --field-selector; which fields there are, the API knows.
+type fieldSelector struct{ described }
+
+func (fieldSelector) ValidateString(_ context.Context, req validator.StringRequest, resp *validator.StringResponse) {
+	check(req, resp, func(s string) string {
+		if _, err := fields.ParseSelector(s); err != nil {
+			return "is not a field selector such as status.phase=Running: " + err.Error()
+		}
+		return ""
+	})
+}
 
 // clusterIDRule takes the id of a fairlead_cluster.
 type clusterIDRule struct{ described }
