@@ -72,6 +72,8 @@ func notReadYet(diags *diag.Diagnostics, err error) bool {
 	return true
 }
 
+const nothingChanged = "\n\nNothing was changed there."
+
 // notReady says what is wrong with hosts: all of it at once, and on a setting what is wrong with that.
 func notReady(diags *diag.Diagnostics, at hostPaths, err *bootstrap.PreflightError) {
 	var names []string // of settings, in the order of their failures; "" for what no setting is to blame for
@@ -91,7 +93,7 @@ func notReady(diags *diag.Diagnostics, at hostPaths, err *bootstrap.PreflightErr
 		if name != "" {
 			on = at.settings[name]
 		}
-		diags.AddAttributeError(on, "Host is not ready", of[name].Error()+"\n\nNothing was changed there.")
+		diags.AddAttributeError(on, "Host is not ready", of[name].Error()+nothingChanged)
 	}
 }
 

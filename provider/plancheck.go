@@ -3,6 +3,7 @@ package provider
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
@@ -51,7 +52,7 @@ func (d *data) checkAtPlan(ctx context.Context, ref hostRef, at hostPaths, clust
 	diagnose(&found, at, "Host can not be checked", err)
 	for _, f := range found {
 		// Terraform shows the first of warnings with one summary, and the number of the others.
-		w := diag.Diagnostic(diag.NewWarningDiagnostic(f.Summary()+": "+ref.Address, f.Detail()+"\n\nThe apply checks this again, and fails when it is still so."))
+		w := diag.Diagnostic(diag.NewWarningDiagnostic(f.Summary()+": "+ref.Address, strings.TrimSuffix(f.Detail(), nothingChanged)+"\n\nThe apply checks this again, and fails when it is still so."))
 		if p, ok := f.(diag.DiagnosticWithPath); ok {
 			w = diag.WithPath(p.Path(), w)
 		}
