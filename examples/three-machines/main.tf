@@ -23,12 +23,12 @@ resource "fairlead_node" "worker" {
   labels   = { zone = each.key }
 }
 
-# Onto every node, so that no registry is needed. depends_on: all nodes that are ready means the workers too.
+# Onto every node, so that no registry is needed. By their names, so that a machine that is added has it in the same apply.
 resource "fairlead_image" "web" {
-  cluster    = fairlead_cluster.main.id
-  name       = "web"
-  source     = var.image_source
-  depends_on = [fairlead_node.worker]
+  cluster = fairlead_cluster.main.id
+  name    = "web"
+  source  = var.image_source
+  nodes   = concat(fairlead_cluster.main.control_plane[*].node_name, [for n in fairlead_node.worker : n.name])
 }
 
 resource "fairlead_deployment" "web" {
