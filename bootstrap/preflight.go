@@ -95,7 +95,7 @@ func (t *target) check(cluster Cluster, bin Binary, want Target) []host.Failure 
 	case role == RoleServer:
 		ports = allPorts
 	}
-	wants := host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present, Ranges: ranges(cluster)}
+	wants := host.Wants{OS: bin.OS, Arch: bin.Arch, Ports: ports, Ours: t.installed.Present, RunsPods: t.installed.Present && t.installed.Pods, Ranges: ranges(cluster)}
 	var failures []host.Failure
 	fail := func(check, found, fix string) {
 		failures = append(failures, host.Failure{Host: t.conn.Host(), Check: check, Found: found, Fix: fix})

@@ -68,7 +68,7 @@ func (p *fairleadProvider) Schema(_ context.Context, _ provider.SchemaRequest, r
 	ssh["bastion"] = schema.SingleNestedAttribute{
 		MarkdownDescription: "Host to go through. User, keys and passphrase that it leaves out are those of `ssh`; its host key must be given or be in known_hosts.",
 		Optional:            true,
-		Attributes:          bastionAttributes(),
+		Attributes:          loginAttributes("User. Default: that of `ssh`."),
 	}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Takes bare machines over SSH to a running Kubernetes-compatible cluster, and workloads onto it, in one apply.",
@@ -98,7 +98,7 @@ func (p *fairleadProvider) Schema(_ context.Context, _ provider.SchemaRequest, r
 }
 
 func sshAttributes() map[string]schema.Attribute {
-	a := bastionAttributes()
+	a := loginAttributes("User. Default: root.")
 	delete(a, "address")
 	delete(a, "host_key")
 	a["known_hosts_file"] = schema.StringAttribute{
@@ -117,7 +117,8 @@ func sshAttributes() map[string]schema.Attribute {
 	return a
 }
 
-func bastionAttributes() map[string]schema.Attribute {
+// loginAttributes are how one logs in to a host; user says what its default is.
+func loginAttributes(user string) map[string]schema.Attribute {
 	return map[string]schema.Attribute{
 		"address": schema.StringAttribute{MarkdownDescription: "Name or address.", Required: true, Validators: []validator.String{hostAddress{}}},
 		"port": schema.Int64Attribute{
@@ -126,7 +127,7 @@ func bastionAttributes() map[string]schema.Attribute {
 			Validators:          []validator.Int64{int64validator.Between(1, 65535)},
 		},
 		"user": schema.StringAttribute{
-			MarkdownDescription: "User. Default: root.",
+			MarkdownDescription: user,
 			Optional:            true,
 			Validators:          []validator.String{stringvalidator.RegexMatches(regexp.MustCompile(`^[^\s:@/]+$`), "must be a user's name")},
 		},

@@ -53,6 +53,8 @@ type Wants struct {
 	Ports    []string // such as "tcp/6443"
 	// Ours says that fairlead runs there already: ports and memory that it takes are its own.
 	Ours bool
+	// RunsPods says that its node is there already.
+	RunsPods bool
 	// Eviction are the thresholds of a node that runs pods; nil for a host that does not.
 	Eviction eviction.Thresholds
 	// Ranges are the cluster's ranges of addresses.
@@ -185,7 +187,7 @@ func (c *checker) resources(w Wants) {
 // pressure looks for what would have a node take no pods as soon as it has joined: a disk that is nearer to its thresholds
 // than what is installed takes. A node that runs already reports that itself, in its conditions.
 func (c *checker) pressure(w Wants) {
-	if w.Ours || w.Eviction == nil {
+	if w.RunsPods || w.Eviction == nil {
 		return
 	}
 	nodeFS, imageFS := config.DefaultAgentDir, c.f.ContainerdRoot

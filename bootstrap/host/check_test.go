@@ -43,7 +43,9 @@ func TestCheck(t *testing.T) {
 		return w
 	}
 	ourNode := node(nil)
-	ourNode.Ours = true
+	ourNode.Ours, ourNode.RunsPods = true, true
+	oursWithoutPods := node(nil) // which is to run some
+	oursWithoutPods.Ours = true
 	disk := func(dir string, d Disk) *Facts { f := good(); f.Disks[dir] = d; return f }
 	oneDisk := func(d Disk) *Facts { f := disk("/var/lib/fairlead/agent", d); f.Disks["/images"] = d; return f }
 	set := func(change func(*Facts)) *Facts { f := good(); change(f); return f }
@@ -73,18 +75,19 @@ func TestCheck(t *testing.T) {
 		"node":                 {good(), node(nil), "", ""},
 		"node's disk": {disk("/var/lib/fairlead/agent", Disk{"5", 11 << 30, 110 << 30, 0, 0}), node(nil), "disk",
 			"11264 of 112640 MiB are free for /var/lib/fairlead/agent, and a node runs no pods with nodefs.available below 10%; have at least 11776 MiB free, or"},
-		"just enough":                {disk("/var/lib/fairlead/agent", Disk{"5", 11<<30 + InstallSize, 110 << 30, 0, 0}), node(nil), "", ""},
-		"images' disk":               {disk("/images", Disk{"5", 4 << 30, 40 << 30, 0, 0}), node(nil), "disk", "for /images, and a node runs no pods with imagefs.available below 15%"},
-		"images' files":              {disk("/images", Disk{"5", 4 << 30, 8 << 30, 3999, 40000}), node(nil), "disk", "3999 of 40000 inodes are free for /images, and a node runs no pods with imagefs.inodesFree below 5%; have at least 4000 inodes free"},
-		"one disk":                   {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), node(nil), "disk", "imagefs.available below 15%"},
-		"one disk, other thresholds": {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), node(map[string]string{"nodefs.available": "20Gi"}), "disk", "nodefs.available below 20Gi"},
-		"lower thresholds":           {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), node(map[string]string{"nodefs.available": "1%", "imagefs.available": "0%"}), "", ""},
-		"disk of a node that runs":   {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), ourNode, "", ""},
-		"disk without pods":          {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), wants, "", ""},
-		"ahead":                      {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 40s ahead of this machine's 2027-01-15 07:59:20 UTC"},
-		"behind":                     {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 60m behind this machine's 2027-01-15 09:00:00 UTC"},
-		"a little behind":            {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
-		"no package manager":         {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
+		"just enough":                   {disk("/var/lib/fairlead/agent", Disk{"5", 11<<30 + InstallSize, 110 << 30, 0, 0}), node(nil), "", ""},
+		"images' disk":                  {disk("/images", Disk{"5", 4 << 30, 40 << 30, 0, 0}), node(nil), "disk", "for /images, and a node runs no pods with imagefs.available below 15%"},
+		"images' files":                 {disk("/images", Disk{"5", 4 << 30, 8 << 30, 3999, 40000}), node(nil), "disk", "3999 of 40000 inodes are free for /images, and a node runs no pods with imagefs.inodesFree below 5%; have at least 4000 inodes free"},
+		"one disk":                      {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), node(nil), "disk", "imagefs.available below 15%"},
+		"one disk, other thresholds":    {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), node(map[string]string{"nodefs.available": "20Gi"}), "disk", "nodefs.available below 20Gi"},
+		"lower thresholds":              {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), node(map[string]string{"nodefs.available": "1%", "imagefs.available": "0%"}), "", ""},
+		"disk of a node that runs":      {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), ourNode, "", ""},
+		"disk of a node that is to run": {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), oursWithoutPods, "disk", "imagefs.available below 15%"},
+		"disk without pods":             {oneDisk(Disk{"5", 4 << 30, 100 << 30, 0, 0}), wants, "", ""},
+		"ahead":                         {set(func(f *Facts) { f.Skew = 40 * time.Second }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 40s ahead of this machine's 2027-01-15 07:59:20 UTC"},
+		"behind":                        {set(func(f *Facts) { f.Skew = -time.Hour }), wants, "clock", "it says 2027-01-15 08:00:00 UTC, which is 60m behind this machine's 2027-01-15 09:00:00 UTC"},
+		"a little behind":               {set(func(f *Facts) { f.Skew = -MaxSkew }), wants, "", ""},
+		"no package manager":            {set(func(f *Facts) { f.PackageManager = "" }), wants, "packages", "containerd, runc, nft missing"},
 		"no need for packages": {set(func(f *Facts) {
 			f.PackageManager, f.Tools = "", map[string]string{"containerd": "", "runc": "", "nft": "", "flock": ""}
 		}), wants, "", ""},
