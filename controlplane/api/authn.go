@@ -162,7 +162,7 @@ func impersonatedGroups(name string, groups []string) []string {
 		if !slices.Contains(out, groupUnauthenticated) {
 			out = append(out, groupUnauthenticated)
 		}
-	case !slices.Contains(out, groupAuthenticated):
+	case !slices.Contains(out, groupAuthenticated) && !slices.Contains(out, groupUnauthenticated):
 		out = append(out, groupAuthenticated)
 	}
 	return out
@@ -177,5 +177,5 @@ func serviceAccountName(user string) (namespace, name string, ok bool) {
 		return "", "", false
 	}
 	namespace, name, ok = strings.Cut(rest, ":")
-	return namespace, name, ok && namespace != "" && name != ""
+	return namespace, name, ok && namespace != "" && name != "" && !strings.Contains(name, ":")
 }

@@ -93,9 +93,6 @@ func (s *Server) escalation(r *request) func(obj, old kind.Object) error {
 		return nil
 	}
 	return func(obj, old kind.Object) error {
-		if old != nil && authz.SameGrant(obj, old) {
-			return nil
-		}
-		return s.authz.Escalates(r.Context(), r.user, r.kind, r.namespace, obj)
+		return s.authz.Escalates(r.Context(), r.user, authz.Grant{Kind: r.kind, Namespace: r.namespace, Name: r.name, Object: obj, Old: old})
 	}
 }

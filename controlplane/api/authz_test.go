@@ -130,6 +130,83 @@ func TestNoEscalation(t *testing.T) {
 			t.Errorf("binding of %s by who may bind edit: %v", name, err)
 		}
 	}
+	changesOfRoles(t, e)
+}
+
+// changesOfRoles holds users who may write cluster roles to what Kubernetes lets them change.
+func changesOfRoles(t *testing.T, e *apitest.Env) {
+	t.Helper()
+	ctx, admin, dry := t.Context(), e.Kube(e.Admin()), []string{metav1.DryRunAll}
+	roles := func(verbs string, names ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{Verbs: strings.Fields(verbs), APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: names}
+	}
+	known := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "known"}, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"nodes"}}}}
+	gathers := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "gathers"}, AggregationRule: &rbacv1.AggregationRule{ClusterRoleSelectors: []metav1.LabelSelector{{MatchLabels: map[string]string{"none": "such"}}}}}
+	for _, r := range []*rbacv1.ClusterRole{known, gathers} {
+		if _, err := admin.RbacV1().ClusterRoles().Create(ctx, r, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	users := map[string]kubernetes.Interface{}
+	for user, rules := range map[string][]rbacv1.PolicyRule{
+		"writer": {roles("create patch")}, "escalator": {roles("create patch escalate")}, "escalator of two": {roles("create patch"), roles("escalate", "known", "new")},
+		"all": {{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}},
+	} {
+		bindRules(t, admin, user, strings.ReplaceAll(user, " ", "-"), rules...)
+		users[user] = e.Kube(e.As(user))
+	}
+	e.Eventually("the roles are bound", func() bool {
+		for user, c := range users {
+			verb := "patch"
+			if strings.HasPrefix(user, "escalator") {
+				verb = "escalate"
+			}
+			if !may(t, c, verb, rbacv1.GroupName, "clusterroles", "", "known") {
+				return false
+			}
+		}
+		return true
+	})
+	create := func(user string, r *rbacv1.ClusterRole) error {
+		r = r.DeepCopy()
+		r.Name = "new"
+		_, err := users[user].RbacV1().ClusterRoles().Create(ctx, r, metav1.CreateOptions{DryRun: dry})
+		return err
+	}
+	patch := func(user, name, text string) error {
+		_, err := users[user].RbacV1().ClusterRoles().Patch(ctx, name, types.MergePatchType, []byte(text), metav1.PatchOptions{DryRun: dry})
+		return err
+	}
+	const (
+		lacks     = "attempting to grant RBAC permissions not currently held"
+		notAdmin  = "must have cluster-admin privileges to use the aggregationRule"
+		more      = `{"rules":[{"verbs":["*"],"apiGroups":[""],"resources":["nodes"]}]}`
+		label     = `{"metadata":{"labels":{"rbac.authorization.k8s.io/aggregate-to-view":"true"}}}`
+		finalizer = `{"metadata":{"finalizers":["example.com/x"]}}`
+		noRule    = `{"aggregationRule":null}`
+	)
+	for name, tc := range map[string]struct {
+		err     error
+		refused string // part of the message; empty: it is allowed
+	}{
+		"more rules":                          {patch("writer", "known", more), lacks},
+		"a label by which another gathers it": {patch("writer", "known", label), lacks},
+		"what collects garbage":               {patch("writer", "known", finalizer), ""},
+		"any change, who may escalate":        {patch("escalator", "known", more), ""},
+		"of the name that one may escalate":   {patch("escalator of two", "known", more), ""},
+		"new, named like one may escalate":    {create("escalator of two", known), lacks},
+		"gathering":                           {create("writer", gathers), notAdmin},
+		"gathering no more":                   {patch("writer", "gathers", noRule), notAdmin},
+		"gathering, who has everything":       {create("all", gathers), ""},
+		"gathering, who may escalate":         {create("escalator", gathers), ""},
+	} {
+		switch {
+		case tc.refused == "" && tc.err != nil:
+			t.Errorf("%s: %v", name, tc.err)
+		case tc.refused != "" && (!apierrors.IsForbidden(tc.err) || !strings.Contains(tc.err.Error(), tc.refused)):
+			t.Errorf("%s: %v, want it refused", name, tc.err)
+		}
+	}
 }
 
 // bindRules gives a user rights of the cluster by a role of its own.
@@ -175,6 +252,8 @@ func TestImpersonation(t *testing.T) {
 		"groups":             {by: admin, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"devs", "ops"}}, groups: []string{"devs", "ops", "system:authenticated"}},
 		"all":                {by: admin, as: rest.ImpersonationConfig{UserName: "jane", UID: "7", Extra: map[string][]string{"scopes": {"a", "b"}, "acme.com/project": {"x"}}}, groups: []string{"system:authenticated"}},
 		"service account":    {by: admin, as: rest.ImpersonationConfig{UserName: robot}, groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"}},
+		"like an account":    {by: admin, as: rest.ImpersonationConfig{UserName: robot + ":x"}, groups: []string{"system:authenticated"}},
+		"unauthenticated":    {by: admin, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"system:unauthenticated"}}, refused: `User "jane" cannot create resource "selfsubjectreviews"`},
 		"anonymous":          {by: admin, as: rest.ImpersonationConfig{UserName: "system:anonymous"}, refused: `User "system:anonymous" cannot create resource "selfsubjectreviews"`},
 		"by role":            {by: bob, as: rest.ImpersonationConfig{UserName: "jane", UID: "7", Groups: []string{"devs"}, Extra: map[string][]string{"scopes": {"view"}}}, groups: []string{"devs", "system:authenticated"}},
 		"by role, account":   {by: bob, as: rest.ImpersonationConfig{UserName: robot}, groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"}},

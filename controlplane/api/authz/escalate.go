@@ -2,6 +2,7 @@ package authz
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,89 +15,101 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
+// Grant is a role or binding as a user wants it.
+type Grant struct {
+	Kind *kind.Kind
+	// Namespace and Name are those of the request's path: who creates an object may not choose by its name a permission
+	// that is for one name.
+	Namespace, Name string
+	Object          kind.Object
+	Old             kind.Object // what is there; nil of a new one
+}
+
 // Escalates refuses a role or binding that gives away what the user does not have, unless they may escalate
-// roles or bind this one.
-func (a *Authorizer) Escalates(ctx context.Context, u *kind.User, k *kind.Kind, namespace string, obj kind.Object) error {
-	if u == nil || slices.Contains(u.Groups, masters) {
+// roles or bind this one. That holds for a change of labels too, since by these one role takes up another.
+func (a *Authorizer) Escalates(ctx context.Context, u *kind.User, g Grant) error {
+	if u == nil || slices.Contains(u.Groups, masters) || g.Old != nil && onlyCollected(g.Object, g.Old) {
 		return nil
 	}
-	gr := k.GroupResource()
-	switch o := obj.(type) {
+	switch o := g.Object.(type) {
 	case *rbacv1.Role:
-		return a.checkRules(ctx, u, gr, namespace, o.Name, o.Rules)
+		return a.checkRules(ctx, u, g, o.Rules)
 	case *rbacv1.ClusterRole:
-		if err := a.checkRules(ctx, u, gr, "", o.Name, o.Rules); err != nil {
+		if err := a.checkRules(ctx, u, g, o.Rules); err != nil {
 			return err
 		}
-		if o.AggregationRule != nil && !a.hasAll(u, "") {
-			return a.checkRules(ctx, u, gr, "", o.Name, []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}})
+		// such a role may gather anything; who has everything may escalate too
+		if old, ok := g.Old.(*rbacv1.ClusterRole); (aggregates(o) || ok && aggregates(old)) && !a.mayEscalate(ctx, u, g) {
+			return apierrors.NewForbidden(g.Kind.GroupResource(), o.Name, errors.New("must have cluster-admin privileges to use the aggregationRule"))
 		}
 	case *rbacv1.RoleBinding:
-		return a.checkBinding(ctx, u, gr, namespace, o.Name, o.RoleRef)
+		return a.checkBinding(ctx, u, g, o.RoleRef)
 	case *rbacv1.ClusterRoleBinding:
-		return a.checkBinding(ctx, u, gr, "", o.Name, o.RoleRef)
+		return a.checkBinding(ctx, u, g, o.RoleRef)
 	}
 	return nil
 }
 
-// SameGrant says whether a change of a role or binding leaves what it grants as it was.
-func SameGrant(obj, old kind.Object) bool {
-	switch o := obj.(type) {
-	case *rbacv1.Role:
-		return apiequality.Semantic.DeepEqual(o.Rules, old.(*rbacv1.Role).Rules)
-	case *rbacv1.ClusterRole:
-		was := old.(*rbacv1.ClusterRole)
-		return apiequality.Semantic.DeepEqual(o.Rules, was.Rules) && apiequality.Semantic.DeepEqual(o.AggregationRule, was.AggregationRule)
-	case *rbacv1.RoleBinding:
-		was := old.(*rbacv1.RoleBinding)
-		return apiequality.Semantic.DeepEqual(o.Subjects, was.Subjects) && o.RoleRef == was.RoleRef
-	case *rbacv1.ClusterRoleBinding:
-		was := old.(*rbacv1.ClusterRoleBinding)
-		return apiequality.Semantic.DeepEqual(o.Subjects, was.Subjects) && o.RoleRef == was.RoleRef
-	}
-	return false
+// onlyCollected says whether a change is of nothing but what the garbage collector needs: owners and finalizers.
+func onlyCollected(obj, old kind.Object) bool {
+	same := obj.DeepCopyObject().(kind.Object)
+	same.SetOwnerReferences(old.GetOwnerReferences())
+	same.SetFinalizers(old.GetFinalizers())
+	// these are the server's, or say nothing of the object
+	same.SetManagedFields(old.GetManagedFields())
+	same.SetResourceVersion(old.GetResourceVersion())
+	same.SetUID(old.GetUID())
+	same.SetCreationTimestamp(old.GetCreationTimestamp())
+	same.SetGeneration(old.GetGeneration())
+	same.SetSelfLink(old.GetSelfLink())
+	same.GetObjectKind().SetGroupVersionKind(old.GetObjectKind().GroupVersionKind())
+	return apiequality.Semantic.DeepEqual(same, old)
 }
 
-func (a *Authorizer) hasAll(u *kind.User, namespace string) bool {
-	return len(a.missing(u, namespace, []rbacv1.PolicyRule{{Verbs: []string{"*"}, APIGroups: []string{"*"}, Resources: []string{"*"}}})) == 0
+func aggregates(r *rbacv1.ClusterRole) bool {
+	return r.AggregationRule != nil && len(r.AggregationRule.ClusterRoleSelectors) > 0
 }
 
-func (a *Authorizer) checkRules(ctx context.Context, u *kind.User, gr schema.GroupResource, namespace, name string, rules []rbacv1.PolicyRule) error {
-	if ok, _ := a.Allowed(ctx, Attributes{User: u, Verb: "escalate", Group: gr.Group, Resource: gr.Resource, Namespace: namespace, Name: name, IsResource: true}); ok {
+func (a *Authorizer) mayEscalate(ctx context.Context, u *kind.User, g Grant) bool {
+	gr := g.Kind.GroupResource()
+	ok, _ := a.Allowed(ctx, Attributes{User: u, Verb: "escalate", Group: gr.Group, Resource: gr.Resource, Namespace: g.Namespace, Name: g.Name, IsResource: true})
+	return ok
+}
+
+func (a *Authorizer) checkRules(ctx context.Context, u *kind.User, g Grant, rules []rbacv1.PolicyRule) error {
+	missing := a.missing(u, g.Namespace, rules)
+	if len(missing) == 0 || a.mayEscalate(ctx, u, g) {
 		return nil
 	}
-	if missing := a.missing(u, namespace, rules); len(missing) > 0 {
-		return escalation(u, gr, name, missing)
-	}
-	return nil
+	return escalation(u, g, missing)
 }
 
-func (a *Authorizer) checkBinding(ctx context.Context, u *kind.User, gr schema.GroupResource, namespace, name string, ref rbacv1.RoleRef) error {
+func (a *Authorizer) checkBinding(ctx context.Context, u *kind.User, g Grant, ref rbacv1.RoleRef) error {
 	role := "clusterroles"
 	if ref.Kind == "Role" {
 		role = "roles"
 	}
-	if ok, _ := a.Allowed(ctx, Attributes{User: u, Verb: "bind", Group: rbacv1.GroupName, Resource: role, Namespace: namespace, Name: ref.Name, IsResource: true}); ok {
+	if ok, _ := a.Allowed(ctx, Attributes{User: u, Verb: "bind", Group: rbacv1.GroupName, Resource: role, Namespace: g.Namespace, Name: ref.Name, IsResource: true}); ok {
 		return nil
 	}
 	a.rbac.mu.RLock()
-	rules, found := a.rbac.resolve(ref, namespace)
+	rules, found := a.rbac.resolve(ref, g.Namespace)
 	a.rbac.mu.RUnlock()
 	if !found {
 		return apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: role}, ref.Name)
 	}
-	if missing := a.missing(u, namespace, rules); len(missing) > 0 {
-		return escalation(u, gr, name, missing)
+	if missing := a.missing(u, g.Namespace, rules); len(missing) > 0 {
+		return escalation(u, g, missing)
 	}
 	return nil
 }
 
-func escalation(u *kind.User, gr schema.GroupResource, name string, missing []rbacv1.PolicyRule) error {
+func escalation(u *kind.User, g Grant, missing []rbacv1.PolicyRule) error {
 	texts := make([]string, len(missing))
 	for i := range missing {
 		texts[i] = ruleText(missing[i])
 	}
-	return apierrors.NewForbidden(gr, name, fmt.Errorf("user %q (groups=%q) is attempting to grant RBAC permissions not currently held:\n%s",
+	return apierrors.NewForbidden(g.Kind.GroupResource(), g.Object.GetName(), fmt.Errorf("user %q (groups=%q) is attempting to grant RBAC permissions not currently held:\n%s",
 		u.Name, u.Groups, strings.Join(texts, "\n")))
 }
 
