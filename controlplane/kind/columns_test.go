@@ -84,30 +84,6 @@ func TestColumns(t *testing.T) {
 }
 
 // TestColumnNames pins the headings, wide ones in parentheses.
-func TestColumnNames(t *testing.T) {
-	want := map[string]string{
-		"Pod":        "Name Ready Status Restarts Age (IP) (Node) (Nominated Node) (Readiness Gates)",
-		"Node":       "Name Status Roles Age Version (Internal-IP) (External-IP) (OS-Image) (Kernel-Version) (Container-Runtime)",
-		"Service":    "Name Type Cluster-IP External-IP Port(s) Age (Selector)",
-		"Deployment": "Name Ready Up-to-date Available Age (Containers) (Images) (Selector)",
-		"ReplicaSet": "Name Desired Current Ready Age (Containers) (Images) (Selector)",
-		"Event":      "Last Seen Type Reason Object (Subobject) (Source) Message (First Seen) (Count) (Name)",
-	}
-	for name, headings := range want {
-		var got []string
-		for _, c := range byName(t, name).Columns {
-			if c.Priority > 0 {
-				got = append(got, "("+c.Name+")")
-				continue
-			}
-			got = append(got, c.Name)
-		}
-		if text := strings.Join(got, " "); text != headings {
-			t.Errorf("%s has %s, want %s", name, text, headings)
-		}
-	}
-}
-
 func TestSelectableFields(t *testing.T) {
 	want := map[string]string{
 		"Pod":       "spec.hostNetwork spec.nodeName spec.restartPolicy spec.schedulerName spec.serviceAccountName status.nominatedNodeName status.phase status.podIP status.podIPs",

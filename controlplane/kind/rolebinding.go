@@ -27,7 +27,7 @@ func roleBindingKind() *Kind {
 			return validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRoleRef(b.RoleRef, old.RoleRef) },
-		columns:        bindingColumns(rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
+		columns:        bindingColumns("roleBinding", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
 		row: func(b *rbacv1.RoleBinding, now time.Time) []any {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
@@ -48,7 +48,7 @@ func clusterRoleBindingKind() *Kind {
 			return validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRoleRef(b.RoleRef, old.RoleRef) },
-		columns:        bindingColumns(rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
+		columns:        bindingColumns("clusterRoleBinding", rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
 		row: func(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
@@ -130,11 +130,11 @@ func sameRoleRef(ref, old rbacv1.RoleRef) field.ErrorList {
 	return validate.Immutable(ref, old, field.NewPath("roleRef"))
 }
 
-func bindingColumns(roleRef string) []metav1.TableColumnDefinition {
+func bindingColumns(name, roleRef string) []metav1.TableColumnDefinition {
 	return []metav1.TableColumnDefinition{
 		nameColumn(), column("Role", "string", roleRef), ageColumn(),
-		wide("Users", "string", "Users in the binding"), wide("Groups", "string", "Groups in the binding"),
-		wide("ServiceAccounts", "string", "ServiceAccounts in the binding"),
+		wide("Users", "string", "Users in the "+name), wide("Groups", "string", "Groups in the "+name),
+		wide("ServiceAccounts", "string", "ServiceAccounts in the "+name),
 	}
 }
 

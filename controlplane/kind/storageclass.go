@@ -40,7 +40,7 @@ func storageClassKind() *Kind {
 		warnings:       func(c, _ *storagev1.StorageClass) []string { return storageClassWarnings(c) },
 		columns: []metav1.TableColumnDefinition{
 			nameColumn(), column("Provisioner", "string", docs["provisioner"]), column("ReclaimPolicy", "string", docs["reclaimPolicy"]),
-			column("VolumeBindingMode", "string", docs["volumeBindingMode"]), column("AllowVolumeExpansion", "boolean", docs["allowVolumeExpansion"]), ageColumn(),
+			column("VolumeBindingMode", "string", docs["volumeBindingMode"]), column("AllowVolumeExpansion", "string", docs["allowVolumeExpansion"]), ageColumn(),
 		},
 		row: func(c *storagev1.StorageClass, now time.Time) []any {
 			name := c.Name

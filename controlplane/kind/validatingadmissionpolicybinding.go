@@ -26,7 +26,7 @@ func admissionPolicyBindingKind() *Kind {
 	d.columns = []metav1.TableColumnDefinition{
 		nameColumn(),
 		column("PolicyName", "string", "PolicyName indicates the policy definition which the policy binding binded to"),
-		column("ParamRef", "string", "ParamRef indicates the param resource which sets the configration param"),
+		column("ParamRef", "string", "ParamRef indicates the param resource which sets the configuration param"),
 		ageColumn(),
 	}
 	d.row = func(b *admissionregistrationv1.ValidatingAdmissionPolicyBinding, now time.Time) []any {

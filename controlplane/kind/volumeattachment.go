@@ -48,7 +48,7 @@ func volumeAttachmentKind() *Kind {
 			validate: func(a, _ *storagev1.VolumeAttachment) field.ErrorList { return validateAttachmentStatus(a) },
 		},
 		columns: []metav1.TableColumnDefinition{
-			nameColumn(), column("Attacher", "string", spec["attacher"]), column("PV", "string", source["persistentVolumeName"]),
+			nameColumn(), {Name: "Attacher", Type: "string", Format: "name", Description: spec["attacher"]}, column("PV", "string", source["persistentVolumeName"]),
 			column("Node", "string", spec["nodeName"]), column("Attached", "boolean", status["attached"]), ageColumn(),
 		},
 		row: func(a *storagev1.VolumeAttachment, now time.Time) []any {

@@ -31,7 +31,7 @@ func webhookConfigurationKind[T Object](kind, plural string, new func() T, list 
 	}
 	d.validate = func(c T) field.ErrorList { return validateWebhooks(hooks(c)) }
 	d.columns = []metav1.TableColumnDefinition{
-		nameColumn(), column("Webhooks", "integer", "Webhooks indicates the number of webhooks defined in this configuration"), ageColumn(),
+		nameColumn(), column("Webhooks", "integer", "Webhooks indicates the number of webhooks registered in this configuration"), ageColumn(),
 	}
 	d.row = func(c T, now time.Time) []any { return []any{c.GetName(), int64(len(hooks(c))), age(c, now)} }
 	return d.build()

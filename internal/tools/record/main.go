@@ -11,6 +11,10 @@
 // With -openapi DIR and -against, it records nothing of the above but the OpenAPI documents of what both serve:
 //
 //	go run ./internal/tools/record -kubeconfig FILE -against FILE -openapi controlplane/api/testdata/openapi
+//
+// With -columns FILE, it records the columns of every resource's table:
+//
+//	go run ./internal/tools/record -kubeconfig FILE -columns controlplane/api/testdata/columns.json
 package main
 
 import (
@@ -41,7 +45,14 @@ func main() {
 	against := flag.String("against", "", "kubeconfig of another server to compare with")
 	only := flag.String("only", "", "regular expression for GROUP/VERSION/PLURAL")
 	openapi := flag.String("openapi", "", "folder of the recording of OpenAPI documents, which has definitions.json.gz")
+	columns := flag.String("columns", "", "file for the columns of tables")
 	flag.Parse()
+	if *columns != "" {
+		if err := recordColumns(context.Background(), *kubeconfig, *columns); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if *openapi != "" {
 		if err := recordOpenAPI(context.Background(), *kubeconfig, *against, *openapi); err != nil {
 			log.Fatal(err)
