@@ -160,11 +160,17 @@ func validateDefinitionStatus(d, old *apiextensionsv1.CustomResourceDefinition) 
 	return notOfMeta(errs)
 }
 
-// notOfMeta leaves out errors of metadata that the generic path finds too. That of the name, which says how a
-// definition must be called, is not among those.
+// notOfMeta leaves out errors of metadata that the generic path finds too. How a definition must be called is not among
+// those, and that a definition of a group of Kubernetes' own needs an annotation.
 func notOfMeta(errs field.ErrorList) field.ErrorList {
 	return slices.DeleteFunc(errs, func(e *field.Error) bool {
-		return strings.HasPrefix(e.Field, "metadata.") && !(e.Field == "metadata.name" && strings.Contains(e.Detail, "spec.names.plural"))
+		switch {
+		case e.Field == "metadata.name":
+			return !strings.Contains(e.Detail, "spec.names.plural")
+		case strings.HasPrefix(e.Field, "metadata.annotations["):
+			return false
+		}
+		return strings.HasPrefix(e.Field, "metadata.")
 	})
 }
 
