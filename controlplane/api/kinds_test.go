@@ -59,7 +59,7 @@ var samples = map[string]string{
 	"networkpolicies":                   `{spec: {podSelector: {}}}`,
 	"storageclasses":                    `{provisioner: example.com/p}`,
 	"csidrivers":                        `{spec: {}}`,
-	"csinodes":                          `{spec: {drivers: []}}`,
+	"csinodes":                          `{spec: {drivers: [{name: d.example.com, nodeID: node-a}]}}`,
 	"runtimeclasses":                    `{handler: runc}`,
 	"leases":                            `{spec: {holderIdentity: a, leaseDurationSeconds: 40}}`,
 	"endpointslices":                    `{addressType: IPv4, endpoints: [{addresses: [10.0.0.1]}], ports: [{port: 80}]}`,

@@ -2,16 +2,16 @@ package api_test
 
 import (
 	"embed"
+	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -51,15 +51,12 @@ func TestKubectl(t *testing.T) {
 	}
 }
 
-// TestEveryKindIsDescribed holds explain and describe to every kind that is served.
+// TestEveryKindIsDescribed holds explain, describe, apply and diff to every kind that is served.
 func TestEveryKindIsDescribed(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{NoAdmission: true})
-	c, err := dynamic.NewForConfig(e.Admin())
-	if err != nil {
-		t.Fatal(err)
-	}
 	var plurals []string
 	names := map[string]string{} // by plural
+	var manifest strings.Builder
 	for _, k := range kind.Builtin().Kinds() {
 		sample, ok := samples[k.Plural]
 		if !ok || names[k.Plural] != "" {
@@ -68,13 +65,15 @@ func TestEveryKindIsDescribed(t *testing.T) {
 		name := sampleOf(k, "described-"+k.Plural)
 		names[k.Plural] = name
 		plurals = append(plurals, k.Plural)
-		client := dynamic.ResourceInterface(c.Resource(k.GroupVersionResource()))
-		if k.Namespaced {
-			client = c.Resource(k.GroupVersionResource()).Namespace("default")
+		data, err := yaml.Marshal(object(t, k, name, sample).Object)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if _, err := client.Create(t.Context(), object(t, k, name, sample), metav1.CreateOptions{}); err != nil {
-			t.Errorf("cannot create one of %s: %v", k.Plural, err)
-		}
+		fmt.Fprintf(&manifest, "---\n%s", data)
+	}
+	file := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(file, []byte(manifest.String()), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	binaries := kubectltest.Binaries(t)
 	var versions []string
@@ -83,6 +82,8 @@ func TestEveryKindIsDescribed(t *testing.T) {
 	}
 	slices.Sort(versions)
 	kubeconfig, home := e.Kubeconfig(), t.TempDir()
+	kubectl(t, binaries[versions[0]], kubeconfig, home, "apply", "-f", file)
+	kubectl(t, binaries[versions[0]], kubeconfig, home, "wait", "--for=condition=Established", "crd", "--all")
 	all := []string{"describe"} // at once: most of the time goes by before the first is described
 	for _, plural := range plurals {
 		all = append(all, plural+"/"+names[plural])
@@ -91,12 +92,11 @@ func TestEveryKindIsDescribed(t *testing.T) {
 	g.SetLimit(4)
 	for _, version := range versions {
 		g.Go(func() error {
-			out := kubectl(t, binaries[version], kubeconfig, home, all...)
-			for plural, name := range names {
-				if !regexp.MustCompile(`(?m)^Name: +` + regexp.QuoteMeta(name) + `$`).MatchString(out) {
-					t.Errorf("kubectl %s does not describe %s/%s", version, plural, name)
-				}
-			}
+			checkDescribed(t, version, kubectl(t, binaries[version], kubeconfig, home, all...), names)
+			return nil
+		})
+		g.Go(func() error {
+			nothingDiffers(t, version, kubectl(t, binaries[version], kubeconfig, home, "diff", "-f", file))
 			return nil
 		})
 	}
@@ -111,6 +111,18 @@ func TestEveryKindIsDescribed(t *testing.T) {
 		})
 	}
 	_ = g.Wait()
+	// Until here kubectl sent what differs, which is nothing. Now the server says what would come of all.
+	version := versions[len(versions)-1]
+	kubectl(t, binaries[version], kubeconfig, home, "apply", "--server-side", "--force-conflicts", "-f", file)
+	nothingDiffers(t, version, kubectl(t, binaries[version], kubeconfig, home, "diff", "--server-side", "-f", file))
+}
+
+func nothingDiffers(t *testing.T, version, out string) {
+	for line := range strings.Lines(out) {
+		if !strings.HasPrefix(line, "Warning: ") { // of what is deprecated
+			t.Errorf("kubectl %s prints a difference to what was applied: %s", version, line)
+		}
+	}
 }
 
 func kubectl(t *testing.T, path, kubeconfig, home string, args ...string) string {
