@@ -209,13 +209,16 @@ func TestWatchFromTheFutureOrPast(t *testing.T) {
 func TestWatchTimeout(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
 	one := int64(1)
-	w, err := e.Kube(e.Admin()).CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{TimeoutSeconds: &one})
+	w, err := e.Kube(e.Admin()).CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{TimeoutSeconds: &one, FieldSelector: "metadata.name=none"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Stop()
 	select {
-	case <-w.ResultChan():
+	case event, ok := <-w.ResultChan():
+		if ok {
+			t.Errorf("the watch tells of %s %v instead of ending", event.Type, event.Object)
+		}
 	case <-time.After(20 * time.Second):
 		t.Fatal("the watch goes on beyond its timeout")
 	}
