@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -110,15 +111,17 @@ func TestDiscoveryForClients(t *testing.T) {
 	}
 }
 
-// TestLeaderElection has two candidates; the second leads when the first lets go.
+// TestLeaderElection has three candidates: the second leads when the first lets go, the third when the second is gone
+// without a word and its time is up.
 func TestLeaderElection(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
 	leads := make(chan string) // unbuffered: who leads waits for the test to see it
-	candidate := func(ctx context.Context, name string) {
+	leases := e.Kube(e.Admin()).CoordinationV1()
+	candidate := func(ctx context.Context, name string, release bool) {
 		leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 			Lock: &resourcelock.LeaseLock{LeaseMeta: metav1.ObjectMeta{Namespace: "default", Name: "lock"},
-				Client: e.Kube(e.Admin()).CoordinationV1(), LockConfig: resourcelock.ResourceLockConfig{Identity: name}},
-			ReleaseOnCancel: true, LeaseDuration: 4 * time.Second, RenewDeadline: 3 * time.Second, RetryPeriod: 100 * time.Millisecond,
+				Client: leases, LockConfig: resourcelock.ResourceLockConfig{Identity: name}},
+			ReleaseOnCancel: release, LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 100 * time.Millisecond,
 			Callbacks: leaderelection.LeaderCallbacks{OnStoppedLeading: func() {}, OnStartedLeading: func(ctx context.Context) {
 				select {
 				case leads <- name:
@@ -127,21 +130,29 @@ func TestLeaderElection(t *testing.T) {
 			}},
 		})
 	}
-	first, stopFirst := context.WithCancel(t.Context())
-	second, stopSecond := context.WithCancel(t.Context())
-	ended := make(chan struct{}, 2) // one for each candidate
-	go func() { candidate(first, "one"); ended <- struct{}{} }()
-	if name := <-leads; name != "one" {
-		t.Errorf("%s leads", name)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := map[string]func(){}
+	ctx, stopAll := context.WithCancel(t.Context())
+	defer stopAll()
+	for _, name := range []string{"one", "two", "three"} {
+		next, cancel := context.WithCancel(ctx)
+		stop[name] = cancel
+		wg.Go(func() { candidate(next, name, name == "one") })
+		switch name {
+		case "two":
+			stop["one"]()
+		case "three":
+			stop["two"]()
+		}
+		if leader := <-leads; leader != name {
+			t.Errorf("%s leads, want %s", leader, name)
+		}
 	}
-	go func() { candidate(second, "two"); ended <- struct{}{} }()
-	stopFirst()
-	if name := <-leads; name != "two" {
-		t.Errorf("%s leads after the first let go", name)
+	lease, err := leases.Leases("default").Get(t.Context(), "lock", metav1.GetOptions{})
+	if err != nil || *lease.Spec.HolderIdentity != "three" || *lease.Spec.LeaseTransitions != 2 {
+		t.Errorf("lease %v, %v", lease, err)
 	}
-	stopSecond()
-	<-ended
-	<-ended
 }
 
 const ownedFinalizer = "example.com/owned"
