@@ -1,14 +1,18 @@
 package registry
 
 import (
+	"bytes"
+	"encoding/json"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -39,6 +43,48 @@ func FuzzPatch(f *testing.F) {
 			t.Fatalf("the patch %q changed the object that it was applied to", data)
 		}
 	})
+}
+
+// FuzzManagedFields gives an object entries of who manages its fields that no server wrote: neither an update nor an apply may
+// panic, and each leaves entries that can be read.
+func FuzzManagedFields(f *testing.F) {
+	f.Add("Apply", "v1", "", `{"f:metadata":{"f:labels":{".":{},"f:a":{}}},"f:spec":{"f:containers":{"k:{\"name\":\"c\"}":{".":{},"f:image":{},"f:ports":{"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{}}}}}}`)
+	f.Add("Update", "v1", "status", `{"f:status":{"f:conditions":{"i:0":{},"i:-1":{},"v:\"x\"":{},"v:1.5":{},"v:{\"a\":[null]}":{}}}}`)
+	f.Add("Update", "v7", "", `{"f:metadata":{"f:finalizers":{"v:\"a\"":{}}},"f:":{},"k:{}":{}}`)
+	k := kind.Of[*corev1.Pod]()
+	managers := newFieldManagers(kind.Builtin())
+	f.Fuzz(func(t *testing.T, operation, version, subresource, fields string) {
+		old := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "n", Name: "p", UID: "u", ResourceVersion: "1"},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+		obj := old.DeepCopy()
+		obj.Labels = map[string]string{"a": "b"}
+		foreign := []metav1.ManagedFieldsEntry{{Manager: "other", Operation: metav1.ManagedFieldsOperationType(operation), APIVersion: version, Subresource: subresource,
+			FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)}}
+		obj.ManagedFields = foreign
+		if err := managers.update(k, obj, old, "", "fuzz"); err != nil {
+			t.Errorf("update: %v", err)
+		}
+		readable(t, obj)
+		if json.Valid([]byte(fields)) {
+			obj.ManagedFields = foreign // as if they were stored so, which what is no JSON can not be
+		}
+		patch := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"namespace": "n", "name": "p"},
+			"spec": map[string]any{"containers": []any{map[string]any{"name": "c", "image": "other"}}}}}
+		if applied, err := managers.apply(k, obj, patch, "", "fuzz", true); err == nil && applied != nil {
+			readable(t, applied)
+		}
+	})
+}
+
+// readable fails the test when the object's entries do not name fields.
+func readable(t *testing.T, obj kind.Object) {
+	t.Helper()
+	for _, e := range obj.GetManagedFields() {
+		raw := e.FieldsV1.GetRawBytes()
+		if err := fieldpath.NewSet().FromJSON(bytes.NewReader(raw)); err != nil || !json.Valid(raw) {
+			t.Errorf("%s has %q: %v", e.Manager, raw, err)
+		}
+	}
 }
 
 // FuzzSelection holds every selector that parses to an answer, and what it selects to the labels that it asks for.
