@@ -62,7 +62,7 @@ func (p Pod) Field(path string) (string, error) {
 		return formatMap(p.Labels), nil
 	case "metadata.annotations":
 		return formatMap(p.Annotations), nil
-	case "spec.nodeName":
+	case "spec.nodeName", "spec.host": // the second as the first version of the API named it; it is let in still
 		return p.Spec.NodeName, nil
 	case "spec.serviceAccountName":
 		return p.Spec.ServiceAccountName, nil

@@ -16,7 +16,7 @@ var fields = map[string]string{
 	"metadata.name": "p", "metadata.namespace": "n", "metadata.uid": "u",
 	"metadata.labels": "a=\"1\"\nb/c=\"\"", "metadata.labels['b/c']": "", "metadata.labels['a']": "1", "metadata.labels['none']": "",
 	"metadata.annotations": `k="a \"quoted\"\nline\twith \\ and é"`, "metadata.annotations['k']": "a \"quoted\"\nline\twith \\ and é",
-	"spec.nodeName": "node", "spec.serviceAccountName": "sa",
+	"spec.nodeName": "node", "spec.host": "node", "spec.serviceAccountName": "sa",
 	"status.hostIP": "192.0.2.1", "status.hostIPs": "192.0.2.1,2001:db8::1", "status.podIP": "10.0.0.1", "status.podIPs": "10.0.0.1,fd00::1",
 }
 
