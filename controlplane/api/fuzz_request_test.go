@@ -19,6 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -36,7 +37,8 @@ const fuzzPatience = 30 * time.Millisecond
 func FuzzRequest(f *testing.F) {
 	requestSeeds(f)
 	log := &lines{}
-	_, handler := startHandler(f, slog.New(slog.NewTextHandler(log, nil)))
+	e, handler := startHandler(f, slog.New(slog.NewTextHandler(log, nil)))
+	define(f, dynamic.NewForConfigOrDie(e.Admin()), widgetDefinition)
 	f.Fuzz(func(t *testing.T, method, path, query, contentType, accept string, body []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), fuzzPatience)
 		defer cancel()
@@ -117,6 +119,14 @@ func requestSeeds(f *testing.F) {
 		}
 		add("GET", path+k.Plural, "limit=1&labelSelector=a in (b),!c&fieldSelector=metadata.name!=x", "", "application/json;as=Table;v=v1;g=meta.k8s.io", "")
 	}
+	const custom = "/apis/example.com/v1/namespaces/default/widgets"
+	add("POST", custom, "fieldValidation=Strict", "application/json", "", `{"apiVersion":"example.com/v1","kind":"Widget","metadata":{"name":"seed"},"spec":{"color":"red","port":"a","free":{"x":[1]},"object":{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"in"}},"parts":[{"name":"one","size":1}]}}`)
+	add("PATCH", custom+"/seed", "fieldManager=f&force=1", "application/apply-patch+yaml", "", "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: seed}\nspec: {color: red, replicas: 3, odd: 1, parts: [{name: one}, {name: two}]}\n")
+	add("PATCH", custom+"/seed", "", "application/merge-patch+json", "", `{"spec":{"max":1,"color":"green"},"metadata":{"managedFields":[{"manager":"m","operation":"Apply","apiVersion":"example.com/v1alpha1","fieldsType":"FieldsV1","fieldsV1":{"f:spec":{"f:parts":{"k:{\"name\":\"one\"}":{".":{}}}}}}]}}`)
+	add("PATCH", custom+"/seed/status", "", "application/json-patch+json", "", `[{"op":"add","path":"/status","value":{"replicas":1,"selector":"a=b"}}]`)
+	add("PUT", custom+"/seed/scale", "", "application/json", "", `{"spec":{"replicas":4}}`)
+	add("GET", custom, "fieldSelector=spec.color=red,spec.size!=1", "", "application/json;as=Table;v=v1;g=meta.k8s.io", "")
+	add("GET", "/apis/example.com/v1alpha1/namespaces/default/widgets/seed", "", "", "", "")
 	const maps = "/api/v1/namespaces/default/configmaps"
 	add("POST", maps, "dryRun=All", "application/json", "", `{"metadata":{"generateName":"a-"},"data":{"k":"v"}}`)
 	add("PATCH", maps+"/seed", "", "application/json-patch+json", "", `[{"op":"add","path":"/data","value":{}},{"op":"copy","from":"/metadata","path":"/data/x"},{"op":"move","from":"/a","path":"/b"},{"op":"test","path":"/a/-1","value":null}]`)

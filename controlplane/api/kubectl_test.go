@@ -37,17 +37,22 @@ func TestKubectl(t *testing.T) {
 					t.Fatal(err)
 				}
 				e := apitest.Start(t, apitest.Options{})
-				// The document is made for the first who asks, and kubectl 1.27 waits 32 s for it: too short for the race detector
-				// beside other tests. Later ones ask for small parts.
 				if version == "1.27" {
-					code, _, _ := do(t, e.HTTP(), "GET", e.Address+"/openapi/v2", "", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "")
-					if code != 200 {
-						t.Fatalf("/openapi/v2 answers %d", code)
-					}
+					makeOpenAPI(t, e)
 				}
 				kubectltest.Session{Kubectl: path, Kubeconfig: e.Kubeconfig(), Vars: map[string]string{"VERSION": version}}.Play(t, script)
 			})
 		}
+	}
+}
+
+// makeOpenAPI has the server make its document of version 2, which it does for the first who asks: kubectl 1.27 waits 32 s for it,
+// too short for the race detector beside other tests. Later ones ask for small parts.
+func makeOpenAPI(t *testing.T, e *apitest.Env) {
+	t.Helper()
+	code, _, _ := do(t, e.HTTP(), "GET", e.Address+"/openapi/v2", "", "application/com.github.proto-openapi.spec.v2@v1.0+protobuf", "")
+	if code != 200 {
+		t.Fatalf("/openapi/v2 answers %d", code)
 	}
 }
 
@@ -82,6 +87,7 @@ func TestEveryKindIsDescribed(t *testing.T) {
 	}
 	slices.Sort(versions)
 	kubeconfig, home := e.Kubeconfig(), t.TempDir()
+	makeOpenAPI(t, e)
 	kubectl(t, binaries[versions[0]], kubeconfig, home, "apply", "-f", file)
 	kubectl(t, binaries[versions[0]], kubeconfig, home, "wait", "--for=condition=Established", "crd", "--all")
 	all := []string{"describe"} // at once: most of the time goes by before the first is described
