@@ -1,7 +1,9 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -45,6 +47,7 @@ type auditLog struct {
 	out     io.Writer
 	closer  io.Closer
 	buf     []byte
+	fits    int         // bytes that one write may have; 0 means any number
 	timer   *time.Timer // set while something waits in buf
 	closed  bool
 	failing bool
@@ -77,7 +80,7 @@ func newAuditLog(c Audit, log *slog.Logger) (*auditLog, error) {
 			c.MaxKeep = 10
 		}
 		file := &lumberjack.Logger{Filename: c.Path, MaxSize: c.MaxMiB, MaxBackups: c.MaxKeep}
-		a.out, a.closer = file, file
+		a.out, a.closer, a.fits = file, file, c.MaxMiB<<20
 	}
 	if a.out == nil {
 		a.policy = nil
@@ -322,7 +325,15 @@ func (a *auditLog) flush() {
 	if len(a.buf) == 0 {
 		return
 	}
-	_, err := a.out.Write(a.buf)
+	var err error
+	if a.fits == 0 || len(a.buf) <= a.fits {
+		_, err = a.out.Write(a.buf)
+	} else { // a file takes no write that is larger than itself
+		for line := range bytes.Lines(a.buf) {
+			_, e := a.out.Write(line)
+			err = errors.Join(err, e)
+		}
+	}
 	if err != nil && !a.failing {
 		a.log.Error("cannot write audit log", "error", err)
 	}

@@ -222,7 +222,15 @@ func TestAuditRotates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	last := `"name":"m` + strconv.Itoa(count-1) + `"`
+	// A line that no file can take does not take others with it.
+	for _, name := range []string{"small", "huge"} {
+		m := configMap(name)
+		m.Data = map[string]string{"a": strings.Repeat("x", map[string]int{"small": 1, "huge": 700_000}[name])}
+		if _, err := maps.Create(t.Context(), m, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := `"name":"small"`
 	e.Eventually("old files are gone, and the last line is there", func() bool {
 		files, err := filepath.Glob(filepath.Join(dir, "*"))
 		if err != nil {
