@@ -193,7 +193,11 @@ func (id *Identity) retry(ctx context.Context, path, token string) error {
 	backoff := wait.Backoff{Duration: 250 * time.Millisecond, Factor: 2, Jitter: 0.2, Steps: 1 << 30, Cap: 10 * time.Second}
 	var last error
 	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
-		last = id.exchange(ctx, path, token)
+		err := id.exchange(ctx, path, token)
+		if ctx.Err() != nil && last != nil {
+			return false, ctx.Err() // what the attempt before it ended with says more
+		}
+		last = err
 		var refused *refusedError
 		if errors.As(last, &refused) {
 			return false, last

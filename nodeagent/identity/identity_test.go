@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log"
 	"log/slog"
 	"math/big"
 	"net"
@@ -205,8 +206,9 @@ func TestJoinFails(t *testing.T) {
 	}
 
 	other := newAuthority(t).serve()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	other.Config.ErrorLog = log.New(&nth{left: 2, reached: cancel}, "", 0) // of handshakes that fail
 	var unknown x509.UnknownAuthorityError
 	if _, err := identity.Open(ctx, a.config(other.URL)); !errors.As(err, &unknown) || len(other.tokens) > 0 {
 		t.Errorf("a server of another cluster: %v, got tokens %q", err, other.tokens)
@@ -234,6 +236,19 @@ func TestJoinFails(t *testing.T) {
 			t.Errorf("servers %q were taken", servers)
 		}
 	}
+}
+
+// nth calls reached when so many more lines were written.
+type nth struct {
+	left    int
+	reached func()
+}
+
+func (n *nth) Write(line []byte) (int, error) {
+	if n.left--; n.left == 0 {
+		n.reached()
+	}
+	return len(line), nil
 }
 
 // TestServing wants the agent's own API to be the API server's alone.
