@@ -289,11 +289,12 @@ func (w *worker) bury() {
 	if w.releasing || !w.due("bury") {
 		return
 	}
-	w.releasing = true
+	w.releasing, w.burying = true, true
 	var err error
 	w.operate(func() { err = w.m.releaseAll(w.ctx, w.uid) }, func() {
 		w.releasing = false
 		if err != nil {
+			w.burying = false
 			if w.ctx.Err() == nil {
 				w.log.Warn("cannot remove what is left of the pod", "error", err)
 			}

@@ -70,6 +70,7 @@ type worker struct {
 	deleting  bool // DELETE is under way
 	releasing bool
 	dead      bool // nothing is left to do
+	burying   bool // its checkpoint is being removed
 	over      bool // ended is closed
 	retry     map[string]time.Time
 	objects   int  // how often objectChanged was called
@@ -242,10 +243,12 @@ func (w *worker) commit() {
 	}
 	status := w.status()
 	w.rec.Conditions = status.Conditions
-	if err := w.cp.save(w.pod, w.rec); err != nil && w.due("checkpoint") {
-		// What others see goes on: a full disk must not stop the node from telling so.
-		w.log.Error("cannot save pod's state", "error", err)
-		w.pause("checkpoint", time.Minute)
+	if !w.burying { // what is being removed must not come back
+		if err := w.cp.save(w.pod, w.rec); err != nil && w.due("checkpoint") {
+			// What others see goes on: a full disk must not stop the node from telling so.
+			w.log.Error("cannot save pod's state", "error", err)
+			w.pause("checkpoint", time.Minute)
+		}
 	}
 	w.publish(status)
 	if w.rec.Released {
