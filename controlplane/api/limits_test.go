@@ -23,10 +23,10 @@ func TestLimitsLetTheClusterThrough(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write, watch := reader("noisy"), reader("noisy")
-	write.Method, watch.verb = "POST", "watch"
+	write, watch, logs := reader("noisy"), reader("noisy"), reader("noisy")
+	write.Method, watch.verb, logs.subresource = "POST", "watch", "log"
 	for name, r := range map[string]*request{
-		"node": reader("system:node:a", "system:nodes"), "administrator": reader("root", groupMasters), "watch": watch, "write": write,
+		"node": reader("system:node:a", "system:nodes"), "administrator": reader("root", groupMasters), "watch": watch, "write": write, "log": logs,
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // it must not wait

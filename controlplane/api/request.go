@@ -179,9 +179,7 @@ func (r *request) long() bool {
 		return false
 	}
 	switch r.subresource {
-	case "log":
-		return truth(r.query, "follow")
-	case "exec", "attach", "portforward", "proxy":
+	case "log", "exec", "attach", "portforward", "proxy": // a log may be long, and be read as slowly as a person does
 		return true
 	}
 	return r.verb == "watch"
