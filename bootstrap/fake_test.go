@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host/hosttest"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
 )
@@ -49,27 +50,6 @@ type fakeHost struct {
 	frozen   bool // the agents renew nothing
 }
 
-const factsOf = `time=%d
-uid=0
-hostname=%s
-os=Linux
-kernel=6.1.0
-machine=x86_64
-memory.kib=4000000
-cgroup=2
-cgroup.controllers=cpu memory pids
-init=systemd
-packages=apt-get
-disk=1 10485760 20971520 0 0 /var/lib/fairlead
-address=eth0 %s/24
-source=%[3]s
-tool=containerd 1
-tool=runc 1
-tool=nft 1
-tool=conntrack 1
-tool=flock 1
-`
-
 func newHost(t *testing.T, name, address string) *fakeHost {
 	t.Helper()
 	keys, err := pki.OpenCluster(t.TempDir(), "test")
@@ -77,15 +57,9 @@ func newHost(t *testing.T, name, address string) *fakeHost {
 		t.Fatal(err)
 	}
 	h := &fakeHost{Fake: ssh.NewFake(address), address: address, keys: keys, ready: true, nodes: map[string]*corev1.Node{}, renewed: time.Now()}
-	h.facts = fmt.Sprintf(factsOf, time.Now().Unix(), name, address)
+	h.facts = hosttest.Facts(name, address)
 	h.answer("PORTS=", func(string) string { return h.facts })
-	h.On("f='/run/fairlead.lock'", func(_ context.Context, c ssh.Command) (string, string, int, error) {
-		_, err := io.WriteString(c.Stdout, "held\n")
-		if err == nil {
-			_, err = io.Copy(io.Discard, c.Stdin) // until it is released
-		}
-		return "", "", 0, err
-	})
+	h.On("f='/run/fairlead.lock'", hosttest.HoldLock)
 	h.answer("base64", h.inspection)
 	h.answer("MainPID", func(string) string {
 		if h.dies {

@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/yaml"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host/hosttest"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/pki"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/config"
@@ -126,32 +127,11 @@ func (c *playedCluster) run(t *testing.T, steps ...testresource.TestStep) {
 	runStepsOn(t, func() provider.Provider { return &heldProvider{data: c.data()} }, steps...)
 }
 
-const playedFacts = `time=%d
-uid=0
-hostname=%s
-os=Linux
-kernel=6.1.0
-machine=x86_64
-memory.kib=4000000
-cgroup=2
-cgroup.controllers=cpu memory pids
-init=systemd
-packages=apt-get
-disk=1 10485760 20971520 0 0 /var/lib/fairlead
-address=eth0 %s/24
-source=%[3]s
-tool=containerd 1
-tool=runc 1
-tool=nft 1
-tool=conntrack 1
-tool=flock 1
-%s`
-
 func (c *playedCluster) newHost(t *testing.T, name, address string) *playedHost {
 	h := &playedHost{Fake: ssh.NewFake(address), cluster: c}
 	h.Reply("uname -s; uname -m", "Linux\nx86_64\n")
-	h.On("f='/run/fairlead.lock'", holdLock)
-	h.answer("PORTS=", func() string { return fmt.Sprintf(playedFacts, time.Now().Unix(), name, address, h.listens) })
+	h.On("f='/run/fairlead.lock'", hosttest.HoldLock)
+	h.answer("PORTS=", func() string { return hosttest.Facts(name, address) + h.listens })
 	h.answer("base64", func() string { return h.inspection(t) })
 	h.answer("MainPID", func() string {
 		if h.pid == 0 {

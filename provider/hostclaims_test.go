@@ -1,9 +1,7 @@
 package provider
 
 import (
-	"context"
 	"encoding/base64"
-	"io"
 	"strings"
 	"testing"
 
@@ -12,6 +10,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap"
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host/hosttest"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 )
 
@@ -101,7 +100,7 @@ func TestReplacedResourceKeepsItsHost(t *testing.T) {
 // it has got another key of for_each: what is on the host is the other's.
 func TestRenamedResourceKeepsItsHost(t *testing.T) {
 	host := ssh.NewFake("127.0.0.1")
-	host.On("f='/run/fairlead.lock'", holdLock)
+	host.On("f='/run/fairlead.lock'", hosttest.HoldLock)
 	d := &data{hosts: newHosts(ssh.Config{}, ""), connector: &connector{}, releases: &releases{}}
 	ref := hostRef{Address: "127.0.0.1", Port: 22, HostKey: testHostKey}
 	d.hosts.conns[ref.canonical()] = &hostConn{conn: host}
@@ -135,7 +134,7 @@ func TestHostOfAnotherCluster(t *testing.T) {
 		`node "one" of cluster "prod"`:         inspection("agent", "prod", "nodeName: one\n"),
 	} {
 		host := ssh.NewFake("127.0.0.1")
-		host.On("f='/run/fairlead.lock'", holdLock)
+		host.On("f='/run/fairlead.lock'", hosttest.HoldLock)
 		host.Reply("base64", is)
 		host.Reply("MainPID", "1 active running\n\n")
 		d := &data{hosts: newHosts(ssh.Config{}, ""), connector: &connector{}, releases: &releases{}}
@@ -176,13 +175,4 @@ func TestHostOfAnotherCluster(t *testing.T) {
 			t.Errorf("%s: it is others' %t", name, got)
 		}
 	}
-}
-
-// holdLock answers for a host that nobody else changes.
-func holdLock(_ context.Context, c ssh.Command) (string, string, int, error) {
-	_, err := io.WriteString(c.Stdout, "held\n")
-	if err == nil {
-		_, err = io.Copy(io.Discard, c.Stdin) // until it is released
-	}
-	return "", "", 0, err
 }

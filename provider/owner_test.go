@@ -8,6 +8,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host/hosttest"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 )
 
@@ -18,7 +19,7 @@ func TestHostOfAnotherResource(t *testing.T) {
 	host := ssh.NewFake("127.0.0.1")
 	host.Key = testHostKey
 	host.Reply("uname -s; uname -m", "Linux\nx86_64\n")
-	host.On("f='/run/fairlead.lock'", holdLock)
+	host.On("f='/run/fairlead.lock'", hosttest.HoldLock)
 	host.Reply("PORTS=", "uid=0\nos=Linux\nmachine=x86_64\nkernel=6.1.0\nhostname=one\ncgroup=2\ncgroup.controllers=cpu memory pids\ninit=systemd\npackages=apt-get\n")
 	host.Reply("base64", "init=systemd\nserver="+encode("clusterName: prod\n")+"\ncluster="+encode("prod\n")+
 		"\nowner="+encode(`{"id":"other","host":"control.example:22","folder":"/other","by":"ops@laptop","since":"2026-01-02T03:04:05Z","done":true}`)+"\n")

@@ -22,7 +22,7 @@ func (u *upgrades) begin() (end func()) {
 // allowed is an error when a host of the cluster, which is named by its control-plane host, was not healthy after its upgrade. It is called during a turn.
 func (u *upgrades) allowed(control string) error {
 	if host, failed := u.failed[control]; failed {
-		return fmt.Errorf("not upgraded, since %s is not healthy after its upgrade: this host runs what it ran before", host)
+		return fmt.Errorf("not upgraded, since the upgrade of %s failed: this host runs what it ran before", host)
 	}
 	return nil
 }

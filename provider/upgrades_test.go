@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/host/hosttest"
 	"github.com/fairlead-io/terraform-provider-fairlead/bootstrap/ssh"
 )
 
@@ -21,7 +22,7 @@ func TestUpgradeStopsAtTheFirstUnhealthyHost(t *testing.T) {
 		h := ssh.NewFake(address)
 		h.Key = testHostKey
 		h.Reply("uname -s; uname -m", "Linux\nx86_64\n")
-		h.On("f='/run/fairlead.lock'", holdLock)
+		h.On("f='/run/fairlead.lock'", hosttest.HoldLock)
 		h.Reply("PORTS=", "uid=0\nos=Linux\nmachine=x86_64\nkernel=6.1.0\nhostname=one\ncgroup=2\ncgroup.controllers=cpu memory pids\ninit=systemd\npackages=apt-get\n")
 		h.Reply("base64", inspection)
 		h.Reply("MainPID", "1 active running\n\n")
@@ -69,7 +70,7 @@ func TestUpgradeStopsAtTheFirstUnhealthyHost(t *testing.T) {
 	if says := upgrade("192.0.2.12", "prod@192.0.2.11"); !strings.Contains(says.Detail, "/etc/fairlead/ca.crt") {
 		t.Errorf("of the first it says %s", says.Detail)
 	}
-	if says := upgrade("192.0.2.13", "prod@192.0.2.11"); !strings.Contains(says.Detail, "since 192.0.2.12 is not healthy after its upgrade") {
+	if says := upgrade("192.0.2.13", "prod@192.0.2.11"); !strings.Contains(says.Detail, "since the upgrade of 192.0.2.12 failed") {
 		t.Errorf("of the second it says %s", says.Detail)
 	}
 	if slices.Contains(workers["192.0.2.13"].Transcript(), "< /etc/fairlead/ca.crt") {

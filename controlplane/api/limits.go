@@ -30,9 +30,9 @@ const (
 	retrySeconds = 1
 )
 
-// limits shares the server out: each request needs a seat, and seats that become free go to the user
-// who has fewest, so a noisy client cannot starve the others, nor can one that does not take its answers. What Kubernetes does with priority levels and flows, in
-// its simplest form: two levels for reads and two for writes, a flow for each user.
+// limits shares the server out: each request needs a seat, and seats that become free go to the user who has
+// fewest, so a noisy client cannot starve the others, nor can one that does not take its answers. What Kubernetes does
+// with priority levels and flows, in its simplest form: two levels for reads and two for writes, a flow for each user.
 //
 //	exempt    watches and streams, which cost little and stay long; administrators, who mend what goes wrong
 //	system    nodes, and the accounts of kube-system and system:kube-…

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -44,7 +43,7 @@ func recordColumns(ctx context.Context, kubeconfig, to string) error {
 				continue
 			}
 			var table metav1.Table
-			if err := getTable(ctx, client, server+root+list.GroupVersion+"/"+r.Name+"?limit=1", &table); err != nil {
+			if err := getAs(ctx, client, server+root+list.GroupVersion+"/"+r.Name+"?limit=1", "application/json;as=Table;v=v1;g=meta.k8s.io", &table); err != nil {
 				return err
 			}
 			all[list.GroupVersion+"/"+r.Name] = table.ColumnDefinitions
@@ -62,21 +61,4 @@ func recordColumns(ctx context.Context, kubeconfig, to string) error {
 	}
 	out.WriteString("\n}\n")
 	return os.WriteFile(to, out.Bytes(), 0o644)
-}
-
-func getTable(ctx context.Context, client *http.Client, url string, into *metav1.Table) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("cannot get %s: %s", url, resp.Status)
-	}
-	return json.NewDecoder(resp.Body).Decode(into)
 }

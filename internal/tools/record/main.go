@@ -127,11 +127,15 @@ func record(ctx context.Context, kubeconfig, against, to string, only *regexp.Re
 }
 
 func get(ctx context.Context, c *http.Client, url string, into any) error {
+	return getAs(ctx, c, url, "application/json", into)
+}
+
+func getAs(ctx context.Context, c *http.Client, url, accept string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", accept)
 	resp, err := c.Do(req)
 	if err != nil {
 		return err
