@@ -23,6 +23,7 @@ func FuzzPatch(f *testing.F) {
 	f.Add(uint8(1), []byte(`{"metadata":{"labels":null},"spec":{"containers":[{"name":"d"}]}}`))
 	f.Add(uint8(2), []byte(`{"spec":{"containers":[{"$patch":"delete","name":"c"}],"$setElementOrder/containers":[{"name":"c"}]}}`))
 	f.Add(uint8(3), []byte("apiVersion: v1\nkind: Pod\nspec: {containers: [{name: c, image: x}]}\n"))
+	f.Add(uint8(3), []byte("apiVersion: v1\nkind: Pod\nspec: {containers: [{name: c, resources: {limits: {cpu: none}}}]}\n"))
 	k := kind.Of[*corev1.Pod]()
 	managers := newFieldManagers(kind.Builtin())
 	f.Fuzz(func(t *testing.T, which uint8, data []byte) {

@@ -401,8 +401,11 @@ func (c converter) ConvertToVersion(in runtime.Object, target runtime.GroupVersi
 		}
 	}
 	obj, err := asObject(from, in)
-	if err != nil || from == to {
-		return withType(to, obj), err
+	if err != nil {
+		return nil, err
+	}
+	if from == to {
+		return withType(to, obj), nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), convertTimeout)
 	defer cancel()
@@ -442,7 +445,7 @@ func asObject(k *kind.Kind, in runtime.Object) (kind.Object, error) {
 		return custom, nil
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("unable to convert unstructured object to %s: %w", k.GroupVersionKind, err)
 	}
 	return obj, nil
 }

@@ -266,9 +266,6 @@ func (r *Registry) apply(ctx context.Context, k *kind.Kind, namespace, name stri
 			if v := patch.GetResourceVersion(); v != "" && v != cur.GetResourceVersion() {
 				return nil, apierrors.NewConflict(k.GroupResource(), name, errors.New(modifiedMessage))
 			}
-			if uid := patch.GetUID(); uid != "" && uid != cur.GetUID() {
-				return nil, uidConflict(k, cur, string(uid))
-			}
 			return r.managed.apply(k, cur, patch.DeepCopy(), subresource, w.FieldManager, w.Force)
 		})
 		if !apierrors.IsNotFound(err) || subresource != "" {
@@ -320,12 +317,6 @@ func decodeApplied(k *kind.Kind, namespace, name string, data []byte, w Write) (
 	u := &unstructured.Unstructured{Object: content}
 	if err := checkApplied(k, namespace, name, u); err != nil {
 		return nil, err
-	}
-	if w.Strict == Strict && !k.Custom {
-		err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, k.New(), true)
-		if unknown, ok := runtime.AsStrictDecodingError(err); ok {
-			return nil, strictness(unknown.Errors(), w)
-		}
 	}
 	return u, nil
 }
