@@ -209,7 +209,8 @@ func (s *Scheduler) sacrifice(ctx context.Context, victim, pod *corev1.Pod, node
 	next := victim.DeepCopy()
 	if pods.SetCondition(next, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonPreemptionByScheduler,
-		Message: corev1.DefaultSchedulerName + ": preempting to accommodate a higher priority pod",
+		Message:            corev1.DefaultSchedulerName + ": preempting to accommodate a higher priority pod",
+		ObservedGeneration: victim.Generation,
 	}, s.now()) {
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": victim.UID}, "status": map[string]any{"conditions": []any{pods.Condition(next, corev1.DisruptionTarget)}}})
 		if err != nil {

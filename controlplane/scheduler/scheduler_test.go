@@ -62,7 +62,7 @@ func TestPodWaitsUntilThereIsRoom(t *testing.T) {
 		return func() bool {
 			for _, cond := range get(t, c, name).Status.Conditions {
 				if cond.Type == corev1.PodScheduled && cond.Status == corev1.ConditionFalse && cond.Reason == "Unschedulable" {
-					return cond.Message == message
+					return cond.Message == message && cond.ObservedGeneration == get(t, c, name).Generation
 				}
 			}
 			return false

@@ -89,6 +89,7 @@ func (s *Scheduler) refuse(ctx context.Context, pod *corev1.Pod, message string)
 	next := pod.DeepCopy()
 	changed := pods.SetCondition(next, corev1.PodCondition{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: message,
+		ObservedGeneration: pod.Generation,
 	}, s.now())
 	if !changed {
 		return

@@ -128,16 +128,18 @@ func (s step) withStatus(p plan, progress bool) plan {
 	}
 	d := s.d.DeepCopy()
 	notePause(d, s.now)
+	current := s.current
 	switch {
 	case p.create != nil:
+		current = p.create
 		d.Status.Conditions = withProgress(&d.Status, reasonNewSet, `Created new replica set "`+p.create.Name+`"`, s.now)
 		p.revision = p.create.Annotations[revisionAnnotation]
 	case s.current != nil && hasDeadline(d) && condition(&d.Status, appsv1.DeploymentProgressing) == nil:
 		d.Status.Conditions = withProgress(&d.Status, reasonFoundSet, `Found new replica set "`+s.current.Name+`"`, s.now)
 	}
-	p.status = counted(d, s.current, s.all, s.now)
+	p.status = counted(d, current, s.all, s.now)
 	if progress {
-		p.after = progressed(d, &p.status, s.current, s.all, s.now)
+		p.after = progressed(d, &p.status, current, s.all, s.now)
 	}
 	return p
 }

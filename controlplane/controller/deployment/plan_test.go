@@ -107,6 +107,18 @@ func TestDecide(t *testing.T) {
 			t.Errorf("condition is %+v", c)
 		}
 	})
+	t.Run("first set of none", func(t *testing.T) {
+		d := testDeployment(0)
+		p, err := decide(d, nil, false, epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// what changed last is the last, and it is said of the set
+		if c := p.status.Conditions; len(c) != 2 || c[0].Type != appsv1.DeploymentAvailable || c[1].Reason != reasonComplete ||
+			c[1].Message != `ReplicaSet "`+p.create.Name+`" has successfully progressed.` {
+			t.Errorf("conditions are %+v", c)
+		}
+	})
 	t.Run("another template surges first", func(t *testing.T) {
 		p, err := decide(d, []*appsv1.ReplicaSet{testSet(d, "old", "web:0", 1, 3)}, false, epoch)
 		if err != nil || *p.create.Spec.Replicas != 1 || p.revision != "2" {

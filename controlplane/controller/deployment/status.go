@@ -154,24 +154,23 @@ func condition(s *appsv1.DeploymentStatus, t appsv1.DeploymentConditionType) *ap
 	return nil
 }
 
-// setCondition changes a condition when its status or reason differ; the transition time follows the status.
+// setCondition changes a condition when its status or reason differ; the transition time follows the status. The condition
+// that changed last is the last, as users of Kubernetes see it.
 func setCondition(s *appsv1.DeploymentStatus, t appsv1.DeploymentConditionType, status corev1.ConditionStatus, reason, message string, now time.Time) {
 	at := metav1.NewTime(now.Truncate(time.Second))
 	next := appsv1.DeploymentCondition{
 		Type: t, Status: status, Reason: reason, Message: message, LastUpdateTime: at, LastTransitionTime: at,
 	}
-	old := condition(s, t)
-	if old == nil {
-		s.Conditions = append(s.Conditions, next)
-		return
+	if old := condition(s, t); old != nil {
+		if old.Status == status && old.Reason == reason {
+			return
+		}
+		if old.Status == status {
+			next.LastTransitionTime = old.LastTransitionTime
+		}
+		removeCondition(s, t)
 	}
-	if old.Status == status && old.Reason == reason {
-		return
-	}
-	if old.Status == status {
-		next.LastTransitionTime = old.LastTransitionTime
-	}
-	*old = next
+	s.Conditions = append(s.Conditions, next)
 }
 
 func removeCondition(s *appsv1.DeploymentStatus, t appsv1.DeploymentConditionType) {

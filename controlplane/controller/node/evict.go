@@ -191,7 +191,7 @@ func (r *evictions) evict(ctx context.Context, p *corev1.Pod) error {
 	next := p.DeepCopy()
 	if pods.SetCondition(next, corev1.PodCondition{
 		Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager",
-		Message: "Taint manager: deleting due to NoExecute taint",
+		Message: "Taint manager: deleting due to NoExecute taint", ObservedGeneration: p.Generation,
 	}, r.now()) {
 		if _, err := client.UpdateStatus(ctx, r.client, next); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("cannot mark pod %s/%s for eviction: %w", p.Namespace, p.Name, err)

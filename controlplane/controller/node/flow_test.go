@@ -129,7 +129,7 @@ func TestEvictionsWaitForAnOutageToEnd(t *testing.T) {
 	if err != nil && !apierrors.IsNotFound(err) || err == nil && p.DeletionTimestamp == nil {
 		t.Errorf("the pod is still there: %v", err)
 	}
-	if err == nil && p.Status.Conditions[1].Reason != "DeletionByTaintManager" {
+	if err == nil && (p.Status.Conditions[1].Reason != "DeletionByTaintManager" || p.Status.Conditions[1].ObservedGeneration != p.Generation) {
 		t.Errorf("conditions are %+v", p.Status.Conditions)
 	}
 }

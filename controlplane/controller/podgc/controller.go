@@ -123,6 +123,7 @@ func (r *controller) remove(ctx context.Context, v victim) error {
 		next.Status.Phase = corev1.PodFailed
 		pods.SetCondition(next, corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", Message: v.lost,
+			ObservedGeneration: next.Generation,
 		}, r.now())
 		if _, err := client.UpdateStatus(ctx, r.client, next); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("cannot mark pod %s/%s as failed: %w", next.Namespace, next.Name, err)
