@@ -67,6 +67,8 @@ func TestColumns(t *testing.T) {
 		{"ResourceQuota", "", "metadata: {name: q}\nstatus: {hard: {pods: 5, cpu: 2, limits.cpu: 4}, used: {pods: 1}}", "q|cpu: 0/2, pods: 1/5|limits.cpu: 0/4|<unknown>"},
 		{"PersistentVolumeClaim", "", "metadata: {name: c}\nspec: {volumeName: v, storageClassName: s}\nstatus: {phase: Bound, capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce, ReadOnlyMany]}", "c|Bound|v|1Gi|RWO,ROX|s|<unset>|<unknown>|<unset>"},
 		{"HorizontalPodAutoscaler", "", "metadata: {name: h}\nspec: {maxReplicas: 3, minReplicas: 1, scaleTargetRef: {kind: Deployment, name: d}, metrics: [{resource: {name: cpu, target: {averageUtilization: 80}}}]}\nstatus: {currentReplicas: 2}", "h|Deployment/d|cpu: <unknown>/80%|1|3|2|<unknown>"},
+		{"HorizontalPodAutoscaler", "averages", "metadata: {name: h}\nspec: {maxReplicas: 3, scaleTargetRef: {kind: D, name: d}, metrics: [{resource: {name: memory, target: {averageValue: 1Mi}}}, {external: {metric: {name: m}, target: {averageValue: 2}}}, {pods: {metric: {name: m}, target: {averageValue: 3}}}]}", "h|D/d|memory: <unknown>/1Mi, <unknown>/2 (avg) + 1 more...|<unset>|3|0|<unknown>"},
+		{"IngressClass", "default", "metadata: {name: c, annotations: {ingressclass.kubernetes.io/is-default-class: 'true'}}\nspec: {controller: a.b/c, parameters: {apiGroup: g, kind: K, name: x}}", "c (default)|a.b/c|K.g/x|<unknown>"},
 	} {
 		t.Run(c.kind+"/"+c.name, func(t *testing.T) {
 			k := byName(t, c.kind)

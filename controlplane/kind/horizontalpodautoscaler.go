@@ -152,7 +152,11 @@ func metricText(m *autoscalingv2.MetricSpec, is *autoscalingv2.MetricStatus) str
 		if value != nil && value.AverageValue != nil {
 			text = value.AverageValue.String()
 		}
-		return fmt.Sprintf("%s%s/%s (avg)", label, text, target.AverageValue.String())
+		mark := ""
+		if m.Object != nil || m.External != nil { // which may have a value that is no average
+			mark = " (avg)"
+		}
+		return fmt.Sprintf("%s%s/%s%s", label, text, target.AverageValue.String(), mark)
 	case target.Value != nil:
 		if value != nil && value.Value != nil {
 			text = value.Value.String()

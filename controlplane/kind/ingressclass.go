@@ -52,7 +52,11 @@ func ingressClassKind() *Kind {
 					parameters = p.Kind + "." + g + "/" + p.Name
 				}
 			}
-			return []any{c.Name, c.Spec.Controller, parameters, age(c, now)}
+			name := c.Name
+			if c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true" {
+				name += " (default)"
+			}
+			return []any{name, c.Spec.Controller, parameters, age(c, now)}
 		},
 	}.build()
 }
