@@ -494,7 +494,7 @@ func byService(t *testing.T, s *server) {
 	for name, want := range map[string]string{
 		"other":   "certificate is valid for hook.default.svc, not other.default.svc",
 		"bare":    `no endpoints available for service "bare"`,
-		"missing": `services "missing" not found`,
+		"missing": `service "missing" not found`,
 	} {
 		s.validating(t, validating("service-"+name, reference(name), on("CREATE", "configmaps"), func(h *admissionregistrationv1.ValidatingWebhook) {
 			h.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"by": name}}

@@ -25,12 +25,17 @@ func renamed(_ context.Context, objs []*kind.Custom, to metav1.TypeMeta) ([]*kin
 	return objs, nil
 }
 
+// isByWebhook says whether a webhook converts the objects of a definition.
+func isByWebhook(crd *apiextensionsv1.CustomResourceDefinition) bool {
+	return crd.Spec.Conversion != nil && crd.Spec.Conversion.Strategy == apiextensionsv1.WebhookConverter
+}
+
 // converter returns how objects of a definition are converted.
 func (d *Definitions) converter(crd *apiextensionsv1.CustomResourceDefinition) (converter, error) {
-	conversion := crd.Spec.Conversion
-	if conversion == nil || conversion.Strategy != apiextensionsv1.WebhookConverter {
+	if !isByWebhook(crd) {
 		return renamed, nil
 	}
+	conversion := crd.Spec.Conversion
 	if conversion.Webhook == nil || conversion.Webhook.ClientConfig == nil {
 		return nil, fmt.Errorf("cannot convert %s: no webhook is configured", crd.Name)
 	}

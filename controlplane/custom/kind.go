@@ -2,6 +2,7 @@ package custom
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -57,6 +58,9 @@ func (s *schemaOf) kind(stored *kind.Kind) *kind.Kind {
 		Merge:          s.merge(),
 		Model:          s.model,
 	}
+	if isByWebhook(s.resource.crd) {
+		k.Asks = s.isConverted
+	}
 	k.Columns, k.Row = s.columns()
 	if s.hasStatus() {
 		k.Status = &kind.Status{PrepareUpdate: prepareStatus, Validate: s.validateStatus, Unowned: kind.Paths("metadata", "spec")}
@@ -65,6 +69,12 @@ func (s *schemaOf) kind(stored *kind.Kind) *kind.Kind {
 		k.Scale = s.scale()
 	}
 	return k
+}
+
+// isConverted says whether an object is stored in another version than this one.
+func (s *schemaOf) isConverted(stored kind.Object) bool {
+	version := cmp.Or(stored.(*kind.Custom).APIVersion, s.resource.typeMeta(s.resource.storage).APIVersion)
+	return version != s.resource.typeMeta(s.spec.Name).APIVersion
 }
 
 func (s *schemaOf) prepareCreate(obj kind.Object) {

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsv1beta1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1beta1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,15 +34,26 @@ func byWebhook(call caller, version string) converter {
 	return func(ctx context.Context, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
 		ctx, cancel := context.WithTimeout(ctx, webhookTimeout)
 		defer cancel()
-		out, err := review(ctx, call, version, objs, to)
+		hook := fmt.Sprintf("conversion webhook for %s, Kind=%s", objs[0].APIVersion, objs[0].Kind)
+		converted, err := review(ctx, call, version, objs, to)
 		if err != nil {
-			return nil, fmt.Errorf("conversion webhook for %s, Kind=%s failed: %w", objs[0].APIVersion, objs[0].Kind, err)
+			return nil, fmt.Errorf("%s failed: %w", hook, err)
+		}
+		if len(converted) != len(objs) {
+			return nil, fmt.Errorf("%s returned %d objects, expected %d", hook, len(converted), len(objs))
+		}
+		out := make([]*kind.Custom, len(objs))
+		for i := range objs {
+			if out[i], err = readConverted(converted[i], objs[i], to); err != nil {
+				return nil, fmt.Errorf("%s returned invalid converted object at index %d: %w", hook, i, err)
+			}
 		}
 		return out, nil
 	}
 }
 
-func review(ctx context.Context, call caller, version string, objs []*kind.Custom, to metav1.TypeMeta) ([]*kind.Custom, error) {
+// review asks for objects in another version and returns what the webhook made of them, however many that are.
+func review(ctx context.Context, call caller, version string, objs []*kind.Custom, to metav1.TypeMeta) ([]runtime.RawExtension, error) {
 	if version == "" {
 		return nil, errors.New("no supported conversion review versions")
 	}
@@ -58,20 +71,7 @@ func review(ctx context.Context, call caller, version string, objs []*kind.Custo
 	if err := call(ctx, request, answer); err != nil {
 		return nil, err
 	}
-	converted, err := answered(answer, gvk, request.Request.UID)
-	if err != nil {
-		return nil, err
-	}
-	if len(converted) != len(objs) {
-		return nil, fmt.Errorf("expected %d converted objects, got %d", len(objs), len(converted))
-	}
-	out := make([]*kind.Custom, len(objs))
-	for i := range objs {
-		if out[i], err = readConverted(converted[i], objs[i], to); err != nil {
-			return nil, fmt.Errorf("converted object %d: %w", i, err)
-		}
-	}
-	return out, nil
+	return answered(answer, gvk, request.Request.UID)
 }
 
 // answered returns the objects of a webhook's answer, or what is wrong with it. One of v1beta1 need not say what it is and
@@ -103,17 +103,31 @@ func readConverted(raw runtime.RawExtension, from *kind.Custom, to metav1.TypeMe
 	if _, err := c.Decode(raw.Raw); err != nil {
 		return nil, err
 	}
-	if c.TypeMeta != to {
-		return nil, fmt.Errorf("it is %s, %s and not %s, %s", c.APIVersion, c.Kind, to.APIVersion, to.Kind)
+	if c.APIVersion != to.APIVersion {
+		return nil, fmt.Errorf("invalid groupVersion (expected %s, received %s)", to.APIVersion, c.APIVersion)
 	}
-	if c.Name != from.Name || c.Namespace != from.Namespace || c.UID != from.UID {
-		return nil, errors.New("it must have the same name, namespace and UID")
+	if c.Kind != to.Kind {
+		return nil, fmt.Errorf("invalid kind (expected %s, received %s)", to.Kind, c.Kind)
+	}
+	for _, same := range []struct{ what, in, out string }{
+		{"name", from.Name, c.Name}, {"namespace", from.Namespace, c.Namespace}, {"UID", string(from.UID), string(c.UID)},
+	} {
+		if same.in != same.out {
+			return nil, fmt.Errorf("must have the same %s: %s != %s", same.what, same.in, same.out)
+		}
 	}
 	labels, annotations := c.Labels, c.Annotations
 	c.ObjectMeta = *from.ObjectMeta.DeepCopy()
 	c.Labels, c.Annotations = labels, annotations
+	var errs field.ErrorList
 	path := field.NewPath("metadata")
-	if errs := apivalidation.ValidateAnnotations(annotations, path.Child("annotations")); len(errs) > 0 {
+	if !maps.Equal(labels, from.Labels) {
+		errs = metav1validation.ValidateLabels(labels, path.Child("labels"))
+	}
+	if !maps.Equal(annotations, from.Annotations) {
+		errs = append(errs, apivalidation.ValidateAnnotations(annotations, path.Child("annotations"))...)
+	}
+	if len(errs) > 0 {
 		return nil, errs.ToAggregate()
 	}
 	return c, nil

@@ -71,6 +71,9 @@ type Kind struct {
 	// are of this version as they are.
 	FromStored func(ctx context.Context, objs []Object) ([]Object, error)
 	ToStored   func(ctx context.Context, obj Object) (Object, error)
+	// Asks says whether FromStored asks a webhook for what the store holds so: its answer may be another the next time,
+	// while nothing has changed here. Nil means that it never does.
+	Asks func(stored Object) bool
 	// FromVersion makes an object of this version of one of any version, which says its type, and keeps what this
 	// version does not know, so that the object can be converted back. Nil means by way of the stored version.
 	FromVersion func(ctx context.Context, obj Object) (Object, error)

@@ -16,11 +16,19 @@ import (
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
 )
 
-// Get reads one object; resourceVersion is as in metav1.GetOptions.
+// Get reads one object; resourceVersion is as in metav1.GetOptions. Without one a webhook that converts is asked each time.
+// All else, lists and watches too, is answered with what it said last of an object as it is, as in Kubernetes.
 func (r *Registry) Get(ctx context.Context, k *kind.Kind, namespace, name, resourceVersion string) (*store.Item, error) {
 	item, err := r.store.Get(ctx, k.StoredKind(), namespace, name, resourceVersion)
 	if err != nil {
 		return nil, asStatus(err)
+	}
+	if resourceVersion == "" && k.Asks != nil && k.Asks(item.Object) {
+		converted, err := k.FromStored(ctx, []kind.Object{item.Object})
+		if err != nil {
+			return nil, asStatus(err)
+		}
+		return item.SetView(k, converted[0]), nil
 	}
 	return present(ctx, k, item)
 }

@@ -24,9 +24,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 )
@@ -243,6 +244,9 @@ func (c *Caller) endpoint(ctx context.Context, addr string) (string, error) {
 	name, rest, _ := strings.Cut(host, ".")
 	namespace := strings.TrimSuffix(rest, ".svc")
 	svc, err := client.Get[*corev1.Service](ctx, c.client(), namespace, name)
+	if apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("service %q not found", name)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -273,13 +277,12 @@ func (c *Caller) endpoint(ctx context.Context, addr string) (string, error) {
 	return ready[rand.IntN(len(ready))], nil
 }
 
-// readyOf returns the addresses of a slice that answer for the port.
+// readyOf returns the addresses of a slice that answer for the port, which has its name there: the number is the slice's to
+// say, since whoever writes the slices of a service without a selector may say another than its target port.
 func readyOf(slice *discoveryv1.EndpointSlice, port *corev1.ServicePort) []string {
 	var out []string
 	for _, p := range slice.Ports {
-		named := p.Name == nil && port.Name == "" || p.Name != nil && *p.Name == port.Name
-		numbered := port.TargetPort.Type == intstr.String || port.TargetPort.IntVal == 0 || p.Port != nil && port.TargetPort.IntVal == *p.Port
-		if p.Port == nil || !named || !numbered {
+		if p.Port == nil || ptr.Deref(p.Name, "") != port.Name {
 			continue
 		}
 		for _, e := range slice.Endpoints {

@@ -30,7 +30,7 @@ endpoints:
 	for port, want := range map[string][]string{
 		`{name: https, port: 443, targetPort: 8443}`: {"10.0.0.1:8443", "10.0.0.2:8443"},
 		`{name: https, port: 443, targetPort: web}`:  {"10.0.0.1:8443", "10.0.0.2:8443"},
-		`{name: https, port: 443, targetPort: 1}`:    nil,
+		`{name: https, port: 443, targetPort: 1}`:    {"10.0.0.1:8443", "10.0.0.2:8443"},
 		`{name: other, port: 443}`:                   nil,
 	} {
 		p := &corev1.ServicePort{}
