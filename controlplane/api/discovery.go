@@ -234,13 +234,13 @@ func (d *discovery) serve(s *Server, w http.ResponseWriter, r *request, path str
 			}
 		}
 	}
-	return errPathNotFound(r)
+	return errPathNotFound
 }
 
 func (d *discovery) serveResources(s *Server, w http.ResponseWriter, r *request, gv schema.GroupVersion) error {
 	l := d.resources[gv]
 	if l == nil {
-		return errPathNotFound(r)
+		return errPathNotFound
 	}
 	s.answer(w, r, http.StatusOK, l)
 	return nil

@@ -156,10 +156,15 @@ func (e *envelope) protobufList(meta metav1.ListMeta, items []*store.Item, encod
 	return append(parts, unknownTail), nil
 }
 
+var newline = []byte{'\n'}
+
 // writeParts answers with pieces of bytes.
 func (s *Server) writeParts(w http.ResponseWriter, r *request, code int, m media, parts [][]byte) {
-	if m.encoding == asYAML || m.pretty {
+	switch {
+	case m.encoding == asYAML || m.pretty:
 		parts = [][]byte{reformat(bytes.Join(parts, nil), m)}
+	case m.encoding == asJSON:
+		parts = append(parts, newline) // as Kubernetes: what kubectl get --raw prints ends a line
 	}
 	size := 0
 	for _, p := range parts {

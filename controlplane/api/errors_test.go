@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
@@ -58,12 +59,7 @@ func TestErrors(t *testing.T) {
 		reason                                        metav1.StatusReason
 		cause                                         string // field of the first cause
 	}{
-		{name: "no such path", method: "GET", path: "/nothing", code: 404, reason: metav1.StatusReasonNotFound},
-		{name: "no such group", method: "GET", path: "/apis/example.com/v1/things", code: 404, reason: metav1.StatusReasonNotFound},
-		{name: "no such resource", method: "GET", path: "/api/v1/things", code: 404, reason: metav1.StatusReasonNotFound},
-		{name: "no such subresource", method: "GET", path: maps + "/there/scale", code: 404, reason: metav1.StatusReasonNotFound},
 		{name: "no such object", method: "GET", path: maps + "/none", code: 404, reason: metav1.StatusReasonNotFound},
-		{name: "namespaced kind without namespace", method: "GET", path: "/api/v1/configmaps/there", code: 404, reason: metav1.StatusReasonNotFound},
 		{name: "create of an object by name", method: "POST", path: maps + "/there", code: 405, reason: metav1.StatusReasonMethodNotAllowed, body: "{}"},
 		{name: "update of a collection", method: "PUT", path: maps, code: 405, reason: metav1.StatusReasonMethodNotAllowed, body: "{}"},
 		{name: "unknown method", method: "FOO", path: maps, code: 405, reason: metav1.StatusReasonMethodNotAllowed},
@@ -94,6 +90,10 @@ func TestErrors(t *testing.T) {
 		{name: "patch that is no JSON, of nothing", method: "PATCH", path: maps + "/absent", contentType: mergeType, body: `{`, code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "broken JSON patch", method: "PATCH", path: maps + "/there", contentType: "application/json-patch+json", body: `[{"op":"replace","path":"/none/such","value":1}]`, code: 422, reason: metav1.StatusReasonInvalid},
 		{name: "apply without a manager", method: "PATCH", path: maps + "/there", contentType: "application/apply-patch+yaml", body: `{apiVersion: v1, kind: ConfigMap}`, code: 422, reason: metav1.StatusReasonInvalid, cause: "fieldManager"},
+		{name: "apply of no quantity", method: "PATCH", path: "/api/v1/namespaces/default/pods/a?fieldManager=a", contentType: "application/apply-patch+yaml",
+			body: `{apiVersion: v1, kind: Pod, spec: {containers: [{name: c, image: x, resources: {limits: {cpu: x}}}]}}`, code: 400, reason: metav1.StatusReasonBadRequest},
+		{name: "apply to another object of the name", method: "PATCH", path: maps + "/there?fieldManager=a", contentType: "application/apply-patch+yaml",
+			body: `{apiVersion: v1, kind: ConfigMap, metadata: {uid: a}}`, code: 422, reason: metav1.StatusReasonInvalid, cause: "metadata.uid"},
 		{name: "label selector", method: "GET", path: maps + "?labelSelector=a%20in", code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "field selector", method: "GET", path: maps + "?fieldSelector=spec.x%3Dy", code: 400, reason: metav1.StatusReasonBadRequest},
 		{name: "empty limit", method: "GET", path: maps + "?limit=", code: 400, reason: metav1.StatusReasonBadRequest},
@@ -116,10 +116,29 @@ func TestErrors(t *testing.T) {
 			if tc.cause != "" && (st.Details == nil || len(st.Details.Causes) == 0 || st.Details.Causes[0].Field != tc.cause) {
 				t.Fatalf("causes %+v, want field %s", st.Details, tc.cause)
 			}
+			if !bytes.HasSuffix(data, []byte("}\n")) {
+				t.Errorf("the answer does not end a line: %q", data)
+			}
 			if tc.code == 504 && h.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
 		})
+	}
+}
+
+// TestPathsOfNothing holds the answer to what nothing serves to Kubernetes' own, which is no Status: clients then say what
+// they asked for.
+func TestPathsOfNothing(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	for _, path := range []string{"/nothing", "/apis/example.com/v1/things", "/api/v1/things", maps + "/there/scale", "/api/v1/configmaps/there"} {
+		code, h, data := do(t, e.HTTP(), "GET", e.Address+path, "", "", "")
+		if code != 404 || h.Get("Content-Type") != "text/plain; charset=utf-8" || string(data) != "404 page not found\n" {
+			t.Errorf("%s: %d %s %q", path, code, h.Get("Content-Type"), data)
+		}
+	}
+	err := e.Kube(e.Admin()).AppsV1().RESTClient().Get().Resource("things").Do(t.Context()).Error()
+	if !apierrors.IsNotFound(err) || err.Error() != "the server could not find the requested resource (get things.apps)" {
+		t.Errorf("a list of nothing: %v", err)
 	}
 }
 

@@ -124,7 +124,7 @@ func (o *openAPI) send(w http.ResponseWriter, r *request, contentType string, ge
 		return apierrors.NewInternalError(fmt.Errorf("cannot make OpenAPI document: %w", err))
 	}
 	if doc == nil {
-		return errPathNotFound(r)
+		return errPathNotFound
 	}
 	h := w.Header()
 	h.Set("ETag", `"`+doc.tag+`"`)

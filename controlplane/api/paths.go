@@ -57,7 +57,7 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 		return nil
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return errPathNotFound(r)
+		return errPathNotFound
 	}
 	if s.singleCheck(w, r) {
 		return nil
@@ -79,7 +79,7 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 	case path == "/api" || strings.HasPrefix(path, "/api/") || path == "/apis" || strings.HasPrefix(path, "/apis/"):
 		return s.discover().serve(s, w, r, path)
 	}
-	return errPathNotFound(r)
+	return errPathNotFound
 }
 
 // paths lists what the root path shows.
@@ -99,12 +99,12 @@ func (s *Server) paths() []string {
 	return paths
 }
 
-// json answers with what is no API object.
+// json answers with what is no API object, indented, since it is people who read it.
 func (s *Server) json(w http.ResponseWriter, r *request, v any) {
 	data, err := jsonOf(v)
 	if err != nil {
 		s.writeError(w, r, apierrors.NewInternalError(err))
 		return
 	}
-	s.writeParts(w, r, http.StatusOK, media{pretty: wantsPretty(r)}, [][]byte{data})
+	s.writeParts(w, r, http.StatusOK, media{pretty: true}, [][]byte{data})
 }

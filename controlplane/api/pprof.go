@@ -17,7 +17,7 @@ func profile(w http.ResponseWriter, r *request, path string) error {
 	case "":
 		pprof.Index(w, r.Request)
 	case "cmdline": // the command line is nobody's business but the host's
-		return errPathNotFound(r)
+		return errPathNotFound
 	case "profile":
 		pprof.Profile(w, r.Request)
 	case "symbol":

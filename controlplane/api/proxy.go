@@ -19,8 +19,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
+	"k8s.io/utils/ptr"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/internal/linger"
@@ -203,6 +203,9 @@ func (s *Server) podLog(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := checkLogOptions(r); err != nil {
+		return err
+	}
 	name, err := containerOf(pod, r.query.Get("container"))
 	if err != nil {
 		return err
@@ -372,7 +375,7 @@ func (s *Server) serviceAddress(r *request, name, port string) (string, error) {
 	}
 	for _, slice := range slices {
 		for _, p := range slice.Ports {
-			if p.Port == nil || p.Name != nil && *p.Name != chosen.Name || !samePort(chosen, *p.Port) {
+			if p.Port == nil || ptr.Deref(p.Name, "") != chosen.Name {
 				continue
 			}
 			for _, e := range slice.Endpoints {
@@ -383,9 +386,4 @@ func (s *Server) serviceAddress(r *request, name, port string) (string, error) {
 		}
 	}
 	return "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))
-}
-
-// samePort holds an endpoint's port against a numeric target port; a named one differs from pod to pod.
-func samePort(p *corev1.ServicePort, port int32) bool {
-	return p.TargetPort.Type == intstr.String || p.TargetPort.IntVal == 0 || p.TargetPort.IntVal == port
 }

@@ -115,6 +115,18 @@ func TestLogsAndNodeProxy(t *testing.T) {
 	if _, err := c.Pods("default").GetLogs("p", &corev1.PodLogOptions{Container: "x"}).DoRaw(t.Context()); !apierrors.IsBadRequest(err) {
 		t.Fatalf("logs of another container: %v", err)
 	}
+	least, none, now := int64(-1), int64(0), metav1.Now()
+	for want, o := range map[string]*corev1.PodLogOptions{
+		"tailLines: Invalid value: -1: must be greater than or equal to 0": {TailLines: &least},
+		"limitBytes: Invalid value: 0: must be greater than 0":             {LimitBytes: &none},
+		"sinceSeconds: Invalid value: 0: must be greater than 0":           {SinceSeconds: &none},
+		"at most one of `sinceTime` or `sinceSeconds` may be specified":    {SinceSeconds: &lines, SinceTime: &now},
+	} {
+		o.Container = "c"
+		if _, err := c.Pods("default").GetLogs("p", o).Stream(t.Context()); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), want) {
+			t.Errorf("logs by options that none can be read by: %v, want %s", err, want)
+		}
+	}
 	data, err = c.RESTClient().Get().Resource("nodes").Name("n1").SubResource("proxy").Suffix("stats/summary").DoRaw(t.Context())
 	if err != nil || string(data) != "/stats/summary" {
 		t.Fatalf("node proxy: %q, %v", data, err)

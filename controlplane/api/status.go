@@ -53,6 +53,10 @@ func (s *Server) writeError(w http.ResponseWriter, r *request, err error) {
 	if r.audit != nil {
 		r.audit.status(&st)
 	}
+	if err == errPathNotFound {
+		text(w, int(st.Code), st.Message+"\n")
+		return
+	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-cache, private")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -71,13 +75,11 @@ func (s *Server) writeError(w http.ResponseWriter, r *request, err error) {
 	s.writeParts(w, r, int(st.Code), m, [][]byte{data})
 }
 
-// errPathNotFound is the answer to a path that nothing serves.
-func errPathNotFound(r *request) error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
-	}}
-}
+// errPathNotFound is the answer to a path that nothing serves: as on Kubernetes no Status, of which clients make one that
+// names what they asked for.
+var errPathNotFound error = &apierrors.StatusError{ErrStatus: metav1.Status{
+	Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: "404 page not found",
+}}
 
 func errMethod(r *request) error {
 	err := apierrors.NewMethodNotSupported(r.groupResource(), r.verb)
