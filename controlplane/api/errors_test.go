@@ -59,6 +59,9 @@ func TestErrors(t *testing.T) {
 		reason                                        metav1.StatusReason
 		cause                                         string // field of the first cause
 	}{
+		{name: "no such resource", method: "GET", path: "/api/v1/things", code: 404, reason: metav1.StatusReasonNotFound},
+		{name: "no such subresource", method: "GET", path: maps + "/there/scale", code: 404, reason: metav1.StatusReasonNotFound},
+		{name: "namespaced kind without namespace", method: "GET", path: "/api/v1/configmaps/there", code: 404, reason: metav1.StatusReasonNotFound},
 		{name: "no such object", method: "GET", path: maps + "/none", code: 404, reason: metav1.StatusReasonNotFound},
 		{name: "create of an object by name", method: "POST", path: maps + "/there", code: 405, reason: metav1.StatusReasonMethodNotAllowed, body: "{}"},
 		{name: "update of a collection", method: "PUT", path: maps, code: 405, reason: metav1.StatusReasonMethodNotAllowed, body: "{}"},
@@ -126,18 +129,18 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestPathsOfNothing holds the answer to what nothing serves to Kubernetes' own, which is no Status: clients then say what
-// they asked for.
+// TestPathsOfNothing holds the answer to paths outside Kubernetes' own groups that nothing serves to no Status, as there:
+// clients then say what they asked for.
 func TestPathsOfNothing(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
-	for _, path := range []string{"/nothing", "/apis/example.com/v1/things", "/api/v1/things", maps + "/there/scale", "/api/v1/configmaps/there"} {
+	for _, path := range []string{"/nothing", "/apis/example.com", "/apis/example.com/v1", "/apis/example.com/v1/things"} {
 		code, h, data := do(t, e.HTTP(), "GET", e.Address+path, "", "", "")
 		if code != 404 || h.Get("Content-Type") != "text/plain; charset=utf-8" || string(data) != "404 page not found\n" {
 			t.Errorf("%s: %d %s %q", path, code, h.Get("Content-Type"), data)
 		}
 	}
-	err := e.Kube(e.Admin()).AppsV1().RESTClient().Get().Resource("things").Do(t.Context()).Error()
-	if !apierrors.IsNotFound(err) || err.Error() != "the server could not find the requested resource (get things.apps)" {
+	err := e.Kube(e.Admin()).CoreV1().RESTClient().Get().AbsPath("/apis/example.com/v1").Resource("things").Do(t.Context()).Error()
+	if !apierrors.IsNotFound(err) || err.Error() != "the server could not find the requested resource (get things)" {
 		t.Errorf("a list of nothing: %v", err)
 	}
 }

@@ -100,11 +100,11 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 			}
 			return v.handle(s, w, r)
 		}
-		return errPathNotFound
+		return r.nothing()
 	}
 	e := subresources[r.subresource]
 	if r.subresource != "" && (e == nil || !e.serves(r.kind) || r.name == "" || r.rest != "" && r.subresource != "proxy") {
-		return errPathNotFound
+		return r.nothing()
 	}
 	if r.kind.Deprecation != "" {
 		r.warn(r.kind.Deprecation)

@@ -50,4 +50,8 @@ func TestParts(t *testing.T) {
 			t.Errorf("a write of the status labelled %s", data)
 		}
 	}
+	code, _, data := do(t, c, "GET", e.Address+d+"/scale", "", "application/json;as=Table;v=v1;g=meta.k8s.io", "")
+	if code != 200 || !strings.Contains(string(data), `"name":"Desired"`) || !strings.Contains(string(data), `"cells":["d",3,0,"`) {
+		t.Errorf("a scale as a table: %d %s", code, data)
+	}
 }

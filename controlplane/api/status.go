@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -80,6 +82,35 @@ func (s *Server) writeError(w http.ResponseWriter, r *request, err error) {
 var errPathNotFound error = &apierrors.StatusError{ErrStatus: metav1.Status{
 	Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: "404 page not found",
 }}
+
+// errNoRoute is the answer to a path below a group's version that Kubernetes has, and that has no such path.
+var errNoRoute error = &apierrors.StatusError{ErrStatus: metav1.Status{
+	Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+	Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
+}}
+
+// builtinVersions are those of groups that Kubernetes has.
+var builtinVersions = sync.OnceValue(func() map[schema.GroupVersion]bool {
+	all := map[schema.GroupVersion]bool{}
+	for _, k := range kind.Builtin().Served() {
+		all[k.GroupVersion()] = true
+	}
+	for gvr := range virtuals {
+		all[gvr.GroupVersion()] = true
+	}
+	return all
+})
+
+// nothing is the answer to a resource's path that nothing serves.
+func (r *request) nothing() error {
+	switch {
+	case r.kind != nil && r.kind.Custom && r.subresource != "":
+		return apierrors.NewNotFound(r.groupResource(), r.name)
+	case builtinVersions()[r.gvr().GroupVersion()]:
+		return errNoRoute
+	}
+	return errPathNotFound
+}
 
 func errMethod(r *request) error {
 	err := apierrors.NewMethodNotSupported(r.groupResource(), r.verb)

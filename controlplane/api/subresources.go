@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/duration"
+
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/store"
 )
 
 // scale serves the scale subresource of any kind that has one.
@@ -27,8 +32,28 @@ func (s *Server) scale(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	s.answer(w, r, http.StatusOK, scale)
+	if r.kind.Custom {
+		s.answer(w, r, http.StatusOK, scale)
+		return nil
+	}
+	scale.TypeMeta = metav1.TypeMeta{}
+	s.writeItem(w, r, http.StatusOK, scaleKind, &store.Item{Object: scale})
 	return nil
+}
+
+// scaleKind is how the scales of Kubernetes' own kinds are shown.
+var scaleKind = &kind.Kind{
+	GroupVersionKind: autoscalingv1.SchemeGroupVersion.WithKind("Scale"),
+	Columns: []metav1.TableColumnDefinition{
+		{Name: "Name", Type: "string", Description: metav1.ObjectMeta{}.SwaggerDoc()["name"]},
+		{Name: "Desired", Type: "integer", Description: autoscalingv1.ScaleSpec{}.SwaggerDoc()["replicas"]},
+		{Name: "Available", Type: "integer", Description: autoscalingv1.ScaleStatus{}.SwaggerDoc()["replicas"]},
+		{Name: "Age", Type: "string", Description: metav1.ObjectMeta{}.SwaggerDoc()["creationTimestamp"]},
+	},
+	Row: func(obj kind.Object, now time.Time) []any {
+		scale := obj.(*autoscalingv1.Scale)
+		return []any{scale.Name, scale.Spec.Replicas, scale.Status.Replicas, duration.HumanDuration(now.Sub(scale.CreationTimestamp.Time))}
+	},
 }
 
 func (s *Server) updateScale(r *request) (*autoscalingv1.Scale, error) {

@@ -57,11 +57,11 @@ func (s *Server) object(w http.ResponseWriter, r *request) error {
 // checkScope refuses paths that the kind's scope does not have.
 func (r *request) checkScope() error {
 	if !r.kind.Namespaced && r.namespace != "" && r.plural != "namespaces" {
-		return errPathNotFound
+		return r.nothing()
 	}
 	if r.kind.Namespaced && r.namespace == "" && (r.name != "" || r.verb == "create" || r.verb == "deletecollection") {
 		if r.name != "" {
-			return errPathNotFound
+			return r.nothing()
 		}
 		return errMethod(r)
 	}
