@@ -108,18 +108,8 @@ func (r *controller) claim(ctx context.Context, d *appsv1.Deployment, selector l
 			return nil, err
 		}
 	}
-	owner := loop.ControllerRef(kind.Of[*appsv1.Deployment](), d)
-	for _, rs := range claims.Adopt {
-		got, err := loop.Adopt(ctx, r.client, k, owner, rs)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		claims.Keep = append(claims.Keep, got.(*appsv1.ReplicaSet))
-	}
-	return claims.Keep, nil
+	adopted, err := loop.Adopt(ctx, r.client, kind.Of[*appsv1.Deployment](), d, claims.Adopt)
+	return append(claims.Keep, adopted...), err
 }
 
 // oldPods says whether a pod of an earlier template still runs, or still ends.

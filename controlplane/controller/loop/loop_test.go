@@ -156,3 +156,44 @@ func TestABrokenWatchEndsRun(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestNothingIsAdoptedByWhatIsDeleted(t *testing.T) {
+	owner := &corev1.ReplicationController{ObjectMeta: metav1.ObjectMeta{Name: "rc", Namespace: "ns", Finalizers: []string{metav1.FinalizerOrphanDependents}}}
+	c := clienttest.NewFake(owner, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "ns"}}, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "b", Namespace: "ns"}})
+	k := kind.Of[*corev1.ReplicationController]()
+	// What a controller's worker read before the owner was deleted.
+	read, err := client.Get[*corev1.ReplicationController](t.Context(), c, "ns", "rc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	adopt := func(name string) int {
+		t.Helper()
+		pod, err := client.Get[*corev1.Pod](t.Context(), c, "ns", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Adopt(t.Context(), c, k, read, []*corev1.Pod{pod})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(got)
+	}
+	if adopt("a") != 1 {
+		t.Error("a pod was not adopted")
+	}
+	if err := client.Delete[*corev1.ReplicationController](t.Context(), c, "ns", "rc", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if adopt("b") != 0 {
+		t.Error("an owner that is being deleted adopted a pod")
+	}
+	next := read.DeepCopy()
+	next.Finalizers = nil
+	next.ResourceVersion = ""
+	if _, err := client.Update(t.Context(), c, next); err != nil {
+		t.Fatal(err)
+	}
+	if adopt("b") != 0 {
+		t.Error("an owner that is gone adopted a pod")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,15 +51,35 @@ func Claim[T kind.Object](owner metav1.Object, selector labels.Selector, objects
 	return out
 }
 
-// Adopt makes owner the controller of obj. It fails with a conflict when obj has changed hands meanwhile.
-func Adopt(ctx context.Context, c client.Client, k *kind.Kind, owner metav1.OwnerReference, obj kind.Object) (kind.Object, error) {
-	next := obj.DeepCopyObject().(kind.Object)
-	next.SetOwnerReferences(append(next.GetOwnerReferences(), owner))
-	got, err := c.Update(ctx, k, next, "")
-	if err != nil {
-		return nil, fmt.Errorf("cannot adopt %s %s/%s: %w", k.Singular, obj.GetNamespace(), obj.GetName(), err)
+// Adopt makes owner, of kind k, the controller of objects that Claim says to adopt, and returns them as stored. It looks at
+// the owner once more, since objects may have been let go of because the owner is being deleted: those it must not take
+// back. The objects have to be read before. It fails with a conflict when one has changed hands meanwhile.
+func Adopt[T kind.Object](ctx context.Context, c client.Client, k *kind.Kind, owner metav1.Object, objects []T) ([]T, error) {
+	if len(objects) == 0 {
+		return nil, nil
 	}
-	return got, nil
+	current, err := c.Get(ctx, k, owner.GetNamespace(), owner.GetName())
+	if apierrors.IsNotFound(err) || err == nil && (current.GetUID() != owner.GetUID() || current.GetDeletionTimestamp() != nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ref := ControllerRef(k, owner)
+	var adopted []T
+	for _, obj := range objects {
+		next := obj.DeepCopyObject().(T)
+		next.SetOwnerReferences(append(next.GetOwnerReferences(), ref))
+		got, err := client.Update(ctx, c, next)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot adopt %s %s/%s: %w", kind.Of[T]().Singular, obj.GetNamespace(), obj.GetName(), err)
+		}
+		adopted = append(adopted, got)
+	}
+	return adopted, nil
 }
 
 // Release takes owner off obj's owners.

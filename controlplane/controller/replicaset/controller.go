@@ -124,19 +124,8 @@ func (r *controller) claim(ctx context.Context, rs *appsv1.ReplicaSet) ([]*corev
 			return nil, err
 		}
 	}
-	owned := claims.Keep
-	owner := loop.ControllerRef(r.of.kind, rs)
-	for _, p := range claims.Adopt {
-		got, err := loop.Adopt(ctx, r.client, k, owner, p)
-		if apierrors.IsNotFound(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		owned = append(owned, got.(*corev1.Pod))
-	}
-	return owned, nil
+	adopted, err := loop.Adopt(ctx, r.client, r.of.kind, rs, claims.Adopt)
+	return append(claims.Keep, adopted...), err
 }
 
 // related counts the pods of all sets of rs's Deployment by node; only a set that shrinks needs to know.
