@@ -101,21 +101,25 @@ func (r *controller) collect(ctx context.Context, k *kind.Kind, obj kind.Object)
 	if err != nil {
 		return err
 	}
-	dependents := false
+	var dependents []dependent
 	if len(o.solid) == 0 && len(o.waiting) > 0 {
-		list, err := r.dependents(ctx, obj)
-		if err != nil {
+		if dependents, err = r.dependents(ctx, obj); err != nil {
 			return err
 		}
-		dependents = len(list) > 0
 	}
 	policy := metav1.DeletePropagationBackground
-	switch judge(o, dependents) {
+	switch judge(o, len(dependents) > 0) {
 	case keep:
 		return nil
 	case disown:
 		return r.keepOwners(ctx, k, obj, o.solid)
 	case deleteDeep:
+		if slices.ContainsFunc(dependents, func(d dependent) bool { return waitsForDependents(d.Object) }) {
+			// Most likely a circle of owners: each would wait for the next.
+			if obj, err = r.unblock(ctx, k, obj); obj == nil || err != nil {
+				return err
+			}
+		}
 		policy = metav1.DeletePropagationForeground
 	case deleteNow:
 		if slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents) {
@@ -144,8 +148,7 @@ func (r *controller) owners(ctx context.Context, obj kind.Object) (owners, error
 			return owners{}, err
 		case owner == nil:
 			out.absent = append(out.absent, ref)
-		case owner.GetDeletionTimestamp() != nil && slices.Contains(owner.GetFinalizers(), metav1.FinalizerDeleteDependents) &&
-			ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion:
+		case waitsForDependents(owner) && edgeOf(ref).blocks:
 			out.waiting = append(out.waiting, ref)
 		default:
 			out.solid = append(out.solid, ref)
@@ -225,7 +228,7 @@ func (r *controller) foreground(ctx context.Context, k *kind.Kind, owner kind.Ob
 
 func blocks(d dependent, owner kind.Object) bool {
 	return slices.ContainsFunc(d.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
-		return ref.UID == owner.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+		return edgeOf(ref) == edge{owner.GetUID(), true}
 	})
 }
 
@@ -253,23 +256,37 @@ func (r *controller) removeFinalizer(ctx context.Context, k *kind.Kind, obj kind
 	if left == nil {
 		left = []string{}
 	}
-	return r.patch(ctx, k, obj, map[string]any{"finalizers": left})
+	_, err := r.patch(ctx, k, obj, map[string]any{"finalizers": left})
+	return err
 }
 
 func (r *controller) keepOwners(ctx context.Context, k *kind.Kind, obj kind.Object, refs []metav1.OwnerReference) error {
+	_, err := r.patch(ctx, k, obj, map[string]any{"ownerReferences": refs})
+	return err
+}
+
+// unblock lets no owner wait for obj any more, and returns obj as it is then; nil when it is gone.
+func (r *controller) unblock(ctx context.Context, k *kind.Kind, obj kind.Object) (kind.Object, error) {
+	refs := slices.Clone(obj.GetOwnerReferences())
+	for i := range refs {
+		refs[i].BlockOwnerDeletion = new(bool)
+	}
 	return r.patch(ctx, k, obj, map[string]any{"ownerReferences": refs})
 }
 
-// patch changes metadata of exactly the version that was looked at.
-func (r *controller) patch(ctx context.Context, k *kind.Kind, obj kind.Object, metadata map[string]any) error {
+// patch changes metadata of exactly the version that was looked at, and returns the next one; nil when the object is gone.
+func (r *controller) patch(ctx context.Context, k *kind.Kind, obj kind.Object, metadata map[string]any) (kind.Object, error) {
 	metadata["uid"], metadata["resourceVersion"] = obj.GetUID(), obj.GetResourceVersion()
 	data, err := json.Marshal(map[string]any{"metadata": metadata})
 	if err != nil {
-		return fmt.Errorf("cannot encode patch: %w", err)
+		return nil, fmt.Errorf("cannot encode patch: %w", err)
 	}
-	_, err = r.client.Patch(ctx, k, obj.GetNamespace(), obj.GetName(), types.MergePatchType, data, "")
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("cannot patch %s %s/%s: %w", k.Singular, obj.GetNamespace(), obj.GetName(), err)
+	next, err := r.client.Patch(ctx, k, obj.GetNamespace(), obj.GetName(), types.MergePatchType, data, "")
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("cannot patch %s %s/%s: %w", k.Singular, obj.GetNamespace(), obj.GetName(), err)
+	}
+	return next, nil
 }

@@ -1,7 +1,10 @@
 package garbage
 
 import (
+	"context"
+	"log/slog"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client/clienttest"
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client/clienttest/plane"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/controller/loop"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
@@ -97,7 +101,43 @@ func TestGraphForgets(t *testing.T) {
 		t.Errorf("what lost its owner: %v", keys)
 	}
 	g.note(k.GroupResource(), client.Event{Type: watch.Deleted, Object: child})
+	waiting := podOf("waiting")
+	waiting.DeletionTimestamp, waiting.Finalizers = &metav1.Time{}, []string{metav1.FinalizerDeleteDependents}
+	g.note(k.GroupResource(), client.Event{Type: watch.Modified, Object: waiting})
+	g.note(k.GroupResource(), client.Event{Type: watch.Deleted, Object: waiting})
 	if len(g.places)+len(g.owners)+len(g.dependents) != 0 {
 		t.Errorf("left: %v %v %v", g.places, g.owners, g.dependents)
+	}
+}
+
+func blocking(ref metav1.OwnerReference) metav1.OwnerReference {
+	ref.BlockOwnerDeletion = new(true)
+	return ref
+}
+
+// TestForegroundEnds has owners that wait for dependents which never go, or wait for the owner themselves.
+func TestForegroundEnds(t *testing.T) {
+	pod := func(name string) metav1.OwnerReference { return blocking(refTo("v1", "Pod", name)) }
+	for name, tc := range map[string]struct {
+		pods []kind.Object
+		left int
+	}{
+		"a circle":                   {[]kind.Object{podOf("first", pod("third")), podOf("second", pod("first")), podOf("third", pod("second"))}, 0},
+		"dependents of another, too": {[]kind.Object{podOf("first"), podOf("second", pod("first"), pod("other")), podOf("other")}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := clienttest.NewFake(tc.pods...)
+			plane.Go(t, func(ctx context.Context) error {
+				return loop.Run(ctx, c, slog.New(slog.DiscardHandler), New(c, kind.Builtin()))
+			})
+			foreground := metav1.DeletePropagationForeground
+			if err := client.Delete[*corev1.Pod](t.Context(), c, "ns", "first", metav1.DeleteOptions{PropagationPolicy: &foreground}); err != nil {
+				t.Fatal(err)
+			}
+			plane.Eventually(t, 10*time.Second, "deleted", func() bool {
+				left, err := client.List[*corev1.Pod](t.Context(), c, client.Query{})
+				return err == nil && len(left) == tc.left
+			})
+		})
 	}
 }
