@@ -105,6 +105,7 @@ func controllers(c Config) []loop.Controller {
 		replicaset.New(c.Client, c.Recorder),
 		replicaset.Replication(c.Client, c.Recorder),
 		endpoints.New(c.Client, c.Recorder),
+		endpoints.Mirror(c.Client),
 		disruption.New(c.Client, c.Recorder),
 		garbage.New(c.Client, c.Kinds),
 		namespace.New(c.Client, c.Kinds),

@@ -50,7 +50,7 @@ func New(c client.Client, events *event.Recorder) loop.Controller {
 			{Kind: kind.Of[*corev1.Service](), Keys: r.services.Note},
 			{Kind: kind.Of[*corev1.Pod](), Keys: r.podChanged},
 			{Kind: kind.Of[*corev1.Node](), Keys: r.nodeChanged},
-			{Kind: kind.Of[*discoveryv1.EndpointSlice](), Keys: sliceChanged},
+			{Kind: kind.Of[*discoveryv1.EndpointSlice](), Keys: sliceChanged(managedBy)},
 		},
 	}
 }
@@ -110,13 +110,15 @@ func (r *controller) zone(node string) string {
 	return r.zones[node]
 }
 
-// sliceChanged brings back what someone else changed or deleted.
-func sliceChanged(e client.Event) []loop.Key {
-	l := e.Object.GetLabels()
-	if l[discoveryv1.LabelManagedBy] != managedBy || e.Type == watch.Added {
-		return nil
+// sliceChanged brings back what someone else changed or deleted of a controller's slices.
+func sliceChanged(manager string) func(client.Event) []loop.Key {
+	return func(e client.Event) []loop.Key {
+		l := e.Object.GetLabels()
+		if l[discoveryv1.LabelManagedBy] != manager || e.Type == watch.Added {
+			return nil
+		}
+		return []loop.Key{{Namespace: e.Object.GetNamespace(), Name: l[discoveryv1.LabelServiceName]}}
 	}
-	return []loop.Key{{Namespace: e.Object.GetNamespace(), Name: l[discoveryv1.LabelServiceName]}}
 }
 
 func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, error) {
@@ -134,12 +136,12 @@ func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, 
 	if err != nil {
 		return loop.Result{}, err
 	}
-	have, err := r.slices(ctx, svc)
+	have, err := slicesOf(ctx, r.client, svc.Namespace, svc.Name, managedBy)
 	if err != nil {
 		return loop.Result{}, err
 	}
 	groups := endpointsOf(svc, list, r.zone)
-	if err := r.carryOut(ctx, planSlices(svc, groups, have)); err != nil {
+	if err := carryOut(ctx, r.client, planService(svc, groups, have)); err != nil {
 		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 			return loop.Result{}, nil
 		}
@@ -149,27 +151,28 @@ func (r *controller) reconcile(ctx context.Context, key loop.Key) (loop.Result, 
 	return loop.Result{}, r.writeLegacy(ctx, legacyFor(svc, groups))
 }
 
-func (r *controller) slices(ctx context.Context, svc *corev1.Service) ([]*discoveryv1.EndpointSlice, error) {
-	return client.List[*discoveryv1.EndpointSlice](ctx, r.client, client.Query{
-		Namespace: svc.Namespace,
-		Labels:    labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: svc.Name, discoveryv1.LabelManagedBy: managedBy}),
+// slicesOf returns the slices of a service that one controller writes.
+func slicesOf(ctx context.Context, c client.Client, namespace, service, manager string) ([]*discoveryv1.EndpointSlice, error) {
+	return client.List[*discoveryv1.EndpointSlice](ctx, c, client.Query{
+		Namespace: namespace,
+		Labels:    labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: service, discoveryv1.LabelManagedBy: manager}),
 	})
 }
 
-func (r *controller) carryOut(ctx context.Context, p slicePlan) error {
+func carryOut(ctx context.Context, c client.Client, p slicePlan) error {
 	var errs []error
 	for _, s := range p.create {
-		if _, err := client.Create(ctx, r.client, s); err != nil {
+		if _, err := client.Create(ctx, c, s); err != nil {
 			errs = append(errs, fmt.Errorf("cannot create endpoint slice of %s: %w", s.GenerateName, err))
 		}
 	}
 	for _, s := range p.update {
-		if _, err := client.Update(ctx, r.client, s); err != nil {
+		if _, err := client.Update(ctx, c, s); err != nil {
 			errs = append(errs, fmt.Errorf("cannot update endpoint slice %s/%s: %w", s.Namespace, s.Name, err))
 		}
 	}
 	for _, s := range p.delete {
-		if err := client.Delete[*discoveryv1.EndpointSlice](ctx, r.client, s.Namespace, s.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := client.Delete[*discoveryv1.EndpointSlice](ctx, c, s.Namespace, s.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("cannot delete endpoint slice %s/%s: %w", s.Namespace, s.Name, err))
 		}
 	}

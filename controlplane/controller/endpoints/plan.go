@@ -145,13 +145,32 @@ type slicePlan struct {
 	delete []*discoveryv1.EndpointSlice
 }
 
-// planSlices changes as few slices as it can: an endpoint stays in the slice that has it, new ones fill what
-// has room, and an emptied slice goes unless it is the last.
-func planSlices(svc *corev1.Service, groups map[string]*group, have []*discoveryv1.EndpointSlice) slicePlan {
-	var p slicePlan
-	if len(groups) == 0 { // one empty slice says that the service is known and has nothing
+// origin is the object that slices are written for.
+type origin struct {
+	namespace, name string
+	owner           metav1.OwnerReference
+	labels          map[string]string // as its slices have them
+	annotations     map[string]string // likewise; nil leaves to others what annotations there are
+}
+
+func ofService(svc *corev1.Service) origin {
+	return origin{
+		namespace: svc.Namespace, name: svc.Name, owner: loop.ControllerRef(kind.Of[*corev1.Service](), svc), labels: sliceLabels(svc),
+	}
+}
+
+// planService plans the slices of a service: at least one, which says that the service is known, and may be empty.
+func planService(svc *corev1.Service, groups map[string]*group, have []*discoveryv1.EndpointSlice) slicePlan {
+	if len(groups) == 0 {
 		groups = map[string]*group{"": {ports: []discoveryv1.EndpointPort{}}}
 	}
+	return planSlices(ofService(svc), groups, have)
+}
+
+// planSlices changes as few slices as it can: an endpoint stays in the slice that has it, new ones fill what
+// has room, and an emptied slice goes unless it is the last of its group.
+func planSlices(o origin, groups map[string]*group, have []*discoveryv1.EndpointSlice) slicePlan {
+	var p slicePlan
 	byPorts := map[string][]*discoveryv1.EndpointSlice{}
 	for _, s := range have {
 		key := portKey(s.Ports)
@@ -162,12 +181,12 @@ func planSlices(svc *corev1.Service, groups map[string]*group, have []*discovery
 		byPorts[key] = append(byPorts[key], s)
 	}
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
-		p.planGroup(svc, groups[key], byPorts[key])
+		p.planGroup(o, groups[key], byPorts[key])
 	}
 	return p
 }
 
-func (p *slicePlan) planGroup(svc *corev1.Service, g *group, have []*discoveryv1.EndpointSlice) {
+func (p *slicePlan) planGroup(o origin, g *group, have []*discoveryv1.EndpointSlice) {
 	slices.SortFunc(have, func(a, b *discoveryv1.EndpointSlice) int { return strings.Compare(a.Name, b.Name) })
 	missing := maps.Clone(g.endpoints)
 	kept := make([][]discoveryv1.Endpoint, len(have))
@@ -196,7 +215,7 @@ func (p *slicePlan) planGroup(svc *corev1.Service, g *group, have []*discoveryv1
 			continue
 		}
 		remaining++
-		if next := sliceFor(svc, g, kept[i], s); next != s {
+		if next := sliceFor(o, g, kept[i], s); next != s {
 			p.update = append(p.update, next)
 		}
 	}
@@ -208,30 +227,34 @@ func (p *slicePlan) planGroup(svc *corev1.Service, g *group, have []*discoveryv1
 		}
 		rest = rest[n:]
 		remaining++
-		p.create = append(p.create, sliceFor(svc, g, endpoints, nil))
+		p.create = append(p.create, sliceFor(o, g, endpoints, nil))
 	}
 }
 
 // sliceFor returns old with these endpoints, old itself when they are the same, or a new slice.
-func sliceFor(svc *corev1.Service, g *group, endpoints []discoveryv1.Endpoint, old *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+func sliceFor(o origin, g *group, endpoints []discoveryv1.Endpoint, old *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 	if endpoints == nil {
 		endpoints = []discoveryv1.Endpoint{}
 	}
-	labels := sliceLabels(svc)
+	owners := []metav1.OwnerReference{o.owner}
 	if old == nil {
 		return &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{
-				GenerateName: svc.Name + "-", Namespace: svc.Namespace, Labels: labels,
-				OwnerReferences: []metav1.OwnerReference{loop.ControllerRef(kind.Of[*corev1.Service](), svc)},
+				GenerateName: o.name + "-", Namespace: o.namespace, Labels: o.labels, Annotations: o.annotations, OwnerReferences: owners,
 			},
 			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints, Ports: g.ports,
 		}
 	}
-	if maps.Equal(labels, old.Labels) && sameEndpoints(endpoints, old.Endpoints) {
+	ref := metav1.GetControllerOfNoCopy(old)
+	owned := ref != nil && ref.UID == o.owner.UID
+	if owned && maps.Equal(o.labels, old.Labels) && (o.annotations == nil || maps.Equal(o.annotations, old.Annotations)) && sameEndpoints(endpoints, old.Endpoints) {
 		return old
 	}
 	next := old.DeepCopy()
-	next.Labels, next.Endpoints = labels, endpoints
+	next.Labels, next.Endpoints, next.OwnerReferences = o.labels, endpoints, owners
+	if o.annotations != nil {
+		next.Annotations = o.annotations
+	}
 	return next
 }
 

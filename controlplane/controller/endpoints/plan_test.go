@@ -88,7 +88,7 @@ func TestNamedPortsGroupPods(t *testing.T) {
 	none := testPod("c", "10.0.0.3", func(p *corev1.Pod) { p.Spec.Containers[0].Ports = nil })
 	svc := testService(intstr.FromString("web"))
 	groups := endpointsOf(svc, []*corev1.Pod{testPod("a", "10.0.0.1"), other, none}, zoneOf)
-	p := planSlices(svc, groups, nil)
+	p := planService(svc, groups, nil)
 	if len(p.create) != 2 {
 		t.Fatalf("%d slices", len(p.create))
 	}
@@ -107,7 +107,7 @@ func TestNamedPortsGroupPods(t *testing.T) {
 func TestEmptyServiceHasOneEmptySlice(t *testing.T) {
 	svc := testService(intstr.FromInt32(8080))
 	svc.Spec.ClusterIP = corev1.ClusterIPNone
-	p := planSlices(svc, endpointsOf(svc, nil, zoneOf), nil)
+	p := planService(svc, endpointsOf(svc, nil, zoneOf), nil)
 	if len(p.create) != 1 || len(p.create[0].Endpoints) != 0 {
 		t.Fatalf("plan is %+v", p)
 	}
@@ -115,7 +115,7 @@ func TestEmptyServiceHasOneEmptySlice(t *testing.T) {
 	if _, headless := l[corev1.IsHeadlessService]; !headless || l["team"] != "a" || l[discoveryv1.LabelServiceName] != "web" || l[discoveryv1.LabelManagedBy] != managedBy {
 		t.Errorf("labels are %v", l)
 	}
-	if again := planSlices(svc, endpointsOf(svc, nil, zoneOf), p.create); len(again.create)+len(again.update)+len(again.delete) != 0 {
+	if again := planService(svc, endpointsOf(svc, nil, zoneOf), p.create); len(again.create)+len(again.update)+len(again.delete) != 0 {
 		t.Errorf("a second look changes %+v", again)
 	}
 }
@@ -133,7 +133,7 @@ func TestSlicesFollowPods(t *testing.T) {
 		for _, p := range pods {
 			list = append(list, p)
 		}
-		p := planSlices(svc, endpointsOf(svc, list, zoneOf), have)
+		p := planService(svc, endpointsOf(svc, list, zoneOf), have)
 		byName := map[string]*discoveryv1.EndpointSlice{}
 		for _, s := range have {
 			byName[s.Name] = s
