@@ -112,7 +112,8 @@ func (w *worker) containerStatus(c *corev1.Container, waiting string) corev1.Con
 	case rec.State.Running != nil:
 		cs.State = rec.State
 		started := rec.Started
-		cs.Started, cs.Ready = &started, rec.Ready
+		// An init container that is no sidecar is ready once it is done.
+		cs.Started, cs.Ready = &started, rec.Ready && (isSidecar(c) || !isInit(w.pod, c.Name))
 	case cs.State.Waiting != nil && rec.State.Terminated != nil:
 		cs.LastTerminationState = rec.State
 	default:
@@ -248,8 +249,6 @@ func initialized(pod *corev1.Pod, s *corev1.PodStatus) corev1.PodCondition {
 	switch {
 	case s.Phase == corev1.PodSucceeded:
 		c.Reason = "PodCompleted"
-	case s.Phase == corev1.PodFailed && len(missing) > 0:
-		c.Status, c.Reason = corev1.ConditionFalse, "PodFailed"
 	case len(missing) > 0:
 		c.Status, c.Reason = corev1.ConditionFalse, "ContainersNotInitialized"
 		c.Message = fmt.Sprintf("containers with incomplete status: [%s]", strings.Join(missing, " "))
