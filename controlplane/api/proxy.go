@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -18,7 +19,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/proxy"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 	"k8s.io/utils/ptr"
 
@@ -120,8 +123,12 @@ func (s *Server) toAgent(w http.ResponseWriter, r *request, node, path string, q
 	return nil
 }
 
-// reverse proxies one request, upgrades included, with no headers of the user's identity.
+// reverse proxies one request, upgrades included, with no headers of the user's identity. With a prefix what is at to is shown
+// below it: links of pages and redirections lead there.
 func (s *Server) reverse(w http.ResponseWriter, r *request, t http.RoundTripper, to *url.URL, prefix string) {
+	if prefix != "" {
+		t = &proxy.Transport{PathPrepend: prefix, RoundTripper: pages{t}}
+	}
 	p := &httputil.ReverseProxy{
 		Transport: t, FlushInterval: -1,
 		Rewrite: func(pr *httputil.ProxyRequest) {
@@ -130,13 +137,10 @@ func (s *Server) reverse(w http.ResponseWriter, r *request, t http.RoundTripper,
 			pr.Out.Header.Del("Cookie")
 			pr.SetXForwarded()
 			if prefix != "" {
-				pr.Out.Header.Set("X-Forwarded-Prefix", prefix)
+				pr.Out.Host = pr.In.Host
 			}
 		},
 		ModifyResponse: func(resp *http.Response) error {
-			if loc := resp.Header.Get("Location"); prefix != "" && strings.HasPrefix(loc, "/") {
-				resp.Header.Set("Location", prefix+loc)
-			}
 			if backend, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
 				resp.Body = &upgraded{ReadWriteCloser: backend}
 			}
@@ -144,11 +148,36 @@ func (s *Server) reverse(w http.ResponseWriter, r *request, t http.RoundTripper,
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			if r.Context().Err() == nil || !errors.Is(err, context.Canceled) {
-				s.writeError(w, r, apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach %s: %v", to.Host, err)))
+				s.writeError(w, r, unreachable(to, err))
 			}
 		},
 	}
 	p.ServeHTTP(linger.Writer{ResponseWriter: w}, r.Request)
+}
+
+func unreachable(to *url.URL, err error) error {
+	if apierrors.ReasonForError(err) != metav1.StatusReasonUnknown {
+		return err
+	}
+	if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+		err = fmt.Errorf("a page of more than %d bytes is not proxied, since its links are to be rewritten", large.Limit)
+	}
+	return apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach %s: %v", to.Host, err))
+}
+
+// maxPage bounds the pages whose links are rewritten, which are held in memory.
+const maxPage = 16 << 20
+
+// pages cuts off pages that are too large.
+type pages struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (p pages) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := p.RoundTripper.RoundTrip(req)
+	if err == nil && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, maxPage)
+	}
+	return resp, err
 }
 
 // boundPod returns a pod that has a node.
@@ -220,7 +249,11 @@ func (s *Server) podLog(w http.ResponseWriter, r *request) error {
 			query.Set(p, r.query.Get(p))
 		}
 	}
-	return s.toAgent(w, r, pod.Spec.NodeName, "/containerLogs/"+pod.Namespace+"/"+pod.Name+"/"+name, query)
+	path := "/containerLogs/" + pod.Namespace + "/" + pod.Name + "/" + name
+	if wsstream.IsWebSocketRequest(r.Request) {
+		return s.messages(w, r, pod.Spec.NodeName, path, query)
+	}
+	return s.toAgent(w, r, pod.Spec.NodeName, path, query)
 }
 
 // podStream serves exec, attach and portforward: an upgraded connection to the node's agent.
@@ -302,26 +335,33 @@ func (s *Server) proxy(w http.ResponseWriter, r *request) error {
 	if err := s.admitConnect(r); err != nil {
 		return err
 	}
-	prefix := strings.TrimSuffix(r.URL.Path, r.rest)
-	rest := r.rest
-	if rest == "" {
-		rest = "/"
+	prefix := strings.TrimSuffix(strings.TrimSuffix(r.URL.Path, r.rest), "/")
+	if r.URL.Path == prefix && !upgrade(r.Request) && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		// Links that are relative to a folder need its name to end with a slash.
+		w.Header().Set("Location", (&url.URL{Path: prefix + "/", RawQuery: r.URL.RawQuery}).String())
+		w.WriteHeader(http.StatusMovedPermanently)
+		return nil
 	}
-	if r.plural == "nodes" {
-		return s.toAgent(w, r, name, rest, r.query)
-	}
-	var address string
-	var err error
-	if r.plural == "pods" {
-		address, err = s.podAddress(r, name, port)
-	} else {
-		address, err = s.serviceAddress(r, name, port)
-	}
+	t, to, err := s.proxied(r, scheme, name, port)
 	if err != nil {
 		return err
 	}
-	s.reverse(w, r, s.agents.direct, &url.URL{Scheme: scheme, Host: address, Path: rest, RawQuery: r.URL.RawQuery}, prefix)
+	s.reverse(w, r, t, to, prefix)
 	return nil
+}
+
+// proxied returns where a proxied request goes, and how.
+func (s *Server) proxied(r *request, scheme, name, port string) (t http.RoundTripper, to *url.URL, err error) {
+	to = &url.URL{Scheme: scheme, Path: cmp.Or(r.rest, "/"), RawQuery: r.URL.RawQuery}
+	switch r.plural {
+	case "nodes":
+		return s.agents.route(r.Context(), name, to.Path, r.query)
+	case "pods":
+		to.Host, err = s.podAddress(r, name, port)
+	default:
+		to.Host, err = s.serviceAddress(r, name, port)
+	}
+	return s.agents.direct, to, err
 }
 
 func (s *Server) podAddress(r *request, name, port string) (string, error) {

@@ -186,3 +186,82 @@ func TestStreamsAreUpgraded(t *testing.T) {
 		t.Fatalf("exec without an upgrade: %d %s", code, data)
 	}
 }
+
+func TestProxiedPages(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	var seen *http.Request
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r
+		switch r.URL.Path {
+		case "/moved":
+			w.Header().Set("Location", "/there?a=b")
+			w.WriteHeader(http.StatusFound)
+		case "/text":
+			w.Header().Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, `<a href="/x">`)
+		case "/large":
+			w.Header().Set("Content-Type", "text/html")
+			_, _ = io.Copy(w, io.LimitReader(zeros{}, 17<<20)) // the server may have had enough
+		default:
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, `<p class="/x"><a href="/x?y=z">x</a><a href="rel"><a href="https://example.com/x"><img src="/i.png">`)
+		}
+	}))
+	t.Cleanup(backend.Close)
+	host, port, err := net.SplitHostPort(backend.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := e.Kube(e.Admin()).CoreV1()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/a:1"}}}}
+	if p, err = c.Pods("default").Create(t.Context(), p, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.Status.PodIP, p.Status.PodIPs = host, []corev1.PodIP{{IP: host}}
+	if _, err := c.Pods("default").UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	base := "/api/v1/namespaces/default/pods/p:" + port + "/proxy"
+	hc := e.HTTP()
+	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	links := strings.ReplaceAll(`<p class="/x"><a href="BASE/x?y=z">x</a><a href="rel"><a href="https://example.com/x"><img src="BASE/i.png">`, "BASE", base)
+	for _, tc := range []struct {
+		method, path   string
+		code           int
+		location, body string
+	}{
+		{"GET", "?a=b", 301, base + "/?a=b", ""},
+		{"HEAD", "", 301, base + "/", ""},
+		{"GET", "/", 200, "", links},
+		{"POST", "", 200, "", links},
+		{"OPTIONS", "/page", 200, "", links},
+		{"GET", "/moved", 302, base + "/there?a=b", ""},
+		{"GET", "/text", 200, "", `<a href="/x">`},
+	} {
+		seen = nil
+		code, h, data := do(t, hc, tc.method, e.Address+base+tc.path, "", "", "")
+		if code != tc.code || h.Get("Location") != tc.location || tc.body != "" && string(data) != tc.body {
+			t.Errorf("%s %q: %d, location %q, %.300s", tc.method, tc.path, code, h.Get("Location"), data)
+		}
+		if tc.code == 301 {
+			continue
+		}
+		if seen == nil || seen.Method != tc.method || seen.Host != strings.TrimPrefix(e.Address, "https://") || seen.Header.Get("X-Forwarded-Uri") == "" {
+			t.Errorf("%s %q: the pod saw %+v", tc.method, tc.path, seen)
+		}
+	}
+	code, _, data := do(t, hc, "GET", e.Address+base+"/large", "", "", "")
+	if code != http.StatusServiceUnavailable || !strings.Contains(string(data), "a page of more than 16777216 bytes") {
+		t.Errorf("a page that is too large: %d, %.300s", code, data)
+	}
+}
+
+// zeros is text without an end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '0'
+	}
+	return len(p), nil
+}

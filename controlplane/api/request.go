@@ -19,7 +19,7 @@ type request struct {
 
 	// resource is set when the path names one; the fields below are empty otherwise.
 	resource    bool
-	verb        string // get, list, watch, create, update, patch, delete, deletecollection; else the method in small letters
+	verb        string // of a resource: get, list, watch, create, update, patch, delete, deletecollection, "" for other methods; else the method in small letters
 	group       string
 	version     string
 	plural      string
@@ -160,6 +160,8 @@ func (r *request) setVerb() {
 		case r.name == "":
 			r.verb = "list"
 		}
+	default:
+		r.verb = ""
 	}
 }
 

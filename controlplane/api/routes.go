@@ -113,7 +113,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 		return s.object(w, r)
 	}
 	for _, v := range e.verbs {
-		if v == r.verb {
+		if v == r.verb || e.proxies && r.Method == http.MethodOptions {
 			return e.handle(s, w, r)
 		}
 	}

@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/websocket"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
 	agentforward "k8s.io/cri-streaming/pkg/streaming/portforward"
@@ -166,4 +169,47 @@ func TestWebSockets(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+func TestLogsByWebSocket(t *testing.T) {
+	e := startWithNode(t, "n1")
+	config, err := rest.TLSConfigFor(e.Admin())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := strings.Replace(e.Address, "https:", "wss:", 1) + "/api/v1/namespaces/default/pods/p/log?tailLines=5&container="
+	const want = "/containerLogs/default/p/d?tailLines=5"
+	for _, tc := range []struct {
+		container string
+		protocols []string
+		want      string // "" when it is refused
+	}{
+		{"d", nil, want},
+		{"d", []string{"other", "binary.k8s.io"}, want},
+		{"d", []string{"base64.binary.k8s.io"}, base64.StdEncoding.EncodeToString([]byte(want))},
+		{"d", []string{"other"}, ""},
+		{"another", nil, ""},
+	} {
+		c, err := websocket.NewConfig(path+tc.container, "https://example.com")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.TlsConfig, c.Protocol = config, tc.protocols
+		ws, err := websocket.DialConfig(c)
+		if err != nil {
+			if tc.want != "" {
+				t.Errorf("%q: %v", tc.protocols, err)
+			}
+			continue
+		}
+		var first string
+		if err := websocket.Message.Receive(ws, &first); err != nil || first != "" {
+			t.Errorf("%q: the first message is %q, %v", tc.protocols, first, err)
+		}
+		got, err := io.ReadAll(ws)
+		if err != nil || string(got) != tc.want || tc.want == "" {
+			t.Errorf("%s %q: %q, %v", tc.container, tc.protocols, got, err)
+		}
+		_ = ws.Close()
+	}
 }
