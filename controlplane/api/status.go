@@ -55,7 +55,7 @@ func (s *Server) writeError(w http.ResponseWriter, r *request, err error) {
 	if r.audit != nil {
 		r.audit.status(&st)
 	}
-	if err == errPathNotFound {
+	if errors.Is(err, errPathNotFound) {
 		text(w, int(st.Code), st.Message+"\n")
 		return
 	}

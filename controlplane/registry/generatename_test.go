@@ -25,7 +25,7 @@ func (u *unlucky) Name() string                                       { return "
 func (u *unlucky) Validate(context.Context, *admission.Request) error { return nil }
 
 func (u *unlucky) Admit(_ context.Context, r *admission.Request) error {
-	if o := r.Object.(kind.Object); u.left > 0 && o.GetGenerateName() != "" {
+	if o := r.Object; u.left > 0 && o.GetGenerateName() != "" {
 		u.left--
 		o.SetName("taken")
 	}
