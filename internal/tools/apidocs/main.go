@@ -198,13 +198,18 @@ func each(files []*ast.File, what token.Token, f func(spec ast.Spec, doc string)
 	}
 }
 
+// written returns a comment with its indentation, but for marks.
 func written(doc *ast.CommentGroup) string {
 	if doc == nil {
 		return ""
 	}
 	var lines []string
 	for _, c := range doc.List {
-		lines = append(lines, strings.TrimSpace(strings.TrimPrefix(c.Text, "//")))
+		line := strings.TrimRight(strings.TrimPrefix(strings.TrimPrefix(c.Text, "//"), " "), " \t")
+		if bare := strings.TrimLeft(line, " \t"); strings.HasPrefix(bare, "+") {
+			line = bare
+		}
+		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
 }

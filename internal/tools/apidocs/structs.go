@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"go/ast"
 	"go/token"
 	"reflect"
@@ -89,20 +90,19 @@ func structsIn(files []*ast.File) structs {
 // ones; marks, what follows a line of dashes, and remarks on what is to be done are for readers of the source.
 func paragraphs(doc string) string {
 	doc, _, _ = strings.Cut(doc, "---")
-	var b strings.Builder
+	var b bytes.Buffer
+	dropLast := func() { b.Truncate(max(0, b.Len()-1)) } // the space or the end of line that the last line left
 	for line := range strings.Lines(doc) {
 		line = strings.TrimRight(line, " \n")
 		bare := strings.TrimLeft(line, " ")
 		switch {
 		case bare == "":
-			text := strings.TrimSuffix(b.String(), " ")
-			b.Reset()
-			b.WriteString(text + "\n\n")
+			dropLast()
+			b.WriteString("\n\n")
 		case strings.HasPrefix(bare, "+"), strings.HasPrefix(bare, "TO"+"DO"):
 		case strings.HasPrefix(line, " "), strings.HasPrefix(line, "\t"):
-			text := strings.TrimSuffix(b.String(), " ")
-			b.Reset()
-			b.WriteString(text + "\n" + line + "\n")
+			dropLast()
+			b.WriteString("\n" + line + "\n")
 		default:
 			b.WriteString(line + " ")
 		}
