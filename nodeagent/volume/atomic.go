@@ -13,8 +13,9 @@ import (
 
 // file is one file of a volume with API contents.
 type file struct {
-	data []byte
-	mode fs.FileMode
+	data  []byte
+	mode  fs.FileMode
+	owner *int64 // nil: root
 }
 
 // dataLink is the symbolic link that a volume's files are reached through: each file of the volume links to
@@ -70,6 +71,11 @@ func writeVersion(version string, payload map[string]file, gid *int64) error {
 			return fmt.Errorf("cannot write volume: %w", err)
 		}
 		mode := f.mode
+		if f.owner != nil {
+			if err := os.Chown(p, int(*f.owner), -1); err != nil {
+				return fmt.Errorf("cannot give file of volume to its user: %w", err)
+			}
+		}
 		if gid != nil {
 			if err := os.Chown(p, -1, int(*gid)); err != nil {
 				return fmt.Errorf("cannot give volume to its group: %w", err)

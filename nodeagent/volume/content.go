@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,26 +147,38 @@ func (c *content) token(p *corev1.ServiceAccountTokenProjection, mode fs.FileMod
 	if c.refreshAt.IsZero() || at.Before(c.refreshAt) {
 		c.refreshAt = at
 	}
-	// A token is for its own process: group and others read it only through fsGroup, or where the pod's
-	// containers run as a user that is not root and could not read it otherwise.
-	if c.pod.Spec.SecurityContext != nil && c.pod.Spec.SecurityContext.FSGroup != nil {
-		mode = 0o640
-	} else if !runsAsOther(c.pod) {
+	// A token is for its own process where that is known. The user that an image names is not: it reads what all may read.
+	owner := onlyUser(c.pod)
+	if owner != nil || fsGroup(c.pod) != nil {
 		mode = 0o600
 	}
-	return c.put(p.Path, []byte(token), nil, mode)
+	if err := c.put(p.Path, []byte(token), nil, mode); err != nil {
+		return err
+	}
+	name := filepath.Clean(p.Path)
+	f := c.files[name]
+	f.owner = owner
+	c.files[name] = f
+	return nil
 }
 
-func runsAsOther(pod *corev1.Pod) bool {
-	if s := pod.Spec.SecurityContext; s != nil && (s.RunAsUser != nil && *s.RunAsUser != 0 || s.RunAsNonRoot != nil && *s.RunAsNonRoot) {
-		return true
-	}
-	for _, c := range pod.Spec.Containers {
-		if s := c.SecurityContext; s != nil && s.RunAsUser != nil && *s.RunAsUser != 0 {
-			return true
+// onlyUser returns the user that all containers of the pod are to run as; nil when they differ, or one does not say.
+func onlyUser(pod *corev1.Pod) *int64 {
+	var user *int64
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		var own *int64
+		if s := pod.Spec.SecurityContext; s != nil {
+			own = s.RunAsUser
 		}
+		if s := c.SecurityContext; s != nil && s.RunAsUser != nil {
+			own = s.RunAsUser
+		}
+		if own == nil || user != nil && *user != *own {
+			return nil
+		}
+		user = own
 	}
-	return false
+	return user
 }
 
 func (c *content) projected(p *corev1.ProjectedVolumeSource) error {

@@ -145,7 +145,7 @@ func TestContentsOfEachSource(t *testing.T) {
 	for path, want := range map[string]fs.FileMode{
 		filepath.Join(got["conf"].HostPath, "deep/er/a.txt"): 0o400,
 		filepath.Join(got["cred"].HostPath, "password"):      0o600,
-		filepath.Join(got["all"].HostPath, "token"):          0o600,
+		filepath.Join(got["all"].HostPath, "token"):          0o644,
 		filepath.Join(got["all"].HostPath, "a"):              0o644,
 	} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
@@ -176,6 +176,48 @@ func awaitFile(t *testing.T, path, want string) {
 }
 
 // A change shows as a whole: links are switched, old files go, a key that went is gone.
+// TestTokenIsForItsReader has tokens that the pod's process can read, whatever user it runs as, and others if they must.
+func TestTokenIsForItsReader(t *testing.T) {
+	v, _ := setup(t)
+	as := func(uid int64) *corev1.SecurityContext { return &corev1.SecurityContext{RunAsUser: &uid} }
+	for name, tc := range map[string]struct {
+		pod      *corev1.PodSecurityContext
+		first    *corev1.SecurityContext
+		second   *corev1.SecurityContext
+		mode     fs.FileMode
+		uid, gid uint32
+	}{
+		"the image's user":   {nil, nil, nil, 0o644, 0, 0},
+		"one of the pod":     {&corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)}, nil, nil, 0o600, 1000, 0},
+		"one of both":        {nil, as(1000), as(1000), 0o600, 1000, 0},
+		"one of one":         {nil, as(1000), nil, 0o644, 0, 0},
+		"two":                {&corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)}, as(1001), nil, 0o644, 0, 0},
+		"a group":            {&corev1.PodSecurityContext{FSGroup: ptr.To[int64](2000)}, nil, nil, 0o640, 0, 2000},
+		"a user and a group": {&corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), FSGroup: ptr.To[int64](2000)}, nil, nil, 0o640, 1000, 2000},
+	} {
+		p := pod(vol("v", corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token"}},
+		}}}))
+		p.Spec.SecurityContext = tc.pod
+		p.Spec.InitContainers = []corev1.Container{{Name: "first", SecurityContext: tc.first}}
+		p.Spec.Containers = []corev1.Container{{Name: "second", SecurityContext: tc.second}}
+		got, err := v.Setup(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var s unix.Stat_t
+		if err := unix.Stat(filepath.Join(got["v"].HostPath, "token"), &s); err != nil {
+			t.Fatal(err)
+		}
+		if fs.FileMode(s.Mode).Perm() != tc.mode || s.Uid != tc.uid || s.Gid != tc.gid {
+			t.Errorf("%s: mode %o of %d:%d, want %o of %d:%d", name, s.Mode&0o777, s.Uid, s.Gid, tc.mode, tc.uid, tc.gid)
+		}
+		if err := v.Teardown(t.Context(), p.UID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestChangesArriveWhileThePodRuns(t *testing.T) {
 	v, src := setup(t)
 	p := pod(vol("conf", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}),
