@@ -73,6 +73,9 @@ func (s *Server) handle(w *recorder, r *request) error {
 		return err
 	}
 	s.audit.begin(w, r)
+	if err := r.checkTimeout(); err != nil {
+		return err
+	}
 	if err := s.impersonate(r); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
@@ -173,6 +174,18 @@ func (r *request) deadline() time.Duration {
 		}
 	}
 	return requestTimeout
+}
+
+// checkTimeout refuses a timeout that is none. How long is long by its nature is no matter of it.
+func (r *request) checkTimeout() error {
+	text := r.query.Get("timeout")
+	if text == "" || r.long() {
+		return nil
+	}
+	if _, err := time.ParseDuration(text); err != nil {
+		return apierrors.NewBadRequest("invalid timeout specified in the request URL - " + err.Error())
+	}
+	return nil
 }
 
 // long says whether the request stays open for long by its nature, so that no limit on time or number holds.

@@ -26,9 +26,6 @@ const (
 // Create stores a new object and returns it as stored. obj becomes the registry's: the caller must not use it
 // afterwards.
 func (r *Registry) Create(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*store.Item, error) {
-	if obj.GetResourceVersion() != "" {
-		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
-	}
 	if k.Terminating {
 		return nil, apierrors.NewForbidden(k.GroupResource(), obj.GetName(), errors.New("create not allowed while custom resource definition is terminating"))
 	}
@@ -68,8 +65,12 @@ func claimRefused(k *kind.Kind, obj kind.Object, claim *store.ClaimError) error 
 	return apierrors.NewConflict(k.GroupResource(), obj.GetName(), fmt.Errorf("%s is already allocated", claim.Claim))
 }
 
-// storeNew hands the finished object to the store, or only asks whether it would be taken on a dry run.
+// storeNew hands the finished object to the store, or only asks whether it would be taken on a dry run. That an object of
+// some version can not be new is found here, when admission and validation have had their say.
 func (r *Registry) storeNew(ctx context.Context, k *kind.Kind, obj kind.Object, w Write) (*store.Item, error) {
+	if obj.GetResourceVersion() != "" {
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
 	if w.DryRun {
 		_, err := r.store.Get(ctx, k.StoredKind(), obj.GetNamespace(), obj.GetName(), "")
 		if err == nil {
