@@ -527,7 +527,7 @@ func subresources(t *testing.T, s *server) {
 	if err != nil || *token.Spec.ExpirationSeconds != 700 {
 		t.Errorf("token for %v seconds, %v", token.Spec.ExpirationSeconds, err)
 	}
-	s.CoreV1().RESTClient().Get().Namespace("default").Resource("pods").Name("sub").SubResource("proxy").Do(t.Context())
+	s.CoreV1().RESTClient().Get().Namespace("default").Resource("pods").Name("sub").SubResource("proxy").Suffix("x").Do(t.Context())
 	var got []string
 	for _, r := range hook.requests() {
 		got = append(got, fmt.Sprintf("%s %s/%s %s", r.Operation, r.Resource.Resource, r.SubResource, r.Kind.Kind))
