@@ -69,7 +69,7 @@ func daemonSetKind() *Kind {
 		columns: append([]metav1.TableColumnDefinition{
 			nameColumn(), column("Desired", "integer", status["desiredNumberScheduled"]), column("Current", "integer", status["currentNumberScheduled"]),
 			column("Ready", "integer", status["numberReady"]), column("Up-to-date", "integer", status["updatedNumberScheduled"]),
-			column("Available", "integer", status["numberAvailable"]), column("Node Selector", "string", "Labels of the nodes that run a pod"), ageColumn(),
+			column("Available", "integer", status["numberAvailable"]), column("Node Selector", "string", corev1.PodSpec{}.SwaggerDoc()["nodeSelector"]), ageColumn(),
 		}, templateColumns(appsv1.DaemonSetSpec{}.SwaggerDoc()["selector"])...),
 		row: func(d *appsv1.DaemonSet, now time.Time) []any {
 			names, images := containerCells(d.Spec.Template.Spec.Containers)

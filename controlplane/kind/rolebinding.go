@@ -5,6 +5,7 @@ import (
 	"time"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	rbacv1beta1 "k8s.io/api/rbac/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -27,7 +28,7 @@ func roleBindingKind() *Kind {
 			return validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRoleRef(b.RoleRef, old.RoleRef) },
-		columns:        bindingColumns("roleBinding", rbacv1.RoleBinding{}.SwaggerDoc()["roleRef"]),
+		columns:        bindingColumns("roleBinding", rbacv1beta1.RoleBinding{}.SwaggerDoc()["roleRef"]),
 		row: func(b *rbacv1.RoleBinding, now time.Time) []any {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
@@ -48,7 +49,7 @@ func clusterRoleBindingKind() *Kind {
 			return validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
 		},
 		validateUpdate: func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRoleRef(b.RoleRef, old.RoleRef) },
-		columns:        bindingColumns("clusterRoleBinding", rbacv1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
+		columns:        bindingColumns("clusterRoleBinding", rbacv1beta1.ClusterRoleBinding{}.SwaggerDoc()["roleRef"]),
 		row: func(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
 			return bindingRow(b, b.RoleRef, b.Subjects, now)
 		},
