@@ -63,10 +63,13 @@ func modelName(t reflect.Type) string {
 }
 
 func docsOf(t reflect.Type) map[string]string {
+	source := sourceDocs[t.PkgPath()+"."+t.Name()]
 	if d, ok := reflect.New(t).Elem().Interface().(documented); ok {
-		return d.SwaggerDoc()
+		docs := maps.Clone(d.SwaggerDoc())
+		maps.Copy(docs, source)
+		return docs
 	}
-	return sourceDocs[t.PkgPath()+"."+t.Name()]
+	return source
 }
 
 // ref returns a reference to a type's definition, which it adds when it is new.

@@ -36,7 +36,7 @@ var alone = map[string]string{"k8s.io/apimachinery/pkg/runtime": "RawExtension",
 // unmerged are the packages of types that client-go has no merge types of.
 var unmerged = regexp.MustCompile(`^k8s\.io/(apimachinery|apiextensions-apiserver)/|^k8s\.io/api/(auth|autoscaling/v1$)`)
 
-// documented is the beginning of the packages whose types all carry their documentation.
+// documented is the beginning of the packages whose types all carry their documentation, though not all of it.
 const documented = "k8s.io/api/"
 
 // found is what the sources say; keys are import paths with names.
@@ -105,7 +105,11 @@ func find() (*found, error) {
 				all.plain[path+"."+name] = value
 			}
 		}
-		if !strings.HasPrefix(path, documented) {
+		if strings.HasPrefix(path, documented) {
+			for name, docs := range s.lost {
+				all.docs[path+"."+name] = docs
+			}
+		} else {
 			for name, docs := range s.docs {
 				if ast.IsExported(name) && (alone[path] == "" || alone[path] == name) {
 					all.docs[path+"."+name] = docs
@@ -246,7 +250,7 @@ func (all *found) write() ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(all.plain)) {
 		fmt.Fprintf(&b, "%q: %s,\n", name, all.plain[name])
 	}
-	fmt.Fprintf(&b, "}\n\n// sourceDocs documents types that do not do so themselves.\nvar sourceDocs = map[string]map[string]string{\n")
+	fmt.Fprintf(&b, "}\n\n// sourceDocs documents types that do not do so themselves, and fields of others whose documentation lost something.\nvar sourceDocs = map[string]map[string]string{\n")
 	for _, name := range slices.Sorted(maps.Keys(all.docs)) {
 		fmt.Fprintf(&b, "%q: {\n", name)
 		for _, field := range slices.Sorted(maps.Keys(all.docs[name])) {

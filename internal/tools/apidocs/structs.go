@@ -13,6 +13,7 @@ import (
 // structs are what is said of a package's structs, by their names.
 type structs struct {
 	docs  map[string]map[string]string // of fields by their JSON names, of the struct under ""
+	lost  map[string]map[string]string // those of docs of which a type's own documentation lacks a part
 	marks map[string]bool              // TYPE.FIELD: whether it is required, where a mark says otherwise than its tag
 	lists map[string]list              // TYPE.FIELD: how it is merged, where a mark says so
 	plain map[string]string            // TYPE.FIELD: the default, as it is written, where a mark says one
@@ -30,11 +31,12 @@ var (
 	listMark     = regexp.MustCompile(`(?m)^\+listType=(\w+)$`)
 	defaultMark  = regexp.MustCompile(`(?m)^\+default=(\d+|true|false|"[^"]*")$`)
 	remark       = regexp.MustCompile(`\s*\(TO` + `DO: [^)]*\)`)
+	dashed       = regexp.MustCompile(`(?m)^.+---`) // types cut their documentation off at it
 	keyMark      = regexp.MustCompile(`(?m)^\+listMapKey=(\w+)$`)
 )
 
 func structsIn(files []*ast.File) structs {
-	out := structs{map[string]map[string]string{}, map[string]bool{}, map[string]list{}, map[string]string{}}
+	out := structs{map[string]map[string]string{}, map[string]map[string]string{}, map[string]bool{}, map[string]list{}, map[string]string{}}
 	each(files, token.TYPE, func(spec ast.Spec, doc string) {
 		t := spec.(*ast.TypeSpec)
 		s, ok := t.Type.(*ast.StructType)
@@ -60,6 +62,12 @@ func structsIn(files []*ast.File) structs {
 			said := written(f.Doc)
 			if text := paragraphs(said); text != "" {
 				docs[name] = text
+				if dashed.MatchString(said) || strings.Contains(said, `\`) {
+					if out.lost[t.Name.Name] == nil {
+						out.lost[t.Name.Name] = map[string]string{}
+					}
+					out.lost[t.Name.Name][name] = text
+				}
 			}
 			if m := listMark.FindStringSubmatch(said); m != nil {
 				l := list{kind: m[1]}
@@ -89,12 +97,14 @@ func structsIn(files []*ast.File) structs {
 // paragraphs turns a comment into documentation as Kubernetes' generators do: lines are joined, but for empty and indented
 // ones; marks, what follows a line of dashes, and remarks on what is to be done are for readers of the source.
 func paragraphs(doc string) string {
-	doc, _, _ = strings.Cut(doc, "---")
 	var b bytes.Buffer
 	dropLast := func() { b.Truncate(max(0, b.Len()-1)) } // the space or the end of line that the last line left
 	for line := range strings.Lines(doc) {
 		line = strings.TrimRight(line, " \n")
 		bare := strings.TrimLeft(line, " ")
+		if strings.HasPrefix(line, "---") {
+			break
+		}
 		switch {
 		case bare == "":
 			dropLast()
@@ -107,5 +117,5 @@ func paragraphs(doc string) string {
 			b.WriteString(line + " ")
 		}
 	}
-	return strings.TrimRight(remark.ReplaceAllString(b.String(), ""), " \n")
+	return strings.ReplaceAll(strings.TrimRight(remark.ReplaceAllString(b.String(), ""), " \n"), `\"`, `"`)
 }
