@@ -37,11 +37,11 @@ func TestAccessReviews(t *testing.T) {
 	}{
 		"a node's own pods": {node, pods(&authorizationv1.FieldSelectorAttributes{Requirements: ofNode}), authorizationv1.SubjectAccessReviewStatus{Allowed: true}},
 		"as it is sent":     {node, pods(&authorizationv1.FieldSelectorAttributes{RawSelector: "spec.nodeName=a"}), authorizationv1.SubjectAccessReviewStatus{Allowed: true}},
-		"all pods":          {node, pods(nil), authorizationv1.SubjectAccessReviewStatus{Reason: "can only list/watch pods with spec.nodeName field selector"}},
+		"all pods":          {node, pods(nil), authorizationv1.SubjectAccessReviewStatus{Reason: "node: can only list/watch pods with spec.nodeName field selector"}},
 		"by a role": {authorizationv1.SubjectAccessReviewSpec{User: "jane"}, &authorizationv1.ResourceAttributes{Namespace: "default", Verb: "get", Resource: "pods"},
 			authorizationv1.SubjectAccessReviewStatus{Allowed: true, Reason: `RBAC: allowed by RoleBinding "jane-view/default" of ClusterRole "view" to User "jane"`}},
 		"role that is missing": {authorizationv1.SubjectAccessReviewSpec{User: "jane"}, &authorizationv1.ResourceAttributes{Namespace: "default", Verb: "get", Resource: "secrets"},
-			authorizationv1.SubjectAccessReviewStatus{Reason: `RBAC: clusterrole.rbac.authorization.k8s.io "missing" not found`}},
+			authorizationv1.SubjectAccessReviewStatus{Reason: `rbac: RBAC: clusterrole.rbac.authorization.k8s.io "missing" not found`}},
 	} {
 		got, err := ask(tc.spec, tc.res)
 		if err != nil || got.Status != tc.want {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/client"
@@ -55,22 +56,22 @@ func (a *Authorizer) Allowed(ctx context.Context, at Attributes) (bool, string) 
 	if slices.Contains(at.User.Groups, masters) {
 		return true, ""
 	}
-	refusal := ""
+	var refusals []string
 	if node, ok := nodeOf(at.User); ok {
 		allowed, reason := a.node(ctx, node, at)
 		if allowed {
 			return true, ""
 		}
-		refusal = reason
+		if reason != "" {
+			refusals = append(refusals, "node: "+reason)
+		}
 	}
 	grant, missing := a.rbac.allowed(at)
-	switch {
-	case grant != nil:
+	if grant != nil {
 		return true, "RBAC: allowed by " + grant.String()
-	case missing == "":
-		return false, refusal
-	case refusal == "":
-		return false, "RBAC: " + missing
 	}
-	return false, refusal + ", RBAC: " + missing
+	if missing != "" {
+		refusals = append(refusals, "rbac: RBAC: "+missing)
+	}
+	return false, strings.Join(refusals, "\n") // each with who refuses, as kube-apiserver has it since 1.37
 }
