@@ -111,6 +111,11 @@ const maxAuditID = 64
 
 // begin returns the event of a request, or nil.
 func (a *auditLog) begin(w http.ResponseWriter, r *request) *auditEvent {
+	id := types.UID(r.Header.Get(auditID))
+	if id == "" || len(id) > maxAuditID {
+		id = uuid.NewUUID()
+	}
+	w.Header().Set(auditID, string(id)) // also of what no log keeps
 	if a.policy == nil {
 		return nil
 	}
@@ -122,11 +127,7 @@ func (a *auditLog) begin(w http.ResponseWriter, r *request) *auditEvent {
 	if d.level == AuditNone {
 		return nil
 	}
-	e := &auditEvent{auditDecision: d, received: time.Now(), id: types.UID(r.Header.Get(auditID))}
-	if e.id == "" || len(e.id) > maxAuditID {
-		e.id = uuid.NewUUID()
-	}
-	w.Header().Set(auditID, string(e.id))
+	e := &auditEvent{auditDecision: d, received: time.Now(), id: id}
 	r.audit = e
 	a.stage(r, auditv1.StageRequestReceived, 0)
 	return e
@@ -216,6 +217,7 @@ type line struct {
 	Verb         string            `json:"verb"`
 	User         lineUser          `json:"user"`
 	Impersonated *lineUser         `json:"impersonatedUser,omitempty"`
+	Authn        *lineAuthn        `json:"authenticationMetadata,omitempty"`
 	SourceIPs    []string          `json:"sourceIPs,omitempty"`
 	UserAgent    string            `json:"userAgent,omitempty"`
 	ObjectRef    *lineObject       `json:"objectRef,omitempty"`
@@ -232,6 +234,10 @@ type lineUser struct {
 	UID      string              `json:"uid,omitempty"`
 	Groups   []string            `json:"groups,omitempty"`
 	Extra    map[string][]string `json:"extra,omitempty"`
+}
+
+type lineAuthn struct {
+	Constraint string `json:"impersonationConstraint"`
 }
 
 type lineObject struct {
@@ -281,6 +287,9 @@ func (a *auditLog) stage(r *request, stage auditv1.Stage, code int) {
 		l.User = userLine(r.actor)
 		impersonated := userLine(r.user)
 		l.Impersonated = &impersonated
+		if r.constraint != "" {
+			l.Authn = &lineAuthn{r.constraint}
+		}
 	}
 	if e.failure != nil {
 		l.Response = &lineResponse{Status: e.failure.Status, Reason: e.failure.Reason, Message: e.failure.Message, Code: int(e.failure.Code)}

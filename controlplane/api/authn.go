@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -19,6 +18,8 @@ import (
 // Groups and users that Kubernetes knows by name.
 const (
 	groupMasters         = "system:masters"
+	groupNodes           = "system:nodes"
+	groupServiceAccounts = "system:serviceaccounts"
 	groupAuthenticated   = "system:authenticated"
 	groupUnauthenticated = "system:unauthenticated"
 	userAnonymous        = "system:anonymous"
@@ -26,9 +27,17 @@ const (
 
 func isAdmin(u *kind.User) bool { return u != nil && slices.Contains(u.Groups, groupMasters) }
 
-// authenticate finds out who sends the request: by client certificate, or by bearer token. There is no
+// authenticate finds out who sends the request: by client certificate, or by bearer token where there is none. There is no
 // anonymous user beyond the public paths.
 func (s *Server) authenticate(r *request) error {
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		user, err := certificateUser(r.TLS.VerifiedChains[0][0])
+		if err == nil {
+			r.user = user
+			r.Header.Del("Authorization") // it goes into no log and to no node
+			return nil
+		}
+	}
 	if token, ok := bearer(r.Request); ok {
 		user, err := s.bearerIdentity(r.Context(), token, nil)
 		if err != nil {
@@ -36,15 +45,8 @@ func (s *Server) authenticate(r *request) error {
 			return apierrors.NewUnauthorized("Unauthorized")
 		}
 		r.user = user.User
-		r.Header.Del("Authorization") // it goes into no log and to no node
+		r.Header.Del("Authorization")
 		return nil
-	}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
-		user, err := certificateUser(r.TLS.VerifiedChains[0][0])
-		if err == nil {
-			r.user = user
-			return nil
-		}
 	}
 	if s.config.TLS == nil && s.config.AllowAll {
 		r.user = &kind.User{Name: "test", Groups: []string{groupMasters, groupAuthenticated}}
@@ -111,63 +113,6 @@ func websocketBearer(r *http.Request, header string) (string, bool) {
 	return token, token != ""
 }
 
-// The headers of impersonation.
-const (
-	impersonateUser  = "Impersonate-User"
-	impersonateGroup = "Impersonate-Group"
-	impersonateUID   = "Impersonate-Uid"
-	impersonateExtra = "Impersonate-Extra-"
-)
-
-// impersonate replaces the user when the request asks for it and the sender may.
-func (s *Server) impersonate(r *request) error {
-	name := r.Header.Get(impersonateUser)
-	groups := r.Header.Values(impersonateGroup)
-	uid := r.Header.Get(impersonateUID)
-	extra := map[string][]string{}
-	for h, values := range r.Header {
-		if key, ok := strings.CutPrefix(h, impersonateExtra); ok {
-			if un, err := url.PathUnescape(strings.ToLower(key)); err == nil {
-				key = un
-			}
-			extra[key] = values
-		}
-	}
-	if name == "" {
-		if len(groups) > 0 || uid != "" || len(extra) > 0 {
-			return apierrors.NewBadRequest("requested impersonation of groups, uid or extra without impersonating a user")
-		}
-		return nil
-	}
-	if err := s.mayImpersonate(r, name, groups, uid, extra); err != nil {
-		return err
-	}
-	r.actor = r.user
-	r.user = &kind.User{Name: name, UID: uid, Groups: impersonatedGroups(name, groups), Extra: extra}
-	for h := range r.Header {
-		if strings.HasPrefix(h, "Impersonate-") {
-			r.Header.Del(h)
-		}
-	}
-	return nil
-}
-
-func impersonatedGroups(name string, groups []string) []string {
-	out := slices.Clone(groups)
-	if ns, _, ok := serviceAccountName(name); ok && len(groups) == 0 {
-		out = append(out, "system:serviceaccounts", "system:serviceaccounts:"+ns)
-	}
-	switch {
-	case name == userAnonymous:
-		if !slices.Contains(out, groupUnauthenticated) {
-			out = append(out, groupUnauthenticated)
-		}
-	case !slices.Contains(out, groupAuthenticated) && !slices.Contains(out, groupUnauthenticated):
-		out = append(out, groupAuthenticated)
-	}
-	return out
-}
-
 const serviceAccountPrefix = "system:serviceaccount:"
 
 // serviceAccountName splits the user name of a service account.
@@ -178,4 +123,9 @@ func serviceAccountName(user string) (namespace, name string, ok bool) {
 	}
 	namespace, name, ok = strings.Cut(rest, ":")
 	return namespace, name, ok && namespace != "" && name != "" && !strings.Contains(name, ":")
+}
+
+// serviceAccountGroups are those that follow from a service account's namespace.
+func serviceAccountGroups(namespace string) []string {
+	return []string{groupServiceAccounts, groupServiceAccounts + ":" + namespace}
 }

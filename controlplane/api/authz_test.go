@@ -1,20 +1,15 @@
 package api_test
 
 import (
-	"net/http"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/apitest"
 )
@@ -218,82 +213,6 @@ func bindRules(t *testing.T, c kubernetes.Interface, user, role string, rules ..
 	if _, err := c.RbacV1().ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: role},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// TestImpersonation asks who one is as somebody else: by an administrator, and by who may be one user, of one group and with one scope.
-func TestImpersonation(t *testing.T) {
-	e := apitest.Start(t, apitest.Options{})
-	bindRules(t, e.Kube(e.Admin()), "bob", "be-jane",
-		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"users"}, ResourceNames: []string{"jane"}},
-		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"groups"}, ResourceNames: []string{"devs"}},
-		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, ResourceNames: []string{"robot"}},
-		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"userextras/scopes"}, ResourceNames: []string{"view"}},
-		rbacv1.PolicyRule{Verbs: []string{"impersonate"}, APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"uids"}, ResourceNames: []string{"7"}})
-	who := func(c *rest.Config, as rest.ImpersonationConfig) (authenticationv1.UserInfo, error) {
-		c = rest.CopyConfig(c)
-		c.Impersonate = as
-		r, err := e.Kube(c).AuthenticationV1().SelfSubjectReviews().Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-		if err != nil {
-			return authenticationv1.UserInfo{}, err
-		}
-		return r.Status.UserInfo, nil
-	}
-	admin, bob := e.Admin(), e.As("bob")
-	e.Eventually("bob may be jane", func() bool { _, err := who(bob, rest.ImpersonationConfig{UserName: "jane"}); return err == nil })
-	const robot = "system:serviceaccount:default:robot"
-	for name, tc := range map[string]struct {
-		by      *rest.Config
-		as      rest.ImpersonationConfig
-		groups  []string // sorted
-		refused string   // what of it is
-	}{
-		"user":               {by: admin, as: rest.ImpersonationConfig{UserName: "jane"}, groups: []string{"system:authenticated"}},
-		"groups":             {by: admin, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"devs", "ops"}}, groups: []string{"devs", "ops", "system:authenticated"}},
-		"all":                {by: admin, as: rest.ImpersonationConfig{UserName: "jane", UID: "7", Extra: map[string][]string{"scopes": {"a", "b"}, "acme.com/project": {"x"}}}, groups: []string{"system:authenticated"}},
-		"service account":    {by: admin, as: rest.ImpersonationConfig{UserName: robot}, groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"}},
-		"like an account":    {by: admin, as: rest.ImpersonationConfig{UserName: robot + ":x"}, groups: []string{"system:authenticated"}},
-		"unauthenticated":    {by: admin, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"system:unauthenticated"}}, refused: `User "jane" cannot create resource "selfsubjectreviews"`},
-		"anonymous":          {by: admin, as: rest.ImpersonationConfig{UserName: "system:anonymous"}, refused: `User "system:anonymous" cannot create resource "selfsubjectreviews"`},
-		"by role":            {by: bob, as: rest.ImpersonationConfig{UserName: "jane", UID: "7", Groups: []string{"devs"}, Extra: map[string][]string{"scopes": {"view"}}}, groups: []string{"devs", "system:authenticated"}},
-		"by role, account":   {by: bob, as: rest.ImpersonationConfig{UserName: robot}, groups: []string{"system:authenticated", "system:serviceaccounts", "system:serviceaccounts:default"}},
-		"other user":         {by: bob, as: rest.ImpersonationConfig{UserName: "kim"}, refused: `users "kim" is forbidden: User "bob" cannot impersonate resource "users" in API group "" at the cluster scope`},
-		"other group":        {by: bob, as: rest.ImpersonationConfig{UserName: "jane", Groups: []string{"devs", "system:masters"}}, refused: `groups "system:masters" is forbidden`},
-		"other account":      {by: bob, as: rest.ImpersonationConfig{UserName: "system:serviceaccount:default:default"}, refused: `serviceaccounts "default" is forbidden`},
-		"other scope":        {by: bob, as: rest.ImpersonationConfig{UserName: "jane", Extra: map[string][]string{"scopes": {"view", "edit"}}}, refused: `userextras.authentication.k8s.io "edit" is forbidden`},
-		"other sort of more": {by: bob, as: rest.ImpersonationConfig{UserName: "jane", Extra: map[string][]string{"project": {"view"}}}, refused: `cannot impersonate resource "userextras/project"`},
-		"other uid":          {by: bob, as: rest.ImpersonationConfig{UserName: "jane", UID: "8"}, refused: `uids.authentication.k8s.io "8" is forbidden`},
-	} {
-		got, err := who(tc.by, tc.as)
-		if tc.refused != "" {
-			if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), tc.refused) {
-				t.Errorf("%s: got %+v, %v, want %s", name, got, err, tc.refused)
-			}
-			continue
-		}
-		slices.Sort(got.Groups)
-		extra := map[string][]string{}
-		for k, v := range got.Extra {
-			extra[k] = v
-		}
-		if tc.as.Extra == nil {
-			tc.as.Extra = map[string][]string{}
-		}
-		if err != nil || got.Username != tc.as.UserName || got.UID != tc.as.UID || !slices.Equal(got.Groups, tc.groups) || !reflect.DeepEqual(extra, tc.as.Extra) {
-			t.Errorf("%s: got %+v, %v", name, got, err)
-		}
-	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, e.Address+"/api/v1/namespaces", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Impersonate-Group", "devs")
-	resp, err := e.HTTP().Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _ = resp.Body.Close(); resp.StatusCode != http.StatusBadRequest {
-		t.Errorf("a group without a user: %s", resp.Status)
 	}
 }
 

@@ -262,8 +262,7 @@ func (s *Server) podStream(w http.ResponseWriter, r *request) error {
 	if a := r.attributes(r.user); a.Verb == "get" && !s.config.AllowAll {
 		a.Verb = "create"
 		if ok, reason := s.authz.Allowed(r.Context(), a); !ok {
-			r.verb = "create"
-			return forbidden(r, r.user, reason)
+			return forbidden(a, reason)
 		}
 	}
 	if err := s.admitConnect(r); err != nil {
@@ -394,6 +393,9 @@ func (s *Server) podAddress(r *request, name, port string) (string, error) {
 // serviceAddress chooses a ready endpoint of a service's port.
 func (s *Server) serviceAddress(r *request, name, port string) (string, error) {
 	svc, err := client.Get[*corev1.Service](r.Context(), s.client, r.namespace, name)
+	if apierrors.IsNotFound(err) {
+		return "", noEndpoints(name)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -425,5 +427,9 @@ func (s *Server) serviceAddress(r *request, name, port string) (string, error) {
 			}
 		}
 	}
-	return "", apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))
+	return "", noEndpoints(name)
+}
+
+func noEndpoints(service string) error {
+	return apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", service))
 }

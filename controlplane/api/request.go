@@ -35,6 +35,8 @@ type request struct {
 	user *kind.User
 	// actor is who really sent the request when user is impersonated.
 	actor *kind.User
+	// constraint is the verb of constrained impersonation that let the actor do so; empty for the plain right.
+	constraint string
 	// warnings are sent as headers with the answer.
 	warnings []string
 	audit    *auditEvent

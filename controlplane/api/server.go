@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/utils/lru"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/oidc"
@@ -94,11 +95,13 @@ type Server struct {
 	tokens    *tokens
 	metrics   *metrics
 	limits    *limits
-	patience  time.Duration
-	audit     *auditLog
-	custom    *custom.Definitions
-	discovery atomic.Pointer[discovery]
-	openapi   *openAPI
+	// impersonators remembers by which mode users could last impersonate, by name.
+	impersonators *lru.Cache
+	patience      time.Duration
+	audit         *auditLog
+	custom        *custom.Definitions
+	discovery     atomic.Pointer[discovery]
+	openapi       *openAPI
 	// virtualTypes are made when first something is asked.
 	virtualTypes func() (managedfields.TypeConverter, error)
 	agents       *agents
@@ -138,6 +141,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.custom = custom.New(c.Registry, c.Logger)
 	s.authz = authz.New(s.client, s.kinds, c.Logger)
+	s.impersonators = lru.New(rememberedImpersonators)
 	s.limits = newLimits(c.MaxReads, c.MaxWrites)
 	s.patience = cmp.Or(c.Patience, defaultPatience)
 	s.metrics = newMetrics(s.limits)

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/api/authz"
 	"github.com/fairlead-io/terraform-provider-fairlead/controlplane/kind"
 )
 
@@ -59,17 +61,15 @@ func (s *Server) writeError(w http.ResponseWriter, r *request, err error) {
 		text(w, int(st.Code), st.Message+"\n")
 		return
 	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-cache, private")
-	h.Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if m.encoding == asProtobuf {
 		if body, merr := st.Marshal(); merr == nil {
 			e := &envelope{typeMeta: typeMetaField("v1", "Status")}
 			s.writeParts(w, r, int(st.Code), m, e.protobufParts(body))
 			return
 		}
+		m.encoding = asJSON
 	}
-	m.encoding = asJSON
 	data, merr := json.Marshal(st)
 	if merr != nil {
 		data = []byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":500}`)
@@ -123,21 +123,25 @@ func errMethod(r *request) error {
 }
 
 // forbidden is the answer to what authorization refuses, in Kubernetes' words.
-func forbidden(r *request, u *kind.User, reason string) error {
-	what := fmt.Sprintf("User %q cannot %s path %q", u.Name, r.verb, r.URL.Path)
-	if r.resource {
-		plural := r.plural
-		if r.subresource != "" {
-			plural += "/" + r.subresource
+func forbidden(at authz.Attributes, reason string) error {
+	what := fmt.Sprintf("User %q cannot %s path %q", at.User.Name, at.Verb, at.Path)
+	if at.IsResource {
+		resource := at.Resource
+		if at.Subresource != "" {
+			resource += "/" + at.Subresource
 		}
-		scope := " at the cluster scope"
-		if r.namespace != "" {
-			scope = fmt.Sprintf(" in the namespace %q", r.namespace)
+		scope := "at the cluster scope"
+		if at.Namespace != "" {
+			scope = fmt.Sprintf("in the namespace %q", at.Namespace)
 		}
-		what = fmt.Sprintf("User %q cannot %s resource %q in API group %q%s", u.Name, r.verb, plural, r.group, scope)
+		what = fmt.Sprintf("User %q cannot %s resource %q in API group %q %s", at.User.Name, at.Verb, resource, at.Group, scope)
 	}
+	what = noMarkup.Replace(what)
 	if reason != "" {
 		what += ": " + reason
 	}
-	return apierrors.NewForbidden(r.groupResource(), r.name, errors.New(what))
+	return apierrors.NewForbidden(schema.GroupResource{Group: at.Group, Resource: at.Resource}, at.Name, errors.New(what))
 }
+
+// noMarkup keeps what a sender chose from being read as HTML by who shows it.
+var noMarkup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")

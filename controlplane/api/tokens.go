@@ -176,7 +176,7 @@ func userOf(c *claims) *kind.User {
 	k := &c.Kubernetes
 	u := &kind.User{
 		Name: serviceAccountPrefix + k.Namespace + ":" + k.ServiceAccount.Name, UID: string(k.ServiceAccount.UID),
-		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + k.Namespace, groupAuthenticated},
+		Groups: append(serviceAccountGroups(k.Namespace), groupAuthenticated),
 		Extra:  map[string][]string{extraCredential: {"JTI=" + c.ID}},
 	}
 	if k.Pod != nil {

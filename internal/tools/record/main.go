@@ -15,6 +15,10 @@
 // With -columns FILE, it records the columns of every resource's table:
 //
 //	go run ./internal/tools/record -kubeconfig FILE -columns controlplane/api/testdata/columns.json
+//
+// With -impersonations FILE, it sends what that file has as somebody else, and writes the answers there:
+//
+//	go run ./internal/tools/record -kubeconfig FILE -impersonations controlplane/api/testdata/impersonations.yaml
 package main
 
 import (
@@ -46,7 +50,14 @@ func main() {
 	only := flag.String("only", "", "regular expression for GROUP/VERSION/PLURAL")
 	openapi := flag.String("openapi", "", "folder of the recording of OpenAPI documents, which has definitions.json.gz")
 	columns := flag.String("columns", "", "file for the columns of tables")
+	impersonations := flag.String("impersonations", "", "file of requests as somebody else, for their answers")
 	flag.Parse()
+	if *impersonations != "" {
+		if err := recordImpersonations(context.Background(), *kubeconfig, *impersonations); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if *columns != "" {
 		if err := recordColumns(context.Background(), *kubeconfig, *columns); err != nil {
 			log.Fatal(err)
