@@ -52,7 +52,10 @@ func newDiscovery(kinds *kind.Table) *discovery {
 	list := func(gv schema.GroupVersion) *metav1.APIResourceList {
 		if d.resources[gv] == nil {
 			order = append(order, gv)
-			d.resources[gv] = &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
+			d.resources[gv] = &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList"}, GroupVersion: gv.String()}
+			if gv.Group != "" { // the core's has none since it was the only one
+				d.resources[gv].APIVersion = "v1"
+			}
 		}
 		return d.resources[gv]
 	}
@@ -240,7 +243,11 @@ func (d *discovery) serve(s *Server, w http.ResponseWriter, r *request, path str
 func (d *discovery) serveResources(s *Server, w http.ResponseWriter, r *request, gv schema.GroupVersion) error {
 	l := d.resources[gv]
 	if l == nil {
-		return errPathNotFound
+		r.group = gv.Group
+		return r.nothing()
+	}
+	if r.Method != http.MethodGet {
+		return errMethod(r)
 	}
 	s.answer(w, r, http.StatusOK, l)
 	return nil
@@ -278,6 +285,7 @@ func (d *discovery) serveAggregated(s *Server, w http.ResponseWriter, r *request
 	tag := `"` + d.hash[of] + `"`
 	h.Set("ETag", tag)
 	h.Set("Vary", "Accept")
+	h.Set("Cache-Control", "public")
 	if r.Header.Get("If-None-Match") == tag {
 		w.WriteHeader(http.StatusNotModified)
 		return

@@ -362,7 +362,6 @@ var warningEscaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", " ", "\r", 
 func (s *Server) writeTyped(w http.ResponseWriter, r *request, contentType string, data []byte) {
 	h := w.Header()
 	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "no-cache, private")
 	if len(data) > gzipFrom && r.gzip() {
 		writeGzip(w, http.StatusOK, [][]byte{data})
 		return

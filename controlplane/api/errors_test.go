@@ -145,6 +145,96 @@ func TestPathsOfNothing(t *testing.T) {
 	}
 }
 
+// TestAnswersAreKubernetes has requests that kube-apiserver 1.37.2 was sent too: code, and all that the answer says.
+func TestAnswersAreKubernetes(t *testing.T) {
+	e := apitest.Start(t, apitest.Options{})
+	c := e.HTTP()
+	if code, _, data := do(t, c, "POST", e.Address+maps, jsonType, "", `{"metadata":{"name":"there"},"data":{"a":"b"}}`); code != 201 {
+		t.Fatalf("create: %d %s", code, data)
+	}
+	const (
+		yamlType      = "application/yaml"
+		strategicType = "application/strategic-merge-patch+json"
+		applyType     = "application/apply-patch+yaml"
+		nothing       = "404 page not found\n"
+		method        = "the server does not allow this method on the requested resource"
+		resource      = "the server could not find the requested resource"
+		typeless      = `json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }`
+		nameless      = "the name of the object (there based on URL) was undeterminable: name must be provided"
+	)
+	for _, tc := range []struct {
+		method, path, contentType, body string
+		code                            int
+		message                         string // of the Status, or the whole text
+	}{
+		// paths and methods
+		{"POST", "/nothing", "", "", 404, nothing},
+		{"GET", "/healthz/", "", "", 404, nothing},
+		{"GET", "/livez/nothing", "", "", 404, nothing},
+		{"GET", "/apis/apps/v2", "", "", 404, resource},
+		{"GET", "/apis/authorization.k8s.io/v2/things", "", "", 404, resource},
+		{"POST", "/healthz", "", "", 200, "ok"},
+		{"POST", "/version", "", "", 405, method},
+		{"PUT", "/api/v1", "", "", 405, method},
+		{"DELETE", "/apis/apps/v1", "", "", 405, method},
+		{"OPTIONS", "/api", "", "", 405, method},
+		{"HEAD", "/version", "", "", 405, ""},
+		{"HEAD", maps + "/there", "", "", 405, ""},
+		{"HEAD", maps + "/there/status", "", "", 404, ""},
+		{"GET", "/api/v1/bindings", "", "", 404, resource},
+		{"POST", "/api/v1/namespaces/default/selfsubjectaccessreviews", "", "{}", 404, resource},
+		{"GET", "/api/v1/namespaces/default/services/none/proxy/", "", "", 503, `no endpoints available for service "none"`},
+		// bodies
+		{"POST", maps, jsonType, "", 400, "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)"},
+		{"POST", maps, protobufType, "", 400, "the object provided is unrecognized (must be of type ConfigMap): empty data (<empty>)"},
+		{"POST", maps, jsonType, "{", 400, "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: unexpected end of JSON input ({)"},
+		{"POST", maps, jsonType, "[]", 400, "the object provided is unrecognized (must be of type ConfigMap): couldn't get version/kind; json parse error: " + typeless + " (5b5d)"},
+		{"POST", maps, yamlType, "{", 400, "the object provided is unrecognized (must be of type ConfigMap): yaml: line 1: did not find expected node content ({)"},
+		{"POST", maps, protobufType, `{"apiVersion":"v1","kind":"ConfigMap"}`, 400, `the object provided is unrecognized (must be of type ConfigMap): provided data does not appear to be a protobuf message, expected prefix [107 56 115 0] ({"apiVersion":"v1","kind":"Con ...)`},
+		{"POST", maps, jsonType, `{"apiVersion":"a/b/c","kind":"ConfigMap"}`, 400, `the object provided is unrecognized (must be of type ConfigMap): unexpected GroupVersion string: a/b/c ({"apiVersion":"a/b/c","kind":" ...)`},
+		{"POST", maps + "?fieldValidation=Strict", jsonType, `{"apiVersion":"v1","kind":"ConfigMapList","items":[]}`, 400, `ConfigMapList in version "v1" cannot be handled as a ConfigMap: converting (v1.ConfigMapList) to (core.ConfigMap): unknown conversion`},
+		{"POST", maps, jsonType, `{"apiVersion":"apps/v1","kind":"Deployment"}`, 400, `Deployment in version "v1" cannot be handled as a ConfigMap: converting (v1.Deployment) to (core.ConfigMap): unknown conversion`},
+		{"POST", maps, jsonType, `{"apiVersion":"v2","kind":"ConfigMap"}`, 400, `ConfigMap in version "v2" cannot be handled as a ConfigMap: no kind "ConfigMap" is registered for version "v2" in scheme "pkg/runtime/scheme.go:111"`},
+		{"DELETE", maps + "/there", jsonType, "{", 400, "couldn't get version/kind; json parse error: unexpected end of JSON input"},
+		{"DELETE", maps + "/there", jsonType, "[]", 400, "couldn't get version/kind; json parse error: " + typeless},
+		{"DELETE", maps + "/there", jsonType, `{"kind":"Nope","apiVersion":"v1"}`, 400, `no kind "Nope" is registered for version "v1" in scheme "pkg/runtime/scheme.go:111"`},
+		// names and kinds
+		{"PUT", maps + "/there", jsonType, "{}", 400, nameless},
+		{"PATCH", maps + "/there", mergeType, `{"metadata":{"name":null}}`, 400, nameless},
+		{"PATCH", maps + "/there", strategicType, `{"$patch":"delete"}`, 400, nameless},
+		{"PATCH", maps + "/none?fieldManager=a", applyType, "{apiVersion: v1, kind: ConfigMap}", 400, strings.Replace(nameless, "there", "none", 1)},
+		{"PATCH", maps + "/there?fieldManager=a", applyType, "{", 400, "error decoding patch: error converting YAML to JSON: yaml: line 1: did not find expected node content"},
+		{"PATCH", maps + "/there?fieldManager=a", applyType, "[]", 400, "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}"},
+		{"PATCH", maps + "/there", strategicType, "[]", 400, "json: cannot unmarshal array into Go value of type map[string]interface {}"},
+		{"PATCH", maps + "/there", jsonType, "{}", 415, "415: Unsupported Media Type"},
+	} {
+		code, h, data := do(t, c, tc.method, e.Address+tc.path, tc.contentType, "", tc.body)
+		got := string(data)
+		var st metav1.Status
+		if h.Get("Content-Type") == jsonType && len(data) > 0 {
+			if err := json.Unmarshal(data, &st); err != nil || int(st.Code) != code {
+				t.Errorf("%s %s: %d %s", tc.method, tc.path, code, data)
+				continue
+			}
+			got = st.Message
+		}
+		if code != tc.code || got != tc.message {
+			t.Errorf("%s %s %s: got %d %s\nwant %d %s", tc.method, tc.path, tc.body, code, got, tc.code, tc.message)
+		}
+	}
+	for _, tc := range []struct{ method, path, contentType, accept, body, header, want string }{
+		{"PATCH", maps + "/there", strategicType, "", `{"kind":"Secret","data":{"a":"c"}}`, "Content-Type", jsonType},
+		{"GET", maps + "/none", "", yamlType, "", "Content-Type", yamlType},
+		{"POST", maps, yamlType, "", "{metadata: {name: twice}, data: {a: b}, data: {c: d}}", "Warning", `299 - "line 1: key \"data\" already set in map"`},
+		{"GET", "/apis", "", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", "", "Cache-Control", "public"},
+	} {
+		code, h, data := do(t, c, tc.method, e.Address+tc.path, tc.contentType, tc.accept, tc.body)
+		if got := h.Get(tc.header); got != tc.want || code >= 400 && code != 404 || h.Get("Audit-Id") == "" {
+			t.Errorf("%s %s: %d, %s %q, Audit-Id %q: %s", tc.method, tc.path, code, tc.header, got, h.Get("Audit-Id"), data)
+		}
+	}
+}
+
 func TestBodyIsBounded(t *testing.T) {
 	e := apitest.Start(t, apitest.Options{})
 	body := fmt.Sprintf(`{"metadata":{"name":"big"},"data":{"a":%q}}`, bytes.Repeat([]byte("x"), 3<<20))

@@ -101,13 +101,17 @@ func negotiate(r *request, o offers) (media, error) {
 		m.pretty = m.encoding == asJSON && wantsPretty(r)
 		return m, nil
 	}
-	return media{}, notAcceptable()
+	return media{}, notAcceptable(o)
 }
 
-func notAcceptable() error {
+func notAcceptable(o offers) error {
+	types := []string{typeJSON, typeYAML, typeProtobuf}
+	if o.stream {
+		types = []string{typeJSON + ";stream=watch", typeProtobuf + ";stream=watch"}
+	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable,
-		Message: "only the following media types are accepted: " + strings.Join([]string{typeJSON, typeYAML, typeProtobuf}, ", "),
+		Message: "only the following media types are accepted: " + strings.Join(types, ", "),
 	}}
 }
 

@@ -15,6 +15,8 @@ const (
 	VersionMajor = "1"
 	VersionMinor = "37"
 	GitVersion   = "v1.37.2+fairlead"
+	// MinCompatibilityMinor is of the oldest version that kube-apiserver of this one can go back to.
+	MinCompatibilityMinor = "36"
 )
 
 // public serves what needs no authentication, and says whether it did.
@@ -22,9 +24,8 @@ func (s *Server) public(w http.ResponseWriter, r *request) bool {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return false
 	}
-	path := strings.TrimSuffix(r.URL.Path, "/")
-	switch {
-	case path == "/version":
+	switch path := r.URL.Path; {
+	case r.Method == http.MethodGet && (path == "/version" || path == "/version/"):
 		s.version(w, r)
 	case slices.Contains(healthPaths, path):
 		s.health(w, r, path)
@@ -46,6 +47,7 @@ func text(w http.ResponseWriter, code int, body string) {
 func (s *Server) version(w http.ResponseWriter, r *request) {
 	s.json(w, r, &version.Info{
 		Major: VersionMajor, Minor: VersionMinor, GitVersion: GitVersion, GitTreeState: "clean",
+		EmulationMajor: VersionMajor, EmulationMinor: VersionMinor, MinCompatibilityMajor: VersionMajor, MinCompatibilityMinor: MinCompatibilityMinor,
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	})
 }
@@ -56,14 +58,17 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 		h.ServeHTTP(w, r.Request)
 		return nil
 	}
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return errPathNotFound
-	}
 	if s.singleCheck(w, r) {
 		return nil
 	}
 	path := strings.TrimSuffix(r.URL.Path, "/")
+	if r.Method != http.MethodGet && slices.Contains(getOnly, path) {
+		return errMethod(r)
+	}
 	switch {
+	case slices.Contains(healthPaths, r.URL.Path):
+		s.health(w, r, path)
+		return nil
 	case path == "/metrics":
 		s.metrics.handler().ServeHTTP(w, r.Request)
 		return nil
@@ -81,6 +86,10 @@ func (s *Server) path(w http.ResponseWriter, r *request) error {
 	}
 	return errPathNotFound
 }
+
+// getOnly are paths that answer to no other method; kube-apiserver looks at it for these and for the resources of a group's version
+// alone.
+var getOnly = []string{"/version", "/api", "/.well-known/openid-configuration", "/openid/v1/jwks"}
 
 // paths lists what the root path shows.
 func (s *Server) paths() []string {

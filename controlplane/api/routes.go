@@ -94,7 +94,7 @@ func (e *endpoint) serves(k *kind.Kind) bool {
 // dispatch hands a resource request to its handler.
 func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 	if r.kind == nil {
-		if v := virtuals[r.gvr()]; v != nil && r.name == "" && r.subresource == "" {
+		if v := virtuals[r.gvr()]; v != nil && r.name == "" && r.subresource == "" && v.namespaced == (r.namespace != "") {
 			if r.verb != "create" {
 				return errMethod(r)
 			}
@@ -105,6 +105,9 @@ func (s *Server) dispatch(w http.ResponseWriter, r *request) error {
 	e := subresources[r.subresource]
 	if r.subresource != "" && (e == nil || !e.serves(r.kind) || r.name == "" || r.rest != "" && r.subresource != "proxy") {
 		return r.nothing()
+	}
+	if r.Method == http.MethodHead && r.subresource != "proxy" && !r.kind.Custom {
+		return errMethod(r) // kube-apiserver answers it for custom resources alone
 	}
 	if r.kind.Deprecation != "" {
 		r.warn(r.kind.Deprecation)

@@ -83,20 +83,20 @@ var errPathNotFound error = &apierrors.StatusError{ErrStatus: metav1.Status{
 	Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: "404 page not found",
 }}
 
-// errNoRoute is the answer to a path below a group's version that Kubernetes has, and that has no such path.
+// errNoRoute is the answer to a path below a group that Kubernetes has, and that has no such path.
 var errNoRoute error = &apierrors.StatusError{ErrStatus: metav1.Status{
 	Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
 	Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
 }}
 
-// builtinVersions are those of groups that Kubernetes has.
-var builtinVersions = sync.OnceValue(func() map[schema.GroupVersion]bool {
-	all := map[schema.GroupVersion]bool{}
+// builtinGroups are those that Kubernetes has.
+var builtinGroups = sync.OnceValue(func() map[string]bool {
+	all := map[string]bool{}
 	for _, k := range kind.Builtin().Served() {
-		all[k.GroupVersion()] = true
+		all[k.Group] = all[k.Group] || !k.Custom
 	}
 	for gvr := range virtuals {
-		all[gvr.GroupVersion()] = true
+		all[gvr.Group] = true
 	}
 	return all
 })
@@ -106,7 +106,7 @@ func (r *request) nothing() error {
 	switch {
 	case r.kind != nil && r.kind.Custom && r.subresource != "":
 		return apierrors.NewNotFound(r.groupResource(), r.name)
-	case builtinVersions()[r.gvr().GroupVersion()]:
+	case builtinGroups()[r.group]:
 		return errNoRoute
 	}
 	return errPathNotFound

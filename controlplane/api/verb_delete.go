@@ -1,8 +1,7 @@
 package api
 
 import (
-	"encoding/json"
-	"fmt"
+	"errors"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -10,6 +9,8 @@ import (
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
+
+var deleteOptionsKind = schema.GroupVersionKind{Group: metav1.GroupName, Version: "v1", Kind: "DeleteOptions"}
 
 // deleteOptions reads the options of a delete from body and parameters.
 func (r *request) deleteOptions() (*metav1.DeleteOptions, error) {
@@ -35,15 +36,25 @@ func (r *request) decodeDeleteOptions(data []byte, opts *metav1.DeleteOptions) e
 	}
 	switch enc {
 	case asProtobuf:
-		return decodeProtobuf(data, opts)
+		err = decodeProtobuf(data, opts)
 	case asYAML:
-		return decodeYAML(r, data, opts)
+		_, err = decodeYAML(r, data, opts)
+	default:
+		_, err = decodeJSON(r, data, opts)
 	}
-	if err := json.Unmarshal(data, opts); err != nil {
-		return apierrors.NewBadRequest(fmt.Sprintf("cannot decode DeleteOptions: %v", err))
+	var bad *garbled
+	if errors.As(err, &bad) {
+		return apierrors.NewBadRequest(bad.Error())
 	}
-	if opts.Kind != "" && opts.Kind != "DeleteOptions" {
-		return apierrors.NewBadRequest(fmt.Sprintf("decoded object cannot be converted to DeleteOptions: %s", opts.Kind))
+	if err != nil {
+		return err
+	}
+	gv, err := schema.ParseGroupVersion(opts.APIVersion)
+	if err != nil {
+		return apierrors.NewBadRequest(err.Error())
+	}
+	if said := saidType(gv.WithKind(opts.Kind), deleteOptionsKind); said.Kind != deleteOptionsKind.Kind {
+		return apierrors.NewBadRequest(notRegistered(said).Error())
 	}
 	return nil
 }

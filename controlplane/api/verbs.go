@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"mime"
 	"net/http"
 	"strings"
@@ -182,12 +181,8 @@ func (r *request) decodeObject() (kind.Object, error) {
 	} else if obj.GetNamespace() != ns {
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
-	if r.name != "" {
-		if obj.GetName() == "" {
-			obj.SetName(r.name)
-		} else if obj.GetName() != r.name {
-			return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), r.name))
-		}
+	if r.name != "" && obj.GetName() != r.name {
+		return nil, registry.OtherName(obj.GetName(), r.name)
 	}
 	r.audit.request(obj)
 	return obj, checkRaw(r.kind, obj)
@@ -267,7 +262,13 @@ func (r *request) readPatch() (types.PatchType, []byte, registry.Write, error) {
 		return "", nil, o, unsupportedMedia(string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
 	}
 	if err != nil || !ok {
-		return "", nil, o, unsupportedMedia(string(types.JSONPatchType), string(types.MergePatchType), string(types.StrategicMergePatchType), string(types.ApplyYAMLPatchType))
+		if r.kind.Custom {
+			return "", nil, o, unsupportedMedia(string(types.JSONPatchType), string(types.MergePatchType), string(types.ApplyYAMLPatchType))
+		}
+		return "", nil, o, &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+			Message: "415: Unsupported Media Type", Details: &metav1.StatusDetails{},
+		}}
 	}
 	if err := r.checkPatchOptions(t); err != nil {
 		return "", nil, o, err

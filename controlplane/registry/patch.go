@@ -44,6 +44,9 @@ func (r *Registry) Patch(ctx context.Context, k *kind.Kind, namespace, name stri
 			return nil, err
 		}
 		obj := patched.(kind.Object)
+		if t == types.StrategicMergePatchType { // kube-apiserver takes what such a patch says of the kind for nothing
+			obj.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
+		}
 		if err := prune(k, obj, w); err != nil {
 			return nil, err
 		}
@@ -61,17 +64,24 @@ func samePatched(k *kind.Kind, cur, obj kind.Object) error {
 		return apierrors.NewConflict(k.GroupResource(), cur.GetName(), errors.New(modifiedMessage))
 	}
 	if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != k.GroupVersionKind && gvk != (schema.GroupVersionKind{}) {
-		return apierrors.NewBadRequest(fmt.Sprintf("the API version or kind in the data (%s) does not match the expected one (%s)", gvk, k.GroupVersionKind))
+		return unprocessable(fmt.Sprintf("%T", obj), fmt.Errorf("the API version or kind in the data (%s) does not match the expected one (%s)", gvk, k.GroupVersionKind))
 	}
-	if obj.GetName() != cur.GetName() && obj.GetName() != "" {
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), cur.GetName()))
+	if obj.GetName() != cur.GetName() {
+		return OtherName(obj.GetName(), cur.GetName())
 	}
 	if obj.GetNamespace() != cur.GetNamespace() && obj.GetNamespace() != "" {
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
-	obj.SetName(cur.GetName())
 	obj.SetNamespace(cur.GetNamespace())
 	return nil
+}
+
+// OtherName is the answer to an object that has another name than its path, or none.
+func OtherName(name, want string) error {
+	if name == "" {
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", want))
+	}
+	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, want))
 }
 
 // patchObject applies a JSON, merge or strategic merge patch to cur, which has its TypeMeta and is not
@@ -180,7 +190,7 @@ func strategicPatch(data []byte, cur, into runtime.Object, w Write) (runtime.Obj
 	var patch map[string]any
 	strict, err := kjson.UnmarshalStrict(data, &patch)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: %v", err))
+		return nil, apierrors.NewBadRequest(err.Error())
 	}
 	if err := strictness(strict, w); err != nil {
 		return nil, err
@@ -283,6 +293,9 @@ func (r *Registry) apply(ctx context.Context, k *kind.Kind, namespace, name stri
 
 // createApplied creates the object of an apply that found none.
 func (r *Registry) createApplied(ctx context.Context, k *kind.Kind, namespace, name string, patch *unstructured.Unstructured, w Write) (*store.Item, error) {
+	if patch.GetName() == "" {
+		return nil, OtherName("", name)
+	}
 	obj, err := r.managed.apply(k, k.New(), patch, "", w.FieldManager, w.Force)
 	if err != nil {
 		return nil, err
@@ -297,7 +310,7 @@ func (r *Registry) createApplied(ctx context.Context, k *kind.Kind, namespace, n
 func decodeApplied(k *kind.Kind, namespace, name string, data []byte, w Write) (*unstructured.Unstructured, error) {
 	asJSON, err := yaml.YAMLToJSON(data)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding YAML: %v", err))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: error converting YAML to JSON: %v", err))
 	}
 	if w.Strict != Ignore && !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		if _, err := yaml.YAMLToJSONStrict(data); err != nil {
@@ -309,7 +322,7 @@ func decodeApplied(k *kind.Kind, namespace, name string, data []byte, w Write) (
 	content := map[string]any{}
 	strict, err := kjson.UnmarshalStrict(asJSON, &content)
 	if err != nil {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding applied configuration: %v", err))
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("error decoding patch: error unmarshaling JSON: while decoding JSON: %v", err))
 	}
 	if err := strictness(strict, w); err != nil {
 		return nil, err
@@ -325,11 +338,8 @@ func checkApplied(k *kind.Kind, namespace, name string, u *unstructured.Unstruct
 	if gvk := u.GroupVersionKind(); gvk != k.GroupVersionKind {
 		return apierrors.NewBadRequest(fmt.Sprintf("invalid object type: %v", gvk))
 	}
-	if u.GetName() == "" {
-		u.SetName(name)
-	}
-	if u.GetName() != name {
-		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", u.GetName(), name))
+	if u.GetName() != name && u.GetName() != "" {
+		return OtherName(u.GetName(), name)
 	}
 	if k.Namespaced && u.GetNamespace() == "" {
 		u.SetNamespace(namespace)

@@ -31,18 +31,12 @@ func (r *Registry) GetScale(ctx context.Context, k *kind.Kind, namespace, name s
 // UpdateScale replaces the scale subresource: it sets the replicas.
 func (r *Registry) UpdateScale(ctx context.Context, k *kind.Kind, namespace, name string, scale *autoscalingv1.Scale, w Write) (*autoscalingv1.Scale, error) {
 	switch {
-	case scale.Name == "":
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", name))
 	case scale.Name != name:
-		return nil, otherName(scale.Name, name)
+		return nil, OtherName(scale.Name, name)
 	case scale.Namespace != "" && scale.Namespace != namespace:
 		return nil, apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
 	return r.changeScale(ctx, k, namespace, name, w, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale, nil })
-}
-
-func otherName(name, want string) error {
-	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", name, want))
 }
 
 // PatchScale patches the scale subresource.
@@ -118,7 +112,7 @@ func (r *Registry) changeScale(ctx context.Context, k *kind.Kind, namespace, nam
 			return nil, nil, err
 		}
 		if scale.Name != "" && scale.Name != name {
-			return nil, nil, otherName(scale.Name, name)
+			return nil, nil, OtherName(scale.Name, name)
 		}
 		return cur.DeepCopyObject().(kind.Object), scale, nil
 	})
