@@ -35,7 +35,7 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 		defer patient(w, r.deadline()+s.patience)()
 	}
 	defer s.finish(rw, r, start)
-	if s.public(rw, r) {
+	if r.checkTimeout() == nil && s.public(rw, r) {
 		return
 	}
 	if err := s.handle(rw, r); err != nil {

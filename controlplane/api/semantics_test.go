@@ -391,6 +391,7 @@ func TestNegotiation(t *testing.T) {
 		{"GET", "/api/v1/watch/namespaces/default/configmaps/none?fieldSelector=metadata.name%3Da", "", "", "", 400, "doesn't match requested name"},
 		{"OPTIONS", maps, "", "", "", 405, "MethodNotAllowed"},
 		{"GET", maps + "?timeout=soon", "", "", "", 400, "invalid timeout specified in the request URL - time: invalid duration"},
+		{"GET", "/version?timeout=soon", "", "", "", 400, "invalid timeout specified in the request URL"},
 		{"GET", maps + "?timeout=0s", "", "", "", 200, `"kind":"ConfigMapList"`},
 		{"POST", maps, jsonType, "", `{"metadata":{"name":"a_b","resourceVersion":"1"}}`, 422, "metadata.name"},
 		{"POST", maps, jsonType, "", `{"metadata":{"name":"versioned","resourceVersion":"1"}}`, 400, "resourceVersion should not be set on objects to be created"},
