@@ -25,6 +25,9 @@ import (
 // that clients do not come back all at once.
 const minWatch = 30 * time.Minute
 
+// keptPieces is how many pieces of a batch a watch keeps the memory for.
+const keptPieces = 64
+
 // maxWatchSeconds bounds timeoutSeconds to what a duration holds.
 const maxWatchSeconds = 1 << 32
 
@@ -140,23 +143,28 @@ type frames struct {
 	kind     *kind.Kind
 	media    media
 	envelope *envelope
-	columns  bool // a table's columns have been sent
+	columns  bool     // a table's columns have been sent
+	pieces   [][]byte // memory for those of a batch
 }
 
 var eventNames = map[store.EventType]string{store.Added: "ADDED", store.Modified: "MODIFIED", store.Deleted: "DELETED", store.Bookmark: "BOOKMARK"}
 
 // write writes a batch; most of its bytes are the objects' shared ones.
 func (f *frames) write(w http.ResponseWriter, batch []store.Event) error {
-	var parts [][]byte
+	pieces := f.pieces[:0]
 	for i := range batch {
 		p, err := f.parts(&batch[i])
 		if err != nil {
-			parts = append(parts, f.fail(err)...)
+			pieces = append(pieces, f.fail(err)...)
 			break
 		}
-		parts = append(parts, p...)
+		pieces = append(pieces, p...)
 	}
-	writeAll(w, parts)
+	writeAll(w, pieces)
+	clear(pieces) // a watch that waits holds no objects
+	if f.pieces = pieces; cap(pieces) > keptPieces {
+		f.pieces = nil
+	}
 	return f.request.Context().Err()
 }
 

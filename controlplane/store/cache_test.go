@@ -55,6 +55,32 @@ func TestLastWrite(t *testing.T) {
 	}
 }
 
+// TestWriteIsSeen reads what was written from the cache as it is.
+func TestWriteIsSeen(t *testing.T) {
+	ctx, s := t.Context(), newStore(t, Options{})
+	for i := range 200 {
+		name := numbered(i)
+		made := mustCreate(t, s, configMaps, configMap("default", name, "1"))
+		if got, err := s.Get(ctx, configMaps, "default", name, "0"); err != nil || got != made {
+			t.Fatalf("the cache after a create = %v, %v", got, err)
+		}
+		if i%2 == 0 {
+			continue
+		}
+		changed, err := s.Update(ctx, configMaps, "default", name, setValue("2"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Get(ctx, configMaps, "default", name, "0"); err != nil || got != changed {
+			t.Fatalf("the cache after an update = %v, %v", got, err)
+		}
+		mustDelete(t, s, name)
+		if _, err := s.Get(ctx, configMaps, "default", name, "0"); !apierrors.IsNotFound(err) {
+			t.Fatalf("the cache after a delete = %v", err)
+		}
+	}
+}
+
 func TestCompaction(t *testing.T) {
 	s := newStore(t, Options{CompactEvery: 10 * time.Millisecond})
 	first := mustCreate(t, s, configMaps, configMap("default", "a", "0"))

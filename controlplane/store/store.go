@@ -14,10 +14,11 @@
 // # Order and freshness
 //
 // The watch is on the whole key space (an external etcd must let the server read all of it), so every revision of
-// etcd shows in it, and the caches are current up to a revision as soon as the watch has delivered it. A consistent read asks etcd for its revision (a read index, no
-// disk) and waits until the caches have it. A write returns as soon as etcd has it; reads with LastWrite as
-// lower bound see the own writes of this process without asking etcd. Until the watch brings it, Update and
-// Delete of an object that this process has just written start from that write.
+// etcd shows in it, and the caches are current up to a revision as soon as the watch has delivered it. A consistent
+// read asks etcd for its revision (a read index, no disk) and waits until the caches have it. A write returns when the
+// caches have it and watches its event, or a second after etcd has it when the feed cannot follow: reads with LastWrite
+// as lower bound see the own writes of this process even then, without asking etcd, and Update and Delete of an object
+// that this process has just written start from that write.
 package store
 
 import (

@@ -69,7 +69,7 @@ func (w *write) try(ctx context.Context) (*clientv3.TxnResponse, *Item, error) {
 		resp, err := s.client.Txn(ctx).If(w.conditions()...).Then(w.puts(opts)...).Else(w.reads()...).Commit()
 		if err == nil && resp.Succeeded {
 			item := s.own.done(own, resp.Header.Revision)
-			w.cache.wrote(item.Revision)
+			w.seen(ctx, item.Revision)
 			return resp, item, nil
 		}
 		item := s.own.failed(w.key, own)
@@ -78,7 +78,7 @@ func (w *write) try(ctx context.Context) (*clientv3.TxnResponse, *Item, error) {
 		}
 		if item != nil && ambiguous(err) {
 			// The answer was lost, but the watch has brought the write.
-			w.cache.wrote(item.Revision)
+			w.seen(ctx, item.Revision)
 			return nil, item, nil
 		}
 		if leaseGone(err) && !retried {
@@ -145,8 +145,29 @@ func (w *write) remove(ctx context.Context) (int64, *mvccpb.KeyValue, error) {
 	if !resp.Succeeded {
 		return 0, firstOf(resp.Responses[0]), nil
 	}
-	w.cache.wrote(resp.Header.Revision)
+	w.seen(ctx, resp.Header.Revision)
 	return resp.Header.Revision, nil, nil
+}
+
+// seenWithin bounds how long a write waits for the caches: etcd has it, so it is answered even while the feed begins anew.
+const seenWithin = time.Second
+
+// seen ends a write that etcd has accepted: it waits until the caches have it and watches have its event to send. So who
+// wrote reads it from whatever resourceVersion, and who writes one object after the other does not get ahead of those who
+// are to be told of them. Before the caches are filled for the first time there is nobody to be told.
+func (w *write) seen(ctx context.Context, rev int64) {
+	w.cache.wrote(rev)
+	select {
+	case <-w.store.ready:
+	default:
+		return
+	}
+	if w.store.progress.revision() >= rev {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, seenWithin)
+	defer cancel()
+	_ = w.store.progress.wait(ctx, w.store.done, rev) // the write stands either way
 }
 
 func (w *write) swapped(existing *mvccpb.KeyValue) bool {

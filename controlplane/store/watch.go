@@ -17,6 +17,9 @@ const (
 	defaultBookmark = time.Minute
 	// initialBatch is how many initial events are delivered at a time.
 	initialBatch = 512
+	// keptEvents is how many events a watch keeps the memory for. Most batches are of one or a few, and there are as many
+	// watches as there are clients: made anew each time, they are what a server with many makes most garbage of.
+	keptEvents = 16
 )
 
 // EventType is the type of a watch event.
@@ -69,6 +72,8 @@ type Watch struct {
 	position string // key behind which start goes on
 	sent     int64  // revision up to which everything is delivered
 	bookmark *time.Timer
+	taken    []*change // what was taken from queue last, empty: the queue after the next
+	batch    []Event   // what Next returned last, or its memory
 
 	wake  chan struct{} // capacity 1: there is something in queue
 	ended chan struct{} // closed by end
@@ -158,13 +163,16 @@ func (w *Watch) push(changes []*change) {
 	}
 }
 
-// take empties the queue.
+// take empties the queue. What it returns is the reader's until it is given back by its next call.
 func (w *Watch) take() []*change {
+	clear(w.taken)
+	if cap(w.taken) > keptEvents {
+		w.taken = nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	out := w.queue
-	w.queue = nil
-	return out
+	w.taken, w.queue = w.queue, w.taken[:0]
+	return w.taken
 }
 
 // Watch opens a watch.

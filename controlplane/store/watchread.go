@@ -12,7 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Next waits for what the watch has to say and returns all that is ready; the batch belongs to the caller. It
+// Next waits for what the watch has to say and returns all that is ready; the batch is the caller's until the next call. It
 // returns nil when the watch is over: by Stop, by its context, by the end of the store, or because it fell behind;
 // Err says which. A watch has one reader: Next must not be called twice at once.
 func (w *Watch) Next(ctx context.Context) (batch []Event) {
@@ -39,7 +39,8 @@ func (w *Watch) Next(ctx context.Context) (batch []Event) {
 		case <-w.bookmarks():
 			w.bookmark.Reset(w.query.BookmarkEvery)
 			// What came meanwhile goes first: the bookmark vouches for it.
-			return append(w.fill(), Event{Type: Bookmark, Revision: w.sent})
+			w.batch = append(w.fill(), Event{Type: Bookmark, Revision: w.sent})
+			return w.batch
 		case <-w.ended:
 			return nil
 		case <-ctx.Done():
@@ -116,7 +117,11 @@ func (w *Watch) initial() []Event {
 // fill returns what is queued and brings sent to the revision that this is complete up to: progress is read before
 // the queue is, and the feed fills queues before it sets progress.
 func (w *Watch) fill() []Event {
-	var batch []Event
+	clear(w.batch)
+	if cap(w.batch) > keptEvents {
+		w.batch = nil
+	}
+	batch := w.batch[:0]
 	complete := w.cache.store.progress.revision()
 	for _, ch := range w.take() {
 		// The client may know events already that the cache had yet to see when the watch began.
@@ -128,7 +133,7 @@ func (w *Watch) fill() []Event {
 		}
 		complete = max(complete, ch.rev)
 	}
-	w.sent = max(w.sent, complete)
+	w.sent, w.batch = max(w.sent, complete), batch
 	return batch
 }
 
