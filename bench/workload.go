@@ -91,9 +91,10 @@ func measureSchedule(ctx context.Context, s *target, o *options) ([]figure, erro
 	return []figure{found}, s.client.CoreV1().Nodes().DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{LabelSelector: "bench=node"})
 }
 
+// addNode makes a node that no round before had: a controller that remembers one by its name takes it for unreachable.
 func (s *target) addNode(ctx context.Context, i int) error {
 	nodes := s.client.CoreV1().Nodes()
-	n, err := nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("bench-%d", i), Labels: map[string]string{"bench": "node"}}}, metav1.CreateOptions{})
+	n, err := nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", s.namespace, i), Labels: map[string]string{"bench": "node"}}}, metav1.CreateOptions{})
 	if err != nil {
 		return err
 	}
