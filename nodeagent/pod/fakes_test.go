@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -122,8 +123,8 @@ func (f *fakeObjects) Secret(_ context.Context, _, name string) (*corev1.Secret,
 	return nil, apierrors.NewNotFound(corev1.Resource("secrets"), name)
 }
 
-func (f *fakeObjects) Token(context.Context, *corev1.Pod, string, int64) (string, error) {
-	return "", apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "")
+func (f *fakeObjects) Token(context.Context, *corev1.Pod, string, int64) (string, time.Duration, error) {
+	return "", 0, apierrors.NewNotFound(corev1.Resource("serviceaccounts"), "")
 }
 
 func (f *fakeObjects) Changed(fn func(namespace, name string)) {

@@ -55,6 +55,7 @@ func (w *worker) beginStop(by metav1.Time, reason string) {
 	switch w.rec.Stage {
 	case stageNew, stageActive:
 		w.rec.Stage = stageStopping
+		w.m.cfg.Volumes.Ending(w.uid)
 		w.rec.StopBy = &by
 		if w.deactive != nil {
 			w.deactive()

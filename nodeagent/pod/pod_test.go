@@ -299,18 +299,37 @@ func TestGracefulTermination(t *testing.T) {
 	}
 }
 
+// TestKillAfterGrace ends a pod that does not want to, and takes from it meanwhile what it mounts, as when its namespace goes.
 func TestKillAfterGrace(t *testing.T) {
 	g := newRig(t)
+	conf := func(data map[string]string) {
+		g.objects.add("conf", &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "conf"}, Data: data})
+	}
+	conf(map[string]string{"key": "there"})
 	g.start()
-	g.create(newPod("k", "trap '' TERM; while :; do sleep 0.02; done"))
-	g.await("k", "ready", isReady)
+	g.create(newPod("k", "trap '' TERM; while :; do sleep 0.02; done", func(p *corev1.Pod) {
+		for name, items := range map[string][]corev1.KeyToPath{"all": nil, "one": {{Key: "key", Path: "key"}}} {
+			p.Spec.Volumes = append(p.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Items: items}}})
+		}
+	}))
+	p := g.await("k", "ready", isReady)
 	start := time.Now()
 	g.remove("k", 30)
 	g.eventually("killing", func() bool { return g.events.has("Killing Stopping container c") })
+	conf(map[string]string{"other": "there"})
+	g.eventually("refreshed", func() bool {
+		_, err := os.Stat(filepath.Join(g.volumeDir(), string(p.UID), "all", "other"))
+		return err == nil
+	})
 	g.remove("k", 1) // somebody is in a hurry now
 	g.awaitGone("k")
 	if d := time.Since(start); d < 900*time.Millisecond {
 		t.Errorf("it was killed after %v, before its grace period ended", d)
+	}
+	g.stop()
+	if g.volumeLog.Len() > 0 {
+		t.Errorf("of a pod that ends it tells %s", &g.volumeLog)
 	}
 }
 

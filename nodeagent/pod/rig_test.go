@@ -1,9 +1,11 @@
 package pod_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -66,12 +68,14 @@ type rig struct {
 	client  *fake.Clientset
 	network *fakeNetwork
 	volumes *volume.Volumes
-	prober  *fakeProber
-	objects *fakeObjects
-	events  *recorder
-	clock   clock.WithTicker
-	node    *corev1.Node
-	dir     string
+	// volumeLog is what the volume manager logs, to be read once it has stopped.
+	volumeLog bytes.Buffer
+	prober    *fakeProber
+	objects   *fakeObjects
+	events    *recorder
+	clock     clock.WithTicker
+	node      *corev1.Node
+	dir       string
 	// logBytes is how large a file of a container's log becomes, of which there may then be many; 0: as usual.
 	logBytes int64
 	m        *pod.Manager
@@ -137,7 +141,8 @@ func (g *rig) build() {
 	}
 	g.prober = &fakeProber{results: make(chan probe.Result, 16), targets: map[string]probe.Target{}}
 	g.volumes = volume.New(volume.Config{
-		Dir: g.volumeDir(), Source: g.objects, Allocatable: func() corev1.ResourceList { return nil }, Logger: g.logger(),
+		Dir: g.volumeDir(), Source: g.objects, Allocatable: func() corev1.ResourceList { return nil },
+		Logger: slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, &g.volumeLog), nil)),
 	})
 	g.m = pod.New(pod.Config{
 		NodeName: nodeName, NodeIP: netip.MustParseAddr("192.0.2.1"), Client: g.client, Node: func() *corev1.Node { return g.node },

@@ -139,7 +139,7 @@ func (a *api) token(w http.ResponseWriter, r *http.Request, account string) {
 		a.t.Error(err)
 	}
 	a.mu.Lock()
-	a.requests = append(a.requests, req)
+	a.requests = append(a.requests, *req.DeepCopy())
 	refused := a.refused
 	a.mu.Unlock()
 	if refused {
@@ -147,6 +147,7 @@ func (a *api) token(w http.ResponseWriter, r *http.Request, account string) {
 		return
 	}
 	req.TypeMeta = metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenRequest"}
+	*req.Spec.ExpirationSeconds = 600
 	req.Status.Token = "token of " + account
 	answer(w, http.StatusCreated, &req)
 }

@@ -90,7 +90,7 @@ func (o *Objects) Secret(ctx context.Context, namespace, name string) (*corev1.S
 }
 
 // Token implements volume.Source by TokenRequest, bound to the pod: the token ends with it.
-func (o *Objects) Token(ctx context.Context, pod *corev1.Pod, audience string, expirationSeconds int64) (string, error) {
+func (o *Objects) Token(ctx context.Context, pod *corev1.Pod, audience string, expirationSeconds int64) (string, time.Duration, error) {
 	req := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		ExpirationSeconds: &expirationSeconds,
 		BoundObjectRef:    &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
@@ -100,9 +100,12 @@ func (o *Objects) Token(ctx context.Context, pod *corev1.Pod, audience string, e
 	}
 	resp, err := o.client.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(ctx, pod.Spec.ServiceAccountName, req, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("cannot get token of service account %s/%s: %w", pod.Namespace, pod.Spec.ServiceAccountName, err)
+		return "", 0, fmt.Errorf("cannot get token of service account %s/%s: %w", pod.Namespace, pod.Spec.ServiceAccountName, err)
 	}
-	return resp.Status.Token, nil
+	if s := resp.Spec.ExpirationSeconds; s != nil {
+		expirationSeconds = *s
+	}
+	return resp.Status.Token, time.Duration(expirationSeconds) * time.Second, nil
 }
 
 func get[T runtime.Object](ctx context.Context, o *Objects, k key, example T) (T, error) {

@@ -196,21 +196,21 @@ func TestToken(t *testing.T) {
 	o := newObjects(t, client)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "p", UID: "u"}, Spec: corev1.PodSpec{ServiceAccountName: "sa"}}
 	for _, audience := range []string{"vault", ""} {
-		token, err := o.Token(t.Context(), pod, audience, 600)
-		if err != nil || token != "token of ns/sa" {
-			t.Errorf("token %q, %v", token, err)
+		token, life, err := o.Token(t.Context(), pod, audience, 1200)
+		if err != nil || token != "token of ns/sa" || life != 10*time.Minute { // which is all that it was given
+			t.Errorf("token %q for %v, %v", token, life, err)
 		}
 		req := a.requests[len(a.requests)-1].Spec
 		var want []string // without one, the API server's own
 		if audience != "" {
 			want = []string{audience}
 		}
-		if b := req.BoundObjectRef; b == nil || b.Kind != "Pod" || b.APIVersion != "v1" || b.Name != "p" || b.UID != "u" || *req.ExpirationSeconds != 600 || !slices.Equal(req.Audiences, want) {
+		if b := req.BoundObjectRef; b == nil || b.Kind != "Pod" || b.APIVersion != "v1" || b.Name != "p" || b.UID != "u" || *req.ExpirationSeconds != 1200 || !slices.Equal(req.Audiences, want) {
 			t.Errorf("asked with %+v", req)
 		}
 	}
 	a.refuse(true)
-	if token, err := o.Token(t.Context(), pod, "", 600); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ns/sa") {
+	if token, _, err := o.Token(t.Context(), pod, "", 600); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ns/sa") {
 		t.Errorf("refused token %q, %v", token, err)
 	}
 }

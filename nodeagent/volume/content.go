@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,14 +22,13 @@ type content struct {
 	pod    *corev1.Pod
 	volume string
 	alloc  corev1.ResourceList
+	tokens map[tokenKey]heldToken // the pod's
 
 	files map[string]file
-	// refreshAt is when a token among the files is to be made again; zero: none is.
+	// refreshAt is when a token among the files is to be renewed; zero: none is.
 	refreshAt time.Time
+	late      error // why a token among the files could not be renewed when it was time
 }
-
-// maxTokenAge bounds how long a token is used: it is renewed when a fifth of its life is left, or after a day.
-const maxTokenAge = 24 * time.Hour
 
 func (c *content) configMap(name string, items []corev1.KeyToPath, optional *bool, mode fs.FileMode) error {
 	cm, err := c.source.ConfigMap(c.ctx, c.pod.Namespace, name)
@@ -132,53 +130,6 @@ func (c *content) resource(ref *corev1.ResourceFieldSelector) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("the pod has no container %q", ref.ContainerName)
-}
-
-func (c *content) token(p *corev1.ServiceAccountTokenProjection, mode fs.FileMode) error {
-	life := int64(3600)
-	if p.ExpirationSeconds != nil {
-		life = *p.ExpirationSeconds
-	}
-	token, err := c.source.Token(c.ctx, c.pod, p.Audience, life)
-	if err != nil {
-		return &WaitError{Volume: c.volume, Kind: "ServiceAccount", Namespace: c.pod.Namespace, Name: c.pod.Spec.ServiceAccountName, Err: err}
-	}
-	at := time.Now().Add(min(time.Duration(life)*time.Second*4/5, maxTokenAge))
-	if c.refreshAt.IsZero() || at.Before(c.refreshAt) {
-		c.refreshAt = at
-	}
-	// A token is for its own process where that is known. The user that an image names is not: it reads what all may read.
-	owner := onlyUser(c.pod)
-	if owner != nil || fsGroup(c.pod) != nil {
-		mode = 0o600
-	}
-	if err := c.put(p.Path, []byte(token), nil, mode); err != nil {
-		return err
-	}
-	name := filepath.Clean(p.Path)
-	f := c.files[name]
-	f.owner = owner
-	c.files[name] = f
-	return nil
-}
-
-// onlyUser returns the user that all containers of the pod are to run as; nil when they differ, or one does not say.
-func onlyUser(pod *corev1.Pod) *int64 {
-	var user *int64
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		var own *int64
-		if s := pod.Spec.SecurityContext; s != nil {
-			own = s.RunAsUser
-		}
-		if s := c.SecurityContext; s != nil && s.RunAsUser != nil {
-			own = s.RunAsUser
-		}
-		if own == nil || user != nil && *user != *own {
-			return nil
-		}
-		user = own
-	}
-	return user
 }
 
 func (c *content) projected(p *corev1.ProjectedVolumeSource) error {

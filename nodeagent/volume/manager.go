@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -47,11 +48,21 @@ type Volumes struct {
 type podVolumes struct {
 	files sync.Mutex // held while the pod's files are written; taken before Volumes.mu
 
+	// These are guarded by files.
+	tokens map[tokenKey]heldToken
+	late   []error // why tokens could not be renewed, at the last writing
+
 	// These are guarded by Volumes.mu.
 	pod       *corev1.Pod
+	ready     bool      // Setup has succeeded; until then its caller tries it again
 	due       bool      // an object that it mounts changed
 	refreshAt time.Time // when a token is due; zero: never
+	ending    bool
 	gone      bool
+
+	// These are Run's.
+	failedSince time.Time // when the refreshes that fail began to; zero: the last one did not
+	told        string    // what was logged of them
 }
 
 // New returns a manager; Run keeps volumes up to date.
@@ -71,6 +82,7 @@ func (v *Volumes) Setup(ctx context.Context, pod *corev1.Pod) (map[string]Mounte
 	v.mu.Lock()
 	pv.pod, pv.due, pv.refreshAt = pod, false, time.Time{}
 	v.mu.Unlock()
+	pv.late = nil
 	out := make(map[string]Mounted, len(pod.Spec.Volumes))
 	for i := range pod.Spec.Volumes {
 		m, err := v.setupOne(ctx, pv, pod, &pod.Spec.Volumes[i])
@@ -78,6 +90,12 @@ func (v *Volumes) Setup(ctx context.Context, pod *corev1.Pod) (map[string]Mounte
 			return nil, err
 		}
 		out[pod.Spec.Volumes[i].Name] = m
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	pv.ready = true
+	if pv.due { // since an object was read
+		v.wake()
 	}
 	return out, nil
 }
@@ -87,7 +105,7 @@ func (v *Volumes) entry(uid types.UID) *podVolumes {
 	defer v.mu.Unlock()
 	pv := v.pods[uid]
 	if pv == nil {
-		pv = &podVolumes{}
+		pv = &podVolumes{tokens: map[tokenKey]heldToken{}}
 		v.pods[uid] = pv
 	}
 	return pv
@@ -111,7 +129,7 @@ func (v *Volumes) setupOne(ctx context.Context, pv *podVolumes, pod *corev1.Pod,
 // write makes the files of a volume with API contents. All of them lie on a tmpfs: secrets and tokens must not
 // reach the disk, and the others are small.
 func (v *Volumes) write(ctx context.Context, pv *podVolumes, pod *corev1.Pod, vol *corev1.Volume, dir string, gid *int64) error {
-	c := &content{ctx: ctx, source: v.cfg.Source, pod: pod, volume: vol.Name, alloc: v.cfg.Allocatable(), files: map[string]file{}}
+	c := &content{ctx: ctx, source: v.cfg.Source, pod: pod, volume: vol.Name, alloc: v.cfg.Allocatable(), tokens: pv.tokens, files: map[string]file{}}
 	var err error
 	switch s := &vol.VolumeSource; {
 	case s.ConfigMap != nil:
@@ -125,6 +143,10 @@ func (v *Volumes) write(ctx context.Context, pv *podVolumes, pod *corev1.Pod, vo
 	}
 	if err != nil {
 		return err
+	}
+	if c.late != nil {
+		pv.late = append(pv.late, c.late)
+		c.refreshAt = time.Now().Add(retryEvery)
 	}
 	v.schedule(pv, c.refreshAt)
 	if err := mountTmpfs(dir, 0, 0o755); err != nil {
@@ -176,6 +198,15 @@ func describesItself(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// Ending implements Manager.
+func (v *Volumes) Ending(uid types.UID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if pv := v.pods[uid]; pv != nil {
+		pv.ending = true
+	}
 }
 
 // Teardown implements Manager.
@@ -257,8 +288,8 @@ func (v *Volumes) Run(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		for _, pv := range v.duePods(time.Now()) {
-			if err := v.refresh(ctx, pv); err != nil && ctx.Err() == nil {
-				v.cfg.Logger.Warn("cannot refresh volumes; trying again", "err", err)
+			if err := v.refresh(ctx, pv); ctx.Err() == nil {
+				v.tell(pv, err)
 			}
 		}
 		select {
@@ -270,12 +301,35 @@ func (v *Volumes) Run(ctx context.Context) error {
 	}
 }
 
+// tell logs that a refresh failed, once for each reason. What a pod mounts often goes just before the pod does, as with their
+// namespace: that something is missing is worth a word only when it still is at the next try, and of a pod that ends, nothing is.
+func (v *Volumes) tell(pv *podVolumes, err error) {
+	now := time.Now()
+	if err == nil {
+		pv.failedSince, pv.told = time.Time{}, ""
+		return
+	}
+	if pv.failedSince.IsZero() {
+		pv.failedSince = now
+	}
+	v.mu.Lock()
+	quiet := pv.ending || pv.gone
+	v.mu.Unlock()
+	// A node may not read what no pod of its own names any more.
+	missing := apierrors.IsNotFound(err) || apierrors.IsForbidden(err)
+	if quiet || missing && now.Sub(pv.failedSince) < retryEvery || pv.told == err.Error() {
+		return
+	}
+	pv.told = err.Error()
+	v.cfg.Logger.Warn("cannot refresh volumes; trying again", "err", err)
+}
+
 func (v *Volumes) duePods(now time.Time) []*podVolumes {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	var out []*podVolumes
 	for _, pv := range v.pods {
-		if pv.pod != nil && (pv.due || !pv.refreshAt.IsZero() && now.After(pv.refreshAt)) {
+		if pv.ready && (pv.due || !pv.refreshAt.IsZero() && now.After(pv.refreshAt)) {
 			pv.due = false
 			out = append(out, pv)
 		}
@@ -290,6 +344,7 @@ func (v *Volumes) refresh(ctx context.Context, pv *podVolumes) error {
 	pod, gone := pv.pod, pv.gone
 	pv.refreshAt = time.Time{}
 	v.mu.Unlock()
+	pv.late = nil
 	if gone {
 		return nil
 	}
@@ -301,7 +356,7 @@ func (v *Volumes) refresh(ctx context.Context, pv *podVolumes) error {
 			errs = append(errs, err)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, pv.late...)...); err != nil {
 		v.schedule(pv, time.Now().Add(retryEvery))
 		return fmt.Errorf("cannot refresh volumes of pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}

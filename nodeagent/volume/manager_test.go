@@ -3,6 +3,7 @@ package volume
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -29,6 +30,8 @@ type objects struct {
 	mu      sync.Mutex
 	data    map[string]map[string]string // KIND/NAME
 	changed func(namespace, name string)
+	asked   map[string]int // tokens, by audience
+	refused error          // of those who ask for a token
 }
 
 func (o *objects) get(kind, name string) (map[string]string, error) {
@@ -48,6 +51,13 @@ func (o *objects) set(kind, name string, data map[string]string) {
 	o.changed("ns", name)
 }
 
+func (o *objects) remove(kind, name string) {
+	o.mu.Lock()
+	delete(o.data, kind+"/"+name)
+	o.mu.Unlock()
+	o.changed("ns", name)
+}
+
 func (o *objects) ConfigMap(_ context.Context, _, name string) (*corev1.ConfigMap, error) {
 	d, err := o.get("configmaps", name)
 	return &corev1.ConfigMap{Data: d}, err
@@ -62,15 +72,28 @@ func (o *objects) Secret(_ context.Context, _, name string) (*corev1.Secret, err
 	return out, err
 }
 
-func (o *objects) Token(_ context.Context, pod *corev1.Pod, audience string, _ int64) (string, error) {
-	return "token of " + pod.Name + " for " + audience, nil
+// Token gives out numbered tokens that live as long as is asked for, and an hour at most.
+func (o *objects) Token(_ context.Context, pod *corev1.Pod, audience string, seconds int64) (string, time.Duration, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.refused != nil {
+		return "", 0, o.refused
+	}
+	o.asked[audience]++
+	return fmt.Sprintf("token %d of %s for %s", o.asked[audience], pod.Name, audience), time.Duration(min(seconds, 3600)) * time.Second, nil
+}
+
+func (o *objects) refuse(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.refused = err
 }
 
 func (o *objects) Changed(fn func(namespace, name string)) { o.changed = fn }
 
 func setup(t *testing.T) (*Volumes, *objects) {
 	t.Helper()
-	src := &objects{data: map[string]map[string]string{}}
+	src := &objects{data: map[string]map[string]string{}, asked: map[string]int{}}
 	v := New(Config{Dir: filepath.Join(t.TempDir(), "volumes"), Source: src, Allocatable: func() corev1.ResourceList { return corev1.ResourceList{"memory": resource.MustParse("2Gi")} }, Logger: slog.New(slog.DiscardHandler)})
 	src.set("configmaps", "conf", map[string]string{"a": "1", "b": "2"})
 	src.set("secrets", "cred", map[string]string{"password": "hidden"})
@@ -129,7 +152,7 @@ func TestContentsOfEachSource(t *testing.T) {
 	for _, c := range []struct{ volume, path, want string }{
 		{"conf", "deep/er/a.txt", "1"}, {"cred", "password", "hidden"},
 		{"me", "labels", "app=\"web\"\nzone=\"a\""}, {"me", "app", "web"}, {"me", "cpu", "2"}, {"me", "mem", "64"}, {"me", "free", "2147483648"},
-		{"all", "token", "token of web for api"}, {"all", "a", "1"}, {"all", "b", "2"},
+		{"all", "token", "token 1 of web for api"}, {"all", "a", "1"}, {"all", "b", "2"},
 	} {
 		if s := read(t, got[c.volume].HostPath, c.path); s != c.want {
 			t.Errorf("%s/%s is %q, want %q", c.volume, c.path, s, c.want)
@@ -175,7 +198,6 @@ func awaitFile(t *testing.T, path, want string) {
 	}
 }
 
-// A change shows as a whole: links are switched, old files go, a key that went is gone.
 // TestTokenIsForItsReader has tokens that the pod's process can read, whatever user it runs as, and others if they must.
 func TestTokenIsForItsReader(t *testing.T) {
 	v, _ := setup(t)
@@ -218,6 +240,7 @@ func TestTokenIsForItsReader(t *testing.T) {
 	}
 }
 
+// A change shows as a whole: links are switched, old files go, a key that went is gone.
 func TestChangesArriveWhileThePodRuns(t *testing.T) {
 	v, src := setup(t)
 	p := pod(vol("conf", corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}}}),

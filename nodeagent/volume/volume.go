@@ -4,6 +4,7 @@ package volume
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +24,8 @@ type Manager interface {
 	// Update has the volumes of a pod that was set up say what the pod, whose labels, annotations or resources changed, now
 	// has. It does not wait for that.
 	Update(pod *corev1.Pod)
+	// Ending says that the pod begins to end: what it mounts may be gone before it from now on.
+	Ending(uid types.UID)
 	// Teardown removes the pod's volumes: mounts first, and files only below the agent's own directory.
 	Teardown(ctx context.Context, uid types.UID) error
 	// Pods returns the pods that have volumes here, so that those that are gone can be torn down.
@@ -33,8 +36,8 @@ type Manager interface {
 type Source interface {
 	ConfigMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error)
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
-	// Token requests a bound service account token for the pod.
-	Token(ctx context.Context, pod *corev1.Pod, audience string, expirationSeconds int64) (token string, err error)
+	// Token requests a bound service account token for the pod, and says how long it lives: that may be less than asked for.
+	Token(ctx context.Context, pod *corev1.Pod, audience string, expirationSeconds int64) (token string, life time.Duration, err error)
 	// Changed registers fn to be called after a config map or secret in use changed. fn must be quick.
 	Changed(fn func(namespace, name string))
 }
