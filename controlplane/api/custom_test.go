@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"k8s.io/apiextensions-apiserver/pkg/apihelpers"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -106,12 +107,23 @@ func widget(t testing.TB, name, spec string) *unstructured.Unstructured {
 func define(t testing.TB, c dynamic.Interface, text string) {
 	t.Helper()
 	d := fromYAML(t, text)
-	w, err := c.Resource(crds).Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + d.GetName()})
+	awaitDefinition(t, c, d.GetName(), func() error {
+		_, err := c.Resource(crds).Create(t.Context(), d, metav1.CreateOptions{})
+		return err
+	}, func(crd *apiextensionsv1.CustomResourceDefinition) bool {
+		return apihelpers.IsCRDConditionTrue(crd, apiextensionsv1.Established)
+	})
+}
+
+// awaitDefinition changes a definition and returns as soon as a watch shows it as it is to be.
+func awaitDefinition(t testing.TB, c dynamic.Interface, name string, change func() error, ok func(*apiextensionsv1.CustomResourceDefinition) bool) {
+	t.Helper()
+	w, err := c.Resource(crds).Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Stop()
-	if _, err := c.Resource(crds).Create(t.Context(), d, metav1.CreateOptions{}); err != nil {
+	if err := change(); err != nil {
 		t.Fatal(err)
 	}
 	for e := range w.ResultChan() {
@@ -119,10 +131,8 @@ func define(t testing.TB, c dynamic.Interface, text string) {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(e.Object.(*unstructured.Unstructured).Object, crd); err != nil {
 			t.Fatal(err)
 		}
-		for _, cond := range crd.Status.Conditions {
-			if cond.Type == apiextensionsv1.Established && cond.Status == apiextensionsv1.ConditionTrue {
-				return
-			}
+		if ok(crd) {
+			return
 		}
 	}
 	t.Fatal("the watch ended")
