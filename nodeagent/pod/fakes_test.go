@@ -153,13 +153,16 @@ func (r *recorder) AnnotatedEventf(o runtime.Object, _ map[string]string, kind, 
 	r.Eventf(o, kind, reason, format, args...)
 }
 
-func (r *recorder) has(prefix string) bool {
+func (r *recorder) has(prefix string) bool { return r.count(prefix) > 0 }
+
+func (r *recorder) count(prefix string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	n := 0
 	for _, e := range r.events {
 		if strings.HasPrefix(e, prefix) {
-			return true
+			n++
 		}
 	}
-	return false
+	return n
 }

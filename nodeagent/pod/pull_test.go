@@ -2,6 +2,7 @@ package pod_test
 
 import (
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -74,4 +75,43 @@ func TestPullSecrets(t *testing.T) {
 	}
 	g.objects.addSecret("late", secret("p"))
 	g.await("missing", "ready", passing(time.Second, isReady))
+}
+
+// TestImageComes has pods that wait for the next pull of an image: they run when it is put onto the node, or when they are
+// given another image, and not only after the pause.
+func TestImageComes(t *testing.T) {
+	g := newRig(t)
+	fake := clocktesting.NewFakeClock(time.Now())
+	g.clock = fake
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	g.must(err)
+	nowhere := l.Addr().String()
+	g.must(l.Close())
+	g.start()
+	fails := map[string]string{}
+	for name, policy := range map[string]corev1.PullPolicy{"pulled": corev1.PullIfNotPresent, "never": corev1.PullNever, "other": corev1.PullIfNotPresent} {
+		ref := nowhere + "/" + name + ":1"
+		fails[name] = fmt.Sprintf("Failed Failed to pull image %q", ref)
+		if policy == corev1.PullNever {
+			fails[name] = fmt.Sprintf("ErrImageNeverPull Container image %q", ref)
+		}
+		g.create(newPod(name, idle, func(p *corev1.Pod) {
+			p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = ref, policy
+		}))
+	}
+	failed := func(times int) {
+		for name, event := range fails {
+			g.eventually(name+" failed", func() bool { return g.events.count(event) == times })
+		}
+	}
+	failed(1)
+	fake.Step(10 * time.Second)
+	failed(2) // and the next pull is 20 s from now
+	g.change("other", func(p *corev1.Pod) { p.Spec.Containers[0].Image = testImage })
+	g.await("other", "ready", isReady)
+	g.load(nowhere + "/pulled:1")
+	g.load(nowhere + "/never:1")
+	fake.Step(10 * time.Second)
+	g.await("pulled", "ready", isReady)
+	g.await("never", "ready", isReady)
 }

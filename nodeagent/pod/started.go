@@ -31,6 +31,10 @@ func (w *worker) objectChanged() {
 	}
 }
 
+// imageLook is the pause between looks at whether an image has come that could not be pulled, by an import or by another
+// pod's pull: it is how often a kubelet, too, looks while it does not pull.
+const imageLook = 10 * time.Second
+
 // unavailableRetry is the pause while containerd does not answer.
 const unavailableRetry = time.Second
 
@@ -58,7 +62,7 @@ func (w *worker) started(s *starting) {
 	rec.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(s.at.Truncate(time.Second))}}
 	rec.Started = s.spec.StartupProbe == nil
 	rec.Ready = rec.Started && s.spec.ReadinessProbe == nil
-	l.waiting, l.blocked, l.pull = nil, time.Time{}, backoff{}
+	l.waiting, l.blocked, l.pull, l.absent, l.look = nil, time.Time{}, backoff{}, "", time.Time{}
 	w.event(s.spec, corev1.EventTypeNormal, "Started", "Container started")
 	w.startProbes(s.spec, rec, l)
 	if s.spec.Lifecycle != nil && s.spec.Lifecycle.PostStart != nil && w.rec.Stage == stageActive {
@@ -71,6 +75,9 @@ func (w *worker) startFailed(s *starting, l *live) {
 		return
 	}
 	w.log.Warn("cannot start container", "container", s.spec.Name, "reason", s.reason, "error", s.err)
+	if s.image != nil {
+		l.absent, l.look = "", time.Time{}
+	}
 	if errdefs.IsUnavailable(s.err) || s.reason == "" {
 		l.blocked = w.now().Add(unavailableRetry)
 		return
@@ -92,6 +99,10 @@ func (w *worker) startFailed(s *starting, l *live) {
 func (w *worker) pullFailed(s *starting, l *live) {
 	l.pull.next(w.now(), w.now())
 	l.blocked = w.now().Add(l.pull.Delay)
+	l.absent, l.look = s.spec.Image, time.Time{}
+	if s.spec.ImagePullPolicy != corev1.PullAlways && s.reason != image.ReasonInvalidImageName {
+		l.look = w.now().Add(imageLook)
+	}
 	switch s.reason {
 	case image.ReasonErrImagePull:
 		w.event(s.spec, corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", s.spec.Image, s.err)
@@ -102,6 +113,28 @@ func (w *worker) pullFailed(s *starting, l *live) {
 		w.event(s.spec, corev1.EventTypeWarning, "InspectFailed", "%v", s.err)
 	}
 	w.event(s.spec, corev1.EventTypeWarning, "Failed", "Error: %s", s.reason)
+}
+
+// lookForImage ends the pause before the next pull when the image is there.
+func (w *worker) lookForImage(c *corev1.Container, l *live) {
+	if l.look.IsZero() {
+		return
+	}
+	if w.now().Before(l.look) {
+		w.at(l.look)
+		return
+	}
+	l.look = time.Time{}
+	ctx, name, pause := w.activeCtx, c.Image, l.blocked
+	var img *image.Image
+	w.operate(func() { img, _ = w.m.cfg.Images.Lookup(ctx, name) }, func() { // an error counts as not there: the next pull tells it
+		if l.absent != name || l.blocked != pause { // another pull was made meanwhile
+			return
+		}
+		if l.look = w.now().Add(imageLook); img != nil {
+			l.blocked = time.Time{}
+		}
+	})
 }
 
 // wait is a pause that ends with the pod's active life.

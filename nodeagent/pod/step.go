@@ -140,6 +140,9 @@ func (w *worker) ensureRunning(c *corev1.Container) {
 	if l.op != opNone || l.kill != nil || !rec.running() && w.awaitsSharedPID(c) {
 		return
 	}
+	if l.absent != "" && l.absent != c.Image { // which has not failed yet
+		l.absent, l.look, l.blocked, l.pull = "", time.Time{}, time.Time{}, backoff{}
+	}
 	switch {
 	case rec.running():
 		if rec.SpecImage != "" && rec.SpecImage != c.Image {
@@ -147,6 +150,7 @@ func (w *worker) ensureRunning(c *corev1.Container) {
 		}
 		return
 	case w.now().Before(l.blocked):
+		w.lookForImage(c, l)
 		w.at(l.blocked)
 		return
 	case rec == nil || rec.ID == "":

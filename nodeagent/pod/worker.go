@@ -94,6 +94,8 @@ type live struct {
 	kill    *killOrder
 	waiting *corev1.ContainerStateWaiting // why it does not start
 	pull    backoff
+	absent  string    // the image that could not be had
+	look    time.Time // when to see whether it has come meanwhile; zero: that is no way, or under way
 	blocked time.Time // not to be started before
 	probing bool
 }
