@@ -139,16 +139,15 @@ func networkPod(pod *corev1.Pod) network.Pod {
 	return n
 }
 
-// podResources sums up what the pod's containers may use together. A limit counts only when all of them have one.
+// podResources sums up what the pod's containers may use together. A limit counts only when the pod or all of them have one.
 func podResources(pod *corev1.Pod) container.PodResources {
 	req := resource.PodRequests(pod, resource.PodResourcesOptions{})
 	out := container.PodResources{CPUMillis: req.Cpu().MilliValue()}
 	lim := resource.PodLimits(pod, resource.PodResourcesOptions{})
-	podLevel := pod.Spec.Resources != nil
-	if podLevel || allLimited(pod, corev1.ResourceCPU) {
+	if allLimited(pod, corev1.ResourceCPU) {
 		out.CPULimitMillis = lim.Cpu().MilliValue()
 	}
-	if podLevel || allLimited(pod, corev1.ResourceMemory) {
+	if allLimited(pod, corev1.ResourceMemory) {
 		out.MemoryLimit = lim.Memory().Value()
 	}
 	return out
@@ -156,11 +155,34 @@ func podResources(pod *corev1.Pod) container.PodResources {
 
 func allLimited(pod *corev1.Pod, name corev1.ResourceName) bool {
 	for _, c := range allContainers(&pod.Spec) {
-		if q, ok := c.Resources.Limits[name]; (!ok || q.IsZero()) && !isEphemeral(pod, c.Name) {
+		if q := limited(pod, c).Resources.Limits[name]; q.IsZero() && !isEphemeral(pod, c.Name) {
 			return false
 		}
 	}
 	return true
+}
+
+// limited is a container with the pod's own limits of processor and memory where it has none: it may use all that the pod
+// may, and reads that from its cgroup.
+func limited(pod *corev1.Pod, c *corev1.Container) *corev1.Container {
+	if pod.Spec.Resources == nil {
+		return c
+	}
+	out := *c
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		whole, own := pod.Spec.Resources.Limits[name], out.Resources.Limits[name]
+		if whole.IsZero() || !own.IsZero() {
+			continue
+		}
+		limits := corev1.ResourceList{name: whole}
+		for other, q := range out.Resources.Limits {
+			if other != name {
+				limits[other] = q
+			}
+		}
+		out.Resources.Limits = limits
+	}
+	return &out
 }
 
 // prepared takes the result of a preparation.

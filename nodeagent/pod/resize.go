@@ -146,6 +146,7 @@ type actuation struct {
 type setting struct {
 	name, id string
 	was, now *corev1.ResourceRequirements
+	limits   corev1.ResourceRequirements // now, with those of the pod
 	done     bool
 }
 
@@ -167,7 +168,9 @@ func (w *worker) actuate() {
 			w.replace(c, "Container %s resize requires restart")
 			waiting = true
 		default:
-			a.set = append(a.set, setting{name: c.Name, id: rec.ID, was: rec.Resources, now: c.Resources.DeepCopy()})
+			a.set = append(a.set, setting{
+				name: c.Name, id: rec.ID, was: rec.Resources, now: c.Resources.DeepCopy(), limits: limited(w.pod, c).Resources,
+			})
 		}
 	}
 	a.before, a.after = w.podLimits(), w.podLimits()
@@ -225,7 +228,7 @@ func (a *actuation) apply() error {
 	}
 	for i := range a.set {
 		s := &a.set[i]
-		if err := rt.Update(a.w.ctx, s.id, a.w.uid, *s.now); err != nil {
+		if err := rt.Update(a.w.ctx, s.id, a.w.uid, s.limits); err != nil {
 			return fmt.Errorf("container %q: %w", s.name, err)
 		}
 		s.done = true

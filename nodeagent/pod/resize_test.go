@@ -43,9 +43,14 @@ func has(r corev1.ResourceRequirements) func(*corev1.Pod) bool {
 // memoryLimit is what the kernel says inside a container.
 func (g *rig) memoryLimit(name string) string {
 	g.t.Helper()
+	return g.output(name, "c", "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes")
+}
+
+// output is what a script prints inside a container.
+func (g *rig) output(pod, name, script string) string {
+	g.t.Helper()
 	var out bytes.Buffer
-	cmd := []string{"/bin/sh", "-c", "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"}
-	if _, err := g.m.Exec(g.t.Context(), "default", name, "c", cmd, stream.Streams{Stdout: &out}); err != nil {
+	if _, err := g.m.Exec(g.t.Context(), "default", pod, name, []string{"/bin/sh", "-c", script}, stream.Streams{Stdout: &out}); err != nil {
 		g.t.Fatal(err)
 	}
 	return strings.TrimSpace(out.String())

@@ -113,7 +113,7 @@ func (s *starting) run(ctx context.Context) (err error) {
 	rt := s.w.m.cfg.Runtime
 	cfg := &container.Config{
 		ID: s.id, Attempt: s.attempt, PodUID: s.pod.UID, PodNamespace: s.pod.Namespace, PodName: s.pod.Name,
-		Hostname: hostname(s.pod, s.w.m.cfg.DNS.Domain), PodSecurity: s.pod.Spec.SecurityContext, Container: s.spec,
+		Hostname: hostname(s.pod, s.w.m.cfg.DNS.Domain), PodSecurity: s.pod.Spec.SecurityContext, Container: limited(s.pod, s.spec),
 		OOMScoreAdj: oomScore(s.pod, s.spec, s.w.m.memory()), HostPID: s.pod.Spec.HostPID, JoinPID: s.joinPID,
 		Image:   container.Image{Name: s.image.Name, ChainID: s.image.ChainID, Config: s.image.Config},
 		LogPath: s.log, ScratchDir: s.w.dir,
