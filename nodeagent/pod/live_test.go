@@ -64,8 +64,8 @@ func TestVolumesFollowObjects(t *testing.T) {
 	set("conf-2", "cred-2")
 	g.change("v", func(p *corev1.Pod) { p.Labels["color"] = "color-2" })
 	sees(live2, once1)
-	if code, err := g.m.Exec(t.Context(), "default", "v", "c", []string{"kill", "1"}, stream.Streams{}); err != nil || code != 0 {
-		t.Fatal(code, err)
+	if _, err := g.m.Exec(t.Context(), "default", "v", "c", []string{"kill", "1"}, stream.Streams{}); err != nil {
+		t.Fatal(err) // its code says nothing: it may itself be killed with process 1
 	}
 	g.await("v", "restarted", func(p *corev1.Pod) bool { return statusOf(p, "c").RestartCount == 1 && isReady(p) })
 	sees(live2, once2)
