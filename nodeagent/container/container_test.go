@@ -237,7 +237,7 @@ func TestAttach(t *testing.T) {
 		t.Fatalf("%+v %q", exit, out)
 	}
 	wg.Wait()
-	if !strings.HasSuffix(b.String(), "bye\n") {
+	if b.String() != "hello\nbye\n" {
 		t.Fatalf("attached saw %q", b.String())
 	}
 }

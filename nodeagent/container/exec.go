@@ -187,6 +187,8 @@ func (r *Runtime) Attach(ctx context.Context, id string, s stream.Streams, close
 		stop := r.followSize(ctx, id, "", s.Resize)
 		defer stop()
 	}
+	sub := st.subscribe() // before the input, whose answer may come at once
+	defer st.unsubscribe(sub)
 	if s.Stdin != nil && st.stdin != nil {
 		// The copy ends with the client's stream, which the caller closes when this returns.
 		go func() {
@@ -196,7 +198,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, s stream.Streams, close
 			}
 		}()
 	}
-	err := st.attach(ctx, s.Stdout, s.Stderr)
+	err := st.follow(ctx, sub, s.Stdout, s.Stderr)
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}

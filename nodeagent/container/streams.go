@@ -228,11 +228,9 @@ func (s *streams) closeFiles() {
 	}
 }
 
-// attach copies output to the writers until it ends, ctx ends or the client is too slow. With a terminal stderr is
-// not used.
-func (s *streams) attach(ctx context.Context, stdout, stderr io.Writer) error {
-	sub := s.subscribe()
-	defer s.unsubscribe(sub)
+// follow copies what a subscriber gets to the writers until the output ends, ctx ends or the client is too slow. With a
+// terminal stderr is not used.
+func (s *streams) follow(ctx context.Context, sub *subscriber, stdout, stderr io.Writer) error {
 	for {
 		select {
 		case <-ctx.Done():
