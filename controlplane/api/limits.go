@@ -74,7 +74,7 @@ func newLimits(reads, writes int) *limits {
 // levelOf tells the cluster's parts from its users.
 func levelOf(r *request) int {
 	u := r.user
-	if slices.Contains(u.Groups, groupNodes) || slices.Contains(u.Groups, "system:serviceaccounts:kube-system") || strings.HasPrefix(u.Name, "system:kube-") {
+	if slices.Contains(u.Groups, groupNodes) || slices.Contains(u.Groups, groupServiceAccounts+":kube-system") || strings.HasPrefix(u.Name, "system:kube-") {
 		return system
 	}
 	return workload

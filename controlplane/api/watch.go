@@ -25,9 +25,6 @@ import (
 // that clients do not come back all at once.
 const minWatch = 30 * time.Minute
 
-// keptPieces is how many pieces of a batch a watch keeps the memory for.
-const keptPieces = 64
-
 // maxWatchSeconds bounds timeoutSeconds to what a duration holds.
 const maxWatchSeconds = 1 << 32
 
@@ -135,6 +132,9 @@ func watchType(m media) string {
 	}
 	return typeJSON
 }
+
+// keptPieces is how many pieces of a batch a watch keeps the memory for.
+const keptPieces = 64
 
 // frames writes the events of one watch in one encoding.
 type frames struct {

@@ -65,7 +65,8 @@ const (
 const pieceSize = 2 << 10
 
 // messages serves what is at a path of a node's agent as messages of a WebSocket, behind an empty one. What comes from the
-// client means nothing; when it closes, so does the stream.
+// client means nothing; when it closes, so does the stream. wsstream.Reader sends the same, but waits for good when a client
+// offers none of the protocols, and until the next line when one has gone.
 func (s *Server) messages(w http.ResponseWriter, r *request, node, path string, query url.Values) error {
 	t, to, err := s.agents.route(r.Context(), node, path, query)
 	if err != nil {
