@@ -1,9 +1,11 @@
 package container_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -221,24 +224,63 @@ func TestAttach(t *testing.T) {
 	g := newRig(t)
 	c := g.config("cat; echo bye", func(c *container.Config) { c.Container.Stdin = true })
 	g.start(c)
-	var a, b bytes.Buffer
+	in, typed := io.Pipe()
+	seen, shown := io.Pipe()
+	var b bytes.Buffer
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := g.r.Attach(t.Context(), c.ID, stream.Streams{Stdout: &a}, false); err != nil {
+		defer shown.Close()
+		if err := g.r.Attach(t.Context(), c.ID, stream.Streams{Stdout: shown}, false); err != nil {
 			t.Error(err)
 		}
 	})
 	wg.Go(func() {
-		if err := g.r.Attach(t.Context(), c.ID, stream.Streams{Stdin: strings.NewReader("hello\n"), Stdout: &b}, true); err != nil {
+		defer in.Close()
+		if err := g.r.Attach(t.Context(), c.ID, stream.Streams{Stdin: in, Stdout: &b}, true); err != nil {
 			t.Error(err)
 		}
 	})
-	if exit, out := g.wait(c); exit.Code != 0 || out != "hello\nbye\n" {
+	g.must(second(typed.Write([]byte("hello\n"))))
+	// The other client may attach after that, so it is asked for until it is there.
+	first := make(chan error, 1)
+	lines := bufio.NewReader(seen)
+	go func() { first <- second(lines.ReadString('\n')) }()
+	g.eventually("output at the other client", func() bool {
+		g.must(second(typed.Write([]byte("again\n"))))
+		return len(first) == 1
+	})
+	g.must(<-first)
+	g.must(typed.Close())
+	exit, out := g.wait(c)
+	rest, err := io.ReadAll(lines)
+	g.must(err)
+	wg.Wait()
+	if exit.Code != 0 || !strings.HasPrefix(out, "hello\nagain\n") || !strings.HasSuffix(out, "again\nbye\n") {
 		t.Fatalf("%+v %q", exit, out)
 	}
-	wg.Wait()
-	if b.String() != "hello\nbye\n" {
-		t.Fatalf("attached saw %q", b.String())
+	if b.String() != out || !strings.HasSuffix(out, string(rest)) || !strings.HasSuffix(string(rest), "bye\n") {
+		t.Fatalf("attached saw %q and lastly %q, not %q", b.String(), rest, out)
+	}
+}
+
+// TestAttachToEnded attaches to containers that have ended when nobody has noticed yet.
+func TestAttachToEnded(t *testing.T) {
+	g := newRig(t)
+	c := g.config("echo quiet")
+	g.start(c)
+	g.eventually("end", func() bool {
+		state, err := g.r.Inspect(t.Context(), c.ID)
+		g.must(err)
+		return state.Status == container.Stopped
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var out bytes.Buffer
+	if err := g.r.Attach(ctx, c.ID, stream.Streams{Stdout: &out}, false); !errdefs.IsFailedPrecondition(err) {
+		t.Fatalf("attached: %v, and saw %q", err, &out)
+	}
+	if exit, out := g.wait(c); exit.Code != 0 || out != "quiet\n" {
+		t.Fatalf("%+v %q", exit, out)
 	}
 }
 

@@ -177,11 +177,13 @@ func (r *Runtime) followSize(ctx context.Context, id, execID string, sizes <-cha
 }
 
 // Attach connects to the container's own streams until it ends or ctx does. Input is passed on when the container has
-// one; closeStdin says to close it for the container when the client's ends.
+// one; closeStdin says to close it for the container when the client's ends. A container that has ended is an error
+// (errdefs.ErrFailedPrecondition), on which kubectl run prints the log instead.
 func (r *Runtime) Attach(ctx context.Context, id string, s stream.Streams, closeStdin bool) error {
+	notRunning := fmt.Errorf("cannot attach: container %s does not run: %w", id, errdefs.ErrFailedPrecondition)
 	st := r.streamsOf(id)
 	if st == nil {
-		return fmt.Errorf("cannot attach: container %s does not run: %w", id, errdefs.ErrFailedPrecondition)
+		return notRunning
 	}
 	if s.TTY && s.Resize != nil {
 		stop := r.followSize(ctx, id, "", s.Resize)
@@ -189,6 +191,12 @@ func (r *Runtime) Attach(ctx context.Context, id string, s stream.Streams, close
 	}
 	sub := st.subscribe() // before the input, whose answer may come at once
 	defer st.unsubscribe(sub)
+	// Its streams are there until its end has been noticed. To show nothing of what it printed would be taken for all.
+	if state, err := r.Inspect(ctx, id); err != nil {
+		return err
+	} else if state.Status != Running {
+		return notRunning
+	}
 	if s.Stdin != nil && st.stdin != nil {
 		// The copy ends with the client's stream, which the caller closes when this returns.
 		go func() {

@@ -203,4 +203,7 @@ func (g *rig) log(c *container.Config) string {
 	return out.String()
 }
 
+// second is the error of a call that returns something else too.
+func second[T any](_ T, err error) error { return err }
+
 func ptr[T any](v T) *T { return &v }
