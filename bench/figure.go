@@ -37,31 +37,47 @@ func (u unit) text(values []float64) string {
 	return strings.Join(texts, " / ") + u.suffix
 }
 
-// ratio is this figure's values over another's.
-func (f *figure) ratio(of *figure) string {
-	texts := make([]string, len(f.values))
-	for i, v := range f.values {
-		texts[i] = fmt.Sprintf("%.2f", v/of.values[i])
+// rounds are the same figures, measured several times.
+type rounds [][]figure
+
+// values returns the values of a figure, of each its rounds'.
+func (r rounds) values(figure int) [][]float64 {
+	values := make([][]float64, len(r[0][figure].values))
+	for k := range values {
+		for _, found := range r {
+			values[k] = append(values[k], found[figure].values[k])
+		}
 	}
-	return strings.Join(texts, " / ")
+	return values
 }
 
-// medians joins the same figures of several rounds into one of each.
-func medians(rounds [][]figure) []figure {
-	joined := slices.Clone(rounds[0])
-	for i := range joined {
-		values := make([]float64, len(joined[i].values))
-		for k := range values {
-			of := make([]float64, len(rounds))
-			for r := range rounds {
-				of[r] = rounds[r][i].values[k]
-			}
-			slices.Sort(of)
-			values[k] = of[len(of)/2]
-		}
-		joined[i].values = values
+// find returns the place of a figure by name, -1 without.
+func (r rounds) find(name string) int {
+	return slices.IndexFunc(r[0], func(f figure) bool { return f.name == name })
+}
+
+func medians(values [][]float64) []float64 {
+	out := make([]float64, len(values))
+	for k, of := range values {
+		sorted := slices.Sorted(slices.Values(of))
+		out[k] = sorted[len(sorted)/2]
 	}
-	return joined
+	return out
+}
+
+// ratios divides round by round, since the machine is not the same in all of them, and returns the median and the range.
+func ratios(ours, theirs [][]float64) (median, spread string) {
+	var middle, ranges []string
+	for k := range ours {
+		of := make([]float64, len(ours[k]))
+		for i := range of {
+			of[i] = ours[k][i] / theirs[k][i]
+		}
+		slices.Sort(of)
+		middle = append(middle, fmt.Sprintf("%.2f", of[len(of)/2]))
+		ranges = append(ranges, fmt.Sprintf("%.2f-%.2f", of[0], of[len(of)-1]))
+	}
+	return strings.Join(middle, " / "), strings.Join(ranges, " / ")
 }
 
 func heading(columns ...string) {
@@ -95,14 +111,16 @@ func printAlone(figures ...figure) {
 	}
 }
 
-// printBeside prints figures beside those of another server that have the same names, and their ratios.
-func printBeside(ours, theirs []figure) {
-	for _, f := range ours {
-		for _, t := range theirs {
-			if t.name == f.name {
-				row(f.name, f.unit.text(f.values), t.unit.text(t.values), f.ratio(&t), f.goal)
-			}
+// printBeside prints the medians of figures beside those of another server, and their ratios.
+func printBeside(ours, theirs rounds) {
+	for i, f := range ours[0] {
+		k := theirs.find(f.name)
+		if k < 0 {
+			continue
 		}
+		our, their := ours.values(i), theirs.values(k)
+		median, spread := ratios(our, their)
+		row(f.name, f.unit.text(medians(our)), f.unit.text(medians(their)), median, spread, f.goal)
 	}
 }
 
