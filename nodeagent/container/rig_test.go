@@ -77,7 +77,7 @@ func newRig(t *testing.T) *rig {
 
 // connect starts a runtime as an agent does when it starts.
 func (g *rig) connect() {
-	r, err := container.New(g.t.Context(), container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: "/fairlead-test", LogMaxBytes: 4096, LogMaxFiles: 3})
+	r, err := container.New(g.t.Context(), container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: daemon.CgroupRoot(), LogMaxBytes: 4096, LogMaxFiles: 3})
 	g.must(err)
 	g.r, g.exits = r, map[string]bool{}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -126,7 +126,7 @@ func (g *rig) build() {
 	g.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	opt := container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: "/fairlead-podtest", Logger: g.logger()}
+	opt := container.Options{Socket: daemon.Socket, StateDir: daemon.StateDir(), CgroupRoot: daemon.CgroupRoot(), Logger: g.logger()}
 	if g.logBytes > 0 {
 		opt.LogMaxBytes, opt.LogMaxFiles = g.logBytes, 1000
 	}

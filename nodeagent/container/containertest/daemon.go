@@ -82,6 +82,9 @@ func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 // StateDir is for the runtime's pinned namespaces and FIFOs.
 func (d *Daemon) StateDir() string { return filepath.Join(d.Dir, "run") }
 
+// CgroupRoot is for the runtime's cgroups; no other daemon has it.
+func (d *Daemon) CgroupRoot() string { return "/" + filepath.Base(d.Dir) }
+
 // Kill ends containerd with SIGKILL and leaves its shims and containers.
 func (d *Daemon) Kill() {
 	_ = d.cmd.Process.Kill()
