@@ -25,7 +25,7 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 		h.ServeHTTP(w, hr)
 		return
 	}
-	if hr.Method != http.MethodGet {
+	if hr.Method != http.MethodGet || !strings.Contains(hr.URL.RawQuery, "watch") { // watches stay, and there are many
 		roomy()
 	}
 	start := time.Now()
@@ -43,12 +43,12 @@ func (s *Server) serve(w http.ResponseWriter, hr *http.Request) {
 	}
 }
 
-// stackRoom is about what the deepest part of a write takes of a stack. With what is there already the stack is then
+// stackRoom is about what the deepest part of a request takes of a stack. With what is there already the stack is then
 // 16 KiB, the most that the runtime keeps ready.
 const stackRoom = 10 << 10
 
 // roomy grows the goroutine's stack, which is new with each request, in one step while there is next to nothing on
-// it: growing by and by in the depth of a write copies more each time.
+// it: growing by and by in the depth of a request copies more each time.
 //
 //go:noinline
 func roomy() byte {

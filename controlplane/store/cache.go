@@ -40,8 +40,8 @@ type cache struct {
 
 	mu      sync.RWMutex
 	tree    *tree
-	rev     int64 // of the last change; the tree is that of every revision from here to progress
-	frozen  *tree // a clone of tree, made when someone needs one; nil after a change
+	rev     int64     // of the last change; the tree is that of every revision from here to progress
+	frozen  *snapshot // of tree, made when someone needs one; nil after a change
 	indexes map[string]map[string]map[string]*Item
 	broken  map[string]error // objects that can not be read, by key
 
@@ -63,7 +63,7 @@ type cache struct {
 // pin keeps a snapshot for continue tokens.
 type pin struct {
 	rev  int64
-	tree *tree
+	snap *snapshot
 	made time.Time
 }
 
@@ -265,7 +265,7 @@ func (c *cache) get(key string) (*Item, error) {
 }
 
 // snapshot returns the current objects as a tree that no one changes, and the highest revision that it is good for.
-func (c *cache) snapshot() (*tree, int64, error) {
+func (c *cache) snapshot() (*snapshot, int64, error) {
 	c.mu.RLock()
 	t, rev, err := c.frozen, c.current(), c.whole()
 	c.mu.RUnlock()
@@ -278,9 +278,9 @@ func (c *cache) snapshot() (*tree, int64, error) {
 }
 
 // freeze is called with the lock held for writing.
-func (c *cache) freeze() *tree {
+func (c *cache) freeze() *snapshot {
 	if c.frozen == nil {
-		c.frozen = c.tree.Clone()
+		c.frozen = &snapshot{tree: c.tree.Clone()}
 	}
 	return c.frozen
 }
@@ -329,7 +329,7 @@ func (c *cache) prefixOf(namespace string) string {
 }
 
 // pin keeps a snapshot for the continue tokens of a revision.
-func (c *cache) pin(rev int64, t *tree) {
+func (c *cache) pin(rev int64, t *snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.pins.len() {
@@ -344,7 +344,7 @@ func (c *cache) pin(rev int64, t *tree) {
 }
 
 // pinned returns the snapshot of a revision, or nil when it is not in memory.
-func (c *cache) pinned(rev int64) *tree {
+func (c *cache) pinned(rev int64) *snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.rev <= rev && rev <= c.current() {
@@ -352,7 +352,7 @@ func (c *cache) pinned(rev int64) *tree {
 	}
 	for i := range c.pins.len() {
 		if p := c.pins.at(i); p.rev == rev {
-			return p.tree
+			return p.snap
 		}
 	}
 	return nil

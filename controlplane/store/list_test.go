@@ -37,6 +37,7 @@ func TestListPages(t *testing.T) {
 	var all, in1 []string
 	for i := range 25 {
 		cm := configMap(fmt.Sprint("ns-", i%2), numbered(i), fmt.Sprint(i%5))
+		cm.Labels["five"] = fmt.Sprint(i % 5)
 		mustCreate(t, s, configMaps, cm)
 		all = append(all, cm.Namespace+"/"+cm.Name)
 	}
@@ -52,6 +53,7 @@ func TestListPages(t *testing.T) {
 		match2 = append(match2, fmt.Sprintf("ns-%d/%s", i%2, numbered(i)))
 	}
 	slices.Sort(match2)
+	two := map[string]string{"five": "2"}
 	for name, tc := range map[string]struct {
 		query ListQuery
 		want  []string
@@ -65,12 +67,21 @@ func TestListPages(t *testing.T) {
 		"no namespace":    {ListQuery{Namespace: "ns", Limit: 5}, nil},
 		"match":           {ListQuery{Match: valueIs("2")}, match2},
 		"match pages":     {ListQuery{Match: valueIs("2"), Limit: 2}, match2},
+		"labels":          {ListQuery{Match: valueIs("2"), Labels: two}, match2},
+		"labels pages":    {ListQuery{Match: valueIs("2"), Labels: two, Limit: 2}, match2},
+		"labels in one":   {ListQuery{Match: valueIs("2"), Labels: two, Namespace: "ns-0"}, match2[:3]},
+		"labels of none":  {ListQuery{Match: valueIs("2"), Labels: two, Namespace: "ns", Limit: 2}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := pages(t, s, tc.query, nil); !slices.Equal(got, tc.want) {
-				t.Errorf("listed %q\nwant   %q", got, tc.want)
+			for range 2 { // a snapshot that is asked for labels again answers from its row
+				if got := pages(t, s, tc.query, nil); !slices.Equal(got, tc.want) {
+					t.Errorf("listed %q\nwant   %q", got, tc.want)
+				}
 			}
 		})
+	}
+	if s.caches.Load().byResource[configMaps.GroupResource()].freeze().row.Load() == nil {
+		t.Error("lists by label walk the tree every time")
 	}
 	var left []int64 // behind each page but the last
 	pages(t, s, ListQuery{Limit: 10}, func(page *List) {

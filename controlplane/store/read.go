@@ -185,16 +185,16 @@ func (s *Store) listAt(ctx context.Context, c *cache, q ListQuery, rev int64, st
 
 // page cuts a page out of a snapshot. known is how many objects there are from start on, 0 when that has not been counted:
 // counting is a walk over all of them, and done once a list.
-func (c *cache) page(t *tree, rev int64, q ListQuery, start string, known int64) *List {
+func (c *cache) page(t *snapshot, rev int64, q ListQuery, start string, known int64) *List {
 	prefix := c.prefixOf(q.Namespace)
 	list := &List{Revision: rev}
 	if q.Match == nil && (q.Limit > 0 || prefix == "" && start == "") {
-		list.Items = make([]*Item, 0, pageCapacity(t.Len(), q.Limit))
+		list.Items = make([]*Item, 0, pageCapacity(t.tree.Len(), q.Limit))
 	}
 	counted := q.Match == nil && known > q.Limit // known is from the client, and may be nonsense
 	var left int64                               // objects behind the page; counted only when all match
 	marks := marksOf(q.Labels)
-	t.AscendGreaterOrEqual(&Item{key: max(start, prefix)}, func(it *Item) bool {
+	t.each(max(start, prefix), marks, func(it *Item) bool {
 		if !strings.HasPrefix(it.key, prefix) {
 			return false
 		}

@@ -245,7 +245,7 @@ func (c *cache) register(w *Watch) (*tree, int64, error) {
 		return nil, 0, err
 	}
 	c.add(w)
-	return c.freeze(), c.current(), nil
+	return c.freeze().tree, c.current(), nil
 }
 
 // resume adds a watch that goes on behind a revision. Events up to it that are still to come, because the client
