@@ -104,7 +104,7 @@ func (t *target) listRequest(l metav1.ListOptions) *rest.Request {
 		SetHeader("Accept", runtime.ContentTypeProtobuf, runtime.ContentTypeJSON)
 }
 
-// watchRuns are so many of measureWatch: one lasts half a second, and the machine may be slow just then.
+// watchRuns is how often measureWatch watches: once is half a second, and the machine may be slow just then.
 const watchRuns = 7
 
 // measureWatch takes the time from a create to its event at each of many watchers. Median and tail are the medians of the runs'.
@@ -122,7 +122,7 @@ func measureWatch(ctx context.Context, s *target, o *options) ([]figure, error) 
 	return []figure{{fmt.Sprintf("event to %d watchers, p50 / p99", o.watchers), milliseconds, medians(values), kubernetesWatch, goalHalf}}, nil
 }
 
-// watchOnce makes objects with a label that nothing has, and watchers of it.
+// watchOnce returns what the events of one run took. Nothing else may have the label, which is its own.
 func watchOnce(ctx context.Context, s *target, o *options, label string) (latencies, error) {
 	const events = 200
 	ctx, cancel := context.WithCancel(ctx)

@@ -40,7 +40,7 @@ func (u unit) text(values []float64) string {
 // rounds are the same figures, measured several times.
 type rounds [][]figure
 
-// values returns the values of a figure, of each its rounds'.
+// values returns, for each value of a figure, what all rounds found.
 func (r rounds) values(figure int) [][]float64 {
 	values := make([][]float64, len(r[0][figure].values))
 	for k := range values {

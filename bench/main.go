@@ -99,6 +99,9 @@ func exit(err error) {
 }
 
 func run(ctx context.Context, o *options) error {
+	if o.rounds < 1 {
+		return fmt.Errorf("-rounds is %d: at least one is needed", o.rounds)
+	}
 	if o.against != "" {
 		return compare(ctx, o)
 	}

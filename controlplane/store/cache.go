@@ -264,7 +264,7 @@ func (c *cache) get(key string) (*Item, error) {
 	return it, nil
 }
 
-// snapshot returns the current objects as a tree that no one changes, and the highest revision that it is good for.
+// snapshot returns the current objects, and the highest revision that they are those of.
 func (c *cache) snapshot() (*snapshot, int64, error) {
 	c.mu.RLock()
 	t, rev, err := c.frozen, c.current(), c.whole()

@@ -80,8 +80,12 @@ func TestListPages(t *testing.T) {
 			}
 		})
 	}
-	if s.caches.Load().byResource[configMaps.GroupResource()].freeze().row.Load() == nil {
-		t.Error("lists by label walk the tree every time")
+	c, err := s.cacheOf(configMaps)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if snap, _, err := c.snapshot(); err != nil || snap.row.Load() == nil {
+		t.Error("lists by label walk the tree every time", err)
 	}
 	var left []int64 // behind each page but the last
 	pages(t, s, ListQuery{Limit: 10}, func(page *List) {

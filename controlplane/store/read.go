@@ -193,7 +193,10 @@ func (c *cache) page(t *snapshot, rev int64, q ListQuery, start string, known in
 	}
 	counted := q.Match == nil && known > q.Limit // known is from the client, and may be nonsense
 	var left int64                               // objects behind the page; counted only when all match
-	marks := marksOf(q.Labels)
+	var marks labelMarks
+	if q.Match != nil {
+		marks = marksOf(q.Labels)
+	}
 	t.each(max(start, prefix), marks, func(it *Item) bool {
 		if !strings.HasPrefix(it.key, prefix) {
 			return false

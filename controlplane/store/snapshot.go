@@ -34,8 +34,8 @@ func (s *snapshot) each(from string, marks labelMarks, f func(*Item) bool) {
 	}
 }
 
-// inRow returns the snapshot's row; nil when it has none and need not have one: without marks, and the first time that it is
-// asked for any, which a cache that always changes is never asked a second time.
+// inRow returns the snapshot's row, nil where a walk over the tree is better: without marks, and the first time with any, since
+// to make the row is such a walk, and the snapshots of a cache that changes all the time are not asked twice.
 func (s *snapshot) inRow(marks labelMarks) *row {
 	if marks == 0 || !s.asked.Swap(true) {
 		return nil
