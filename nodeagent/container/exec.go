@@ -28,6 +28,9 @@ const maxExecOutput = 16 << 10
 // execStartTimeout bounds the start of a command: runc's two runs on a host that is busy with other things.
 const execStartTimeout = 30 * time.Second
 
+// execEndTimeout bounds the end of a command that nobody waits for any more: the shim runs runc before it kills.
+const execEndTimeout = 10 * time.Second
+
 // ExecSync runs a command and returns its exit code with its output, stdout and stderr together, at most 16 KiB. The
 // command is killed when ctx ends.
 func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string) (int, []byte, error) {
@@ -37,7 +40,8 @@ func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string) (int, [
 }
 
 // Exec runs a command in a running container, as the container's user and with its environment, and returns its
-// exit code. The command is killed when ctx ends, and the error is then ctx's.
+// exit code. The command is killed when ctx ends, and the error is then ctx's. Whatever the error, it is also killed:
+// without its exit code nobody would know of it.
 func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.Streams) (_ int, err error) {
 	proc, err := r.execProcess(ctx, id, cmd, s.TTY)
 	if err != nil {
@@ -62,14 +66,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.St
 	}); err != nil {
 		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
 	}
-	defer func() {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-		defer cancel()
-		_, derr := r.tasks().DeleteProcess(undo, &tasks.DeleteProcessRequest{ContainerID: id, ExecID: execID})
-		if derr = errgrpc.ToNative(derr); derr != nil && !errdefs.IsNotFound(derr) && err == nil {
-			err = fmt.Errorf("cannot delete exec process: %w", derr)
-		}
-	}()
+	defer func() { err = errors.Join(err, r.endExec(ctx, id, execID, err != nil)) }()
 	if _, err := r.tasks().Start(sctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
 		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
 	}
@@ -129,14 +126,34 @@ func (r *Runtime) execStreams(ctx context.Context, id, execID string, s stream.S
 	return eio, nil
 }
 
-// awaitExec waits for the process and then for its output; when ctx ends first the process is killed.
+// endExec removes the process, and kills it before that if it may run.
+func (r *Runtime) endExec(ctx context.Context, id, execID string, kill bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execEndTimeout)
+	defer cancel()
+	if kill {
+		_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: id, ExecID: execID, Signal: uint32(syscall.SIGKILL)})
+		if err == nil {
+			_, err = r.tasks().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
+		}
+		if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsFailedPrecondition(err) { // ended, not begun
+			return fmt.Errorf("cannot kill exec process: %w", err)
+		}
+	}
+	_, err := r.tasks().DeleteProcess(ctx, &tasks.DeleteProcessRequest{ContainerID: id, ExecID: execID})
+	if err = errgrpc.ToNative(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("cannot delete exec process: %w", err)
+	}
+	return nil
+}
+
+// awaitExec waits for the process and then for its output. When ctx ends first the error is ctx's.
 func (r *Runtime) awaitExec(ctx context.Context, id, execID string, eio cio.IO) (int, error) {
-	resp, err := r.tasks().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
+	// A deadline would be the shim's too, which may see it pass before ctx does and answer with an error of its own.
+	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	resp, err := r.tasks().Wait(waiting, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
 	if ctx.Err() != nil {
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), connectTimeout)
-		defer cancel()
-		_, _ = r.tasks().Kill(undo, &tasks.KillRequest{ContainerID: id, ExecID: execID, Signal: uint32(syscall.SIGKILL), All: true})
-		_, _ = r.tasks().Wait(undo, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
 		return 0, ctx.Err()
 	}
 	if err != nil {
