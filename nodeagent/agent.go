@@ -316,7 +316,7 @@ func (a *agent) build(ctx context.Context, podCIDR netip.Prefix) (err error) {
 	a.volumes = volume.New(volume.Config{Dir: filepath.Join(a.cfg.DataDir, volumeDir), Source: a.objects, Allocatable: a.watches.allocatable, Logger: a.log})
 	events := newEvents(a.client, a.cfg.NodeName)
 	a.watches.events = events
-	a.prober = probe.New(probe.Config{Executor: a.runtime, Failed: events.unhealthy, Logger: a.log})
+	a.prober = probe.New(probe.Config{Executor: a.runtime, NotPassed: events.unhealthy, Logger: a.log})
 	a.pods = pod.New(pod.Config{
 		NodeName: a.cfg.NodeName, NodeIP: a.address, Client: a.client, Services: a.watches.services, Node: a.watches.node,
 		Objects: a.objects, Runtime: a.runtime, Images: a.images, Network: a.network, Volumes: a.volumes, Prober: a.prober, Recorder: events.recorder,

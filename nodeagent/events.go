@@ -36,12 +36,16 @@ func (e *events) run(ctx context.Context) error {
 	return nil
 }
 
-// unhealthy tells of a probe's failed attempt in a kubelet's words, which people and tools look for.
-func (e *events) unhealthy(t probe.Target, k probe.Kind, message string) {
+// unhealthy tells of a probe's attempt that did not pass, in a kubelet's words, which people and tools look for.
+func (e *events) unhealthy(t probe.Target, k probe.Kind, o probe.Outcome, message string) {
 	name := map[probe.Kind]string{probe.Liveness: "Liveness", probe.Readiness: "Readiness", probe.Startup: "Startup"}[k]
 	ref := &corev1.ObjectReference{
 		Kind: "Pod", APIVersion: "v1", Namespace: t.Pod.Namespace, Name: t.Pod.Name, UID: t.Pod.UID, ResourceVersion: t.Pod.ResourceVersion,
 		FieldPath: "spec.containers{" + t.Container.Name + "}",
 	}
-	e.recorder.Eventf(ref, corev1.EventTypeWarning, "Unhealthy", "%s probe failed: %s", name, message)
+	what := "failed"
+	if o == probe.Unknown {
+		what = "errored and resulted in unknown state"
+	}
+	e.recorder.Eventf(ref, corev1.EventTypeWarning, "Unhealthy", "%s probe %s: %s", name, what, message)
 }

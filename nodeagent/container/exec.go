@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/stream"
@@ -40,17 +41,17 @@ func (r *Runtime) ExecSync(ctx context.Context, id string, cmd []string) (int, [
 }
 
 // Exec runs a command in a running container, as the container's user and with its environment, and returns its
-// exit code. The command is killed when ctx ends, and the error is then ctx's. Whatever the error, it is also killed:
-// without its exit code nobody would know of it.
+// exit code. The command is killed when ctx ends, and the error is then ctx's; a command that could not be started has
+// another. It is killed after every error: without its exit code nobody would know of it.
 func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.Streams) (_ int, err error) {
 	proc, err := r.execProcess(ctx, id, cmd, s.TTY)
 	if err != nil {
-		return 0, err
+		return 0, notStarted(err)
 	}
 	execID := NewID()[:32]
 	eio, err := r.execStreams(ctx, id, execID, s)
 	if err != nil {
-		return 0, err
+		return 0, notStarted(err)
 	}
 	defer func() {
 		eio.Cancel()
@@ -64,11 +65,11 @@ func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.St
 		ContainerID: id, ExecID: execID, Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr,
 		Terminal: s.TTY, Spec: proc,
 	}); err != nil {
-		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
+		return 0, notStarted(errgrpc.ToNative(err))
 	}
 	defer func() { err = errors.Join(err, r.endExec(ctx, id, execID, err != nil)) }()
-	if _, err := r.tasks().Start(sctx, &tasks.StartRequest{ContainerID: id, ExecID: execID}); err != nil {
-		return 0, fmt.Errorf("cannot exec: %w", errgrpc.ToNative(err))
+	if err := r.startExec(sctx, id, execID); err != nil {
+		return 0, notStarted(err)
 	}
 	if s.TTY && s.Resize != nil {
 		stop := r.followSize(ctx, id, execID, s.Resize)
@@ -77,15 +78,36 @@ func (r *Runtime) Exec(ctx context.Context, id string, cmd []string, s stream.St
 	return r.awaitExec(ctx, id, execID, eio)
 }
 
+// startExec lets the process run. Where containerd goes away before it answers, its successor knows whether it runs.
+func (r *Runtime) startExec(ctx context.Context, id, execID string) error {
+	_, err := r.tasks().Start(ctx, &tasks.StartRequest{ContainerID: id, ExecID: execID})
+	if err = errgrpc.ToNative(err); errdefs.IsUnavailable(err) {
+		resp, getErr := r.tasks().Get(ctx, &tasks.GetRequest{ContainerID: id, ExecID: execID}, grpc.WaitForReady(true))
+		if getErr == nil && stateOf(resp.Process).Status != Created {
+			return nil
+		}
+	}
+	return err
+}
+
+// notStarted is the error of a command that never ran. That containerd did not answer in time must not be taken for the
+// command's own time-out.
+func notStarted(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = errdefs.ErrUnavailable.WithMessage("containerd did not answer in time")
+	}
+	return fmt.Errorf("cannot exec: %w", err)
+}
+
 // execProcess is the container's own process with another command.
 func (r *Runtime) execProcess(ctx context.Context, id string, cmd []string, tty bool) (*anypb.Any, error) {
 	c, err := r.client.ContainerService().Get(ctx, id)
 	if err != nil {
-		return nil, fmt.Errorf("cannot exec: %w", err)
+		return nil, err
 	}
 	var spec specs.Spec
 	if err := json.Unmarshal(c.Spec.GetValue(), &spec); err != nil {
-		return nil, fmt.Errorf("cannot exec: %w", err)
+		return nil, err
 	}
 	spec.Process.Args, spec.Process.Terminal = cmd, tty
 	if tty {
@@ -93,7 +115,7 @@ func (r *Runtime) execProcess(ctx context.Context, id string, cmd []string, tty 
 	}
 	any, err := typeurl.MarshalAny(spec.Process)
 	if err != nil {
-		return nil, fmt.Errorf("cannot exec: %w", err)
+		return nil, err
 	}
 	return typeurl.MarshalProto(any), nil
 }
@@ -121,7 +143,7 @@ func (r *Runtime) execStreams(ctx context.Context, id, execID string, s stream.S
 	}
 	eio, err := cio.NewCreator(opts...)(execID)
 	if err != nil {
-		return nil, fmt.Errorf("cannot make exec streams: %w", err)
+		return nil, fmt.Errorf("cannot make streams: %w", err)
 	}
 	return eio, nil
 }
@@ -131,7 +153,8 @@ func (r *Runtime) endExec(ctx context.Context, id, execID string, kill bool) err
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), execEndTimeout)
 	defer cancel()
 	if kill {
-		_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: id, ExecID: execID, Signal: uint32(syscall.SIGKILL)})
+		// containerd may be on its way back: the process is the shim's and goes on without it.
+		_, err := r.tasks().Kill(ctx, &tasks.KillRequest{ContainerID: id, ExecID: execID, Signal: uint32(syscall.SIGKILL)}, grpc.WaitForReady(true))
 		if err == nil {
 			_, err = r.tasks().Wait(ctx, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
 		}
@@ -146,20 +169,37 @@ func (r *Runtime) endExec(ctx context.Context, id, execID string, kill bool) err
 	return nil
 }
 
-// awaitExec waits for the process and then for its output. When ctx ends first the error is ctx's.
+// awaitExec waits for the process and then for its output, also while containerd restarts: the process is the shim's and its
+// streams are ours. When ctx ends first the error is ctx's, unless the process may have ended unseen before that.
 func (r *Runtime) awaitExec(ctx context.Context, id, execID string, eio cio.IO) (int, error) {
 	// A deadline would be the shim's too, which may see it pass before ctx does and answer with an error of its own.
 	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	resp, err := r.tasks().Wait(waiting, &tasks.WaitRequest{ContainerID: id, ExecID: execID})
-	if ctx.Err() != nil {
-		return 0, ctx.Err()
+	var away error // why nobody waits for the process just now
+	for {
+		resp, err := r.tasks().Wait(waiting, &tasks.WaitRequest{ContainerID: id, ExecID: execID}, grpc.WaitForReady(true))
+		switch err = errgrpc.ToNative(err); {
+		case err == nil && ctx.Err() == nil:
+			drain(ctx, eio)
+			return int(resp.ExitStatus), nil
+		case ctx.Err() != nil && away != nil:
+			return 0, fmt.Errorf("cannot wait for exec process: %w", away)
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		case !errdefs.IsUnavailable(err):
+			return 0, fmt.Errorf("cannot wait for exec process: %w", err)
+		}
+		away = err
+		if st, err := r.Inspect(ctx, id); err == nil && st.Status != Running { // its shim ended, not containerd
+			return 0, fmt.Errorf("cannot wait for exec process: %w", away)
+		}
 	}
-	if err != nil {
-		return 0, fmt.Errorf("cannot wait for exec process: %w", errgrpc.ToNative(err))
-	}
-	done := make(chan struct{}) // closed when the output has been copied
+}
+
+// drain waits until a command's output has been copied, or ctx ends.
+func drain(ctx context.Context, eio cio.IO) {
+	done := make(chan struct{})
 	go func() { eio.Wait(); close(done) }()
 	select {
 	case <-done:
@@ -168,7 +208,6 @@ func (r *Runtime) awaitExec(ctx context.Context, id, execID string, eio cio.IO) 
 		_ = eio.Close()
 		<-done
 	}
-	return int(resp.ExitStatus), nil
 }
 
 // followSize passes on a terminal's size until the returned function is called.

@@ -1,15 +1,25 @@
 package container_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+
 	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/container"
+	"github.com/fairlead-io/terraform-provider-fairlead/nodeagent/stream"
 )
 
 // TestRestarts kills what stands around a container, one after the other, and expects it to go on untouched.
@@ -92,6 +102,69 @@ func TestSharedShim(t *testing.T) {
 	other := g.config("readlink /proc/self/ns/pid; ps | grep -c '[s]leep'", func(c *container.Config) { c.JoinPID = second.ID })
 	if _, out := g.run(other); !strings.HasSuffix(out, "\n1\n") {
 		t.Errorf("in the process namespace of another: %q", out)
+	}
+}
+
+// TestExecOutlivesContainerd has containerd die while a command runs, which goes on: its streams and its exit code are there.
+func TestExecOutlivesContainerd(t *testing.T) {
+	g := newRig(t)
+	id := g.start(g.config("exec sleep 1000"))
+	in, typed := io.Pipe()
+	seen, shown := io.Pipe()
+	ended := make(chan error, 1)
+	code := 0
+	go func() {
+		var err error
+		code, err = g.r.Exec(t.Context(), id, []string{"/bin/sh", "-c", "echo up; read line; echo got $line; exit 7"}, stream.Streams{Stdin: in, Stdout: shown})
+		ended <- errors.Join(err, shown.Close())
+	}()
+	lines := bufio.NewScanner(seen)
+	lines.Scan()
+	g.eventually("started command", func() bool { return g.commandRuns(id) })
+	daemon.Kill()
+	g.must(second(typed.Write([]byte("it\n"))))
+	if lines.Scan(); lines.Text() != "got it" {
+		t.Errorf("without containerd the command printed %q", lines.Text())
+	}
+	g.must(daemon.Restart())
+	if err := <-ended; err != nil || code != 7 {
+		t.Errorf("exec: %d %v", code, err)
+	}
+	g.must(in.Close())
+}
+
+// commandRuns says that the shim has done all that starts a command in the container. What it has begun when containerd dies,
+// it gives up halfway.
+func (g *rig) commandRuns(id string) bool {
+	resp, err := g.r.Client().TaskService().ListPids(g.t.Context(), &tasks.ListPidsRequest{ContainerID: id})
+	g.must(err)
+	return slices.ContainsFunc(resp.Processes, func(p *task.ProcessInfo) bool { return p.Info != nil })
+}
+
+// TestExecEndsWhenContainerdIsBack has containerd die and a command's caller go away meanwhile: no process is left behind.
+func TestExecEndsWhenContainerdIsBack(t *testing.T) {
+	g := newRig(t)
+	id := g.start(g.config("exec sleep 1000"))
+	seen, shown := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- second(g.r.Exec(ctx, id, []string{"/bin/sh", "-c", "echo up; exec sleep 2000"}, stream.Streams{Stdout: shown}))
+	}()
+	g.must(second(io.ReadFull(seen, make([]byte, len("up\n")))))
+	g.eventually("started command", func() bool { return g.commandRuns(id) })
+	daemon.Kill()
+	g.eventually("loss of containerd", func() bool { _, err := g.r.Inspect(t.Context(), id); return err != nil })
+	cancel()
+	g.must(daemon.Restart())
+	// The caller's end is the reason, unless the command was waited for already and may have ended unseen.
+	if err := <-ended; !errdefs.IsUnavailable(err) && !errors.Is(err, context.Canceled) {
+		t.Errorf("exec ended with %v", err)
+	}
+	g.eventually("end of the command", func() bool { n, err := g.r.Processes(g.uid); return err == nil && n == 1 })
+	if code, _, err := g.r.ExecSync(t.Context(), id, []string{"true"}); err != nil || code != 0 {
+		t.Errorf("exec: %d %v", code, err)
 	}
 }
 

@@ -29,8 +29,13 @@ const (
 // userAgent is what servers that treat probes apart look for.
 const userAgent = "kube-probe/1.37"
 
+// undetermined marks what says nothing of the container: its probe could not be run.
+type undetermined struct{ error }
+
+func (u undetermined) Unwrap() error { return u.error }
+
 // attempt runs a probe once, for its timeout at the longest.
-func (w *Workers) attempt(ctx context.Context, t Target, p *corev1.Probe) (ok bool, message string) {
+func (w *Workers) attempt(ctx context.Context, t Target, p *corev1.Probe) (o Outcome, message string) {
 	timeout := seconds(max(1, p.TimeoutSeconds))
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -45,15 +50,18 @@ func (w *Workers) attempt(ctx context.Context, t Target, p *corev1.Probe) (ok bo
 	case p.GRPC != nil:
 		err = grpcCheck(ctx, t, p.GRPC)
 	default:
-		err = errors.New("the probe has no handler")
+		err = undetermined{errors.New("the probe has no handler")}
 	}
 	if err == nil {
-		return true, ""
+		return Passed, ""
+	}
+	if _, ok := errors.AsType[undetermined](err); ok {
+		return Unknown, shorten(err.Error())
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return false, fmt.Sprintf("probe timed out after %s: %v", timeout, err)
+		return Failed, fmt.Sprintf("probe timed out after %s: %v", timeout, err)
 	}
-	return false, shorten(err.Error())
+	return Failed, shorten(err.Error())
 }
 
 func shorten(s string) string {
@@ -65,8 +73,11 @@ func shorten(s string) string {
 
 func (w *Workers) exec(ctx context.Context, t Target, command []string) error {
 	code, output, err := w.cfg.Executor.ExecSync(ctx, t.ContainerID, command)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("cannot run probe command: %w", err)
+		return undetermined{fmt.Errorf("cannot run probe command: %w", err)}
 	}
 	if code != 0 {
 		return fmt.Errorf("command exited with %d: %s", code, strings.TrimSpace(string(output)))
@@ -190,5 +201,5 @@ func resolvePort(p intstr.IntOrString, c *corev1.Container) (string, error) {
 	if n, err := strconv.Atoi(p.StrVal); err == nil && n > 0 && n < 1<<16 {
 		return p.StrVal, nil
 	}
-	return "", fmt.Errorf("cannot find port %q: container %s has no port of that name", p.StrVal, c.Name)
+	return "", undetermined{fmt.Errorf("cannot find port %q: container %s has no port of that name", p.StrVal, c.Name)}
 }

@@ -20,6 +20,17 @@ const (
 	Startup   Kind = "startup"
 )
 
+// Outcome is how one attempt of a probe ended.
+type Outcome int
+
+// The outcomes of attempts. Unknown is one that could not be made, as while containerd restarts: it says nothing of the
+// container and counts towards no threshold (API reference, container probes).
+const (
+	Passed Outcome = iota
+	Failed
+	Unknown
+)
+
 // Result is a change of a probe's verdict, after thresholds.
 type Result struct {
 	Pod         types.UID
@@ -38,7 +49,8 @@ type Target struct {
 	Address     netip.Addr // of the pod (of the node for hostNetwork)
 }
 
-// Executor runs a command in a container, for exec probes; the exit code is 0 for success.
+// Executor runs a command in a container, for exec probes; the exit code is 0 for success. The error is
+// context.DeadlineExceeded only when the command ran and took too long.
 type Executor interface {
 	ExecSync(ctx context.Context, containerID string, cmd []string) (exitCode int, output []byte, err error)
 }

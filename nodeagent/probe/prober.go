@@ -12,9 +12,9 @@ import (
 // Config of a prober.
 type Config struct {
 	Executor Executor
-	// Failed, when set, is told of every failed attempt, before thresholds, for events. It must be quick.
-	Failed func(t Target, k Kind, message string)
-	Logger *slog.Logger
+	// NotPassed, when set, is told of every attempt that did not pass, before thresholds, for events. It must be quick.
+	NotPassed func(t Target, k Kind, o Outcome, message string)
+	Logger    *slog.Logger
 }
 
 // Workers is the Prober: one worker for each container, which runs the startup probe first and the other two
@@ -103,17 +103,17 @@ func (w *Workers) run(ctx context.Context, t Target, k Kind, p *corev1.Probe, st
 	period := seconds(max(1, p.PeriodSeconds))
 	next, early := time.Now(), eagerFirst
 	for {
-		ok, message := w.attempt(ctx, t, p)
+		o, message := w.attempt(ctx, t, p)
 		if ctx.Err() != nil {
 			return false
 		}
 		// Between the attempts of its period, a container that was not ready yet is tried again soon. Such an
 		// attempt counts only when it passes: it must neither make events nor use up a threshold.
-		extra := time.Now().Before(next)
-		if !ok && !extra && w.cfg.Failed != nil {
-			w.cfg.Failed(t, k, message)
+		extra, ok := time.Now().Before(next), o == Passed
+		if !ok && !extra && w.cfg.NotPassed != nil {
+			w.cfg.NotPassed(t, k, o, message)
 		}
-		if changed := (ok || !extra) && j.count(ok); changed {
+		if changed := (ok || !extra && o == Failed) && j.count(ok); changed {
 			r := Result{Pod: t.Pod.UID, Container: t.Container.Name, ContainerID: t.ContainerID, Kind: k, OK: ok, Message: message}
 			select {
 			case w.results <- r:

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -81,6 +82,9 @@ func TestHandlers(t *testing.T) {
 	down := "down"
 
 	w := New(Config{Executor: execFunc(func(_ context.Context, cmd []string) (int, []byte, error) {
+		if cmd[0] == "absent" {
+			return 0, nil, errors.New("no such file")
+		}
 		return len(cmd) - 1, []byte("said so\n"), nil
 	})})
 	defer w.Close()
@@ -88,24 +92,26 @@ func TestHandlers(t *testing.T) {
 	headers := []corev1.HTTPHeader{{Name: "X-Probe", Value: "yes"}, {Name: "Host", Value: "web.example"}}
 	for name, c := range map[string]struct {
 		handler corev1.ProbeHandler
-		want    string // "" passes; otherwise part of the message
+		outcome Outcome
+		want    string // part of the message
 	}{
-		"http":         {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromString("web"), HTTPHeaders: headers}}, ""},
-		"http 500":     {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/x?y=1", Port: webPort}}, "statuscode: 500: broken inside"},
-		"redirect":     {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/away", Port: webPort}}, ""},
-		"no such port": {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("nope")}}, "no port of that name"},
-		"tcp":          {corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: webPort}}, ""},
-		"tcp closed":   {corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(1)}}, "refused"},
-		"grpc":         {corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: grpcPort}}, ""},
-		"grpc down":    {corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: grpcPort, Service: &down}}, "NOT_SERVING"},
-		"exec":         {corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}, ""},
-		"exec fails":   {corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"a", "b"}}}, "exited with 1: said so"},
-		"none":         {corev1.ProbeHandler{}, "no handler"},
+		"http":         {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/ok", Port: intstr.FromString("web"), HTTPHeaders: headers}}, Passed, ""},
+		"http 500":     {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/x?y=1", Port: webPort}}, Failed, "statuscode: 500: broken inside"},
+		"redirect":     {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/away", Port: webPort}}, Passed, ""},
+		"no such port": {corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromString("nope")}}, Unknown, "no port of that name"},
+		"tcp":          {corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: webPort}}, Passed, ""},
+		"tcp closed":   {corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(1)}}, Failed, "refused"},
+		"grpc":         {corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: grpcPort}}, Passed, ""},
+		"grpc down":    {corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: grpcPort, Service: &down}}, Failed, "NOT_SERVING"},
+		"exec":         {corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}, Passed, ""},
+		"exec fails":   {corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"a", "b"}}}, Failed, "exited with 1: said so"},
+		"exec cannot":  {corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"absent"}}}, Unknown, "no such file"},
+		"none":         {corev1.ProbeHandler{}, Unknown, "no handler"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ok, message := w.attempt(t.Context(), target, &corev1.Probe{ProbeHandler: c.handler, TimeoutSeconds: 5})
-			if ok != (c.want == "") || !strings.Contains(message, c.want) {
-				t.Errorf("passed %v, message %q; want %q", ok, message, c.want)
+			o, message := w.attempt(t.Context(), target, &corev1.Probe{ProbeHandler: c.handler, TimeoutSeconds: 5})
+			if o != c.outcome || (o == Passed) != (message == "") || !strings.Contains(message, c.want) {
+				t.Errorf("outcome %v, message %q; want %v, %q", o, message, c.outcome, c.want)
 			}
 		})
 	}
@@ -117,9 +123,38 @@ func TestTimeoutIsAFailure(t *testing.T) {
 		return 0, nil, ctx.Err()
 	})})
 	defer w.Close()
-	ok, message := w.attempt(t.Context(), Target{}, &corev1.Probe{TimeoutSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}})
-	if ok || !strings.Contains(message, "timed out after 1s") {
-		t.Errorf("passed %v, message %q", ok, message)
+	o, message := w.attempt(t.Context(), Target{}, &corev1.Probe{TimeoutSeconds: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}})
+	if o != Failed || !strings.Contains(message, "timed out after 1s") {
+		t.Errorf("outcome %v, message %q", o, message)
+	}
+}
+
+// What could not be tried is told and counts for nothing: a container must not be killed since containerd restarts.
+func TestUnknownIsNoFailure(t *testing.T) {
+	var attempts, unknown atomic.Int32
+	w := New(Config{
+		Executor: execFunc(func(context.Context, []string) (int, []byte, error) {
+			if attempts.Add(1) < 3 {
+				return 0, nil, errors.New("containerd is away")
+			}
+			return 1, nil, nil
+		}),
+		NotPassed: func(_ Target, _ Kind, o Outcome, _ string) {
+			if o == Unknown {
+				unknown.Add(1)
+			}
+		},
+	})
+	defer w.Close()
+	p := &corev1.Probe{PeriodSeconds: 1, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}}
+	w.Start(Target{Pod: &corev1.Pod{}, ContainerID: "id", Container: corev1.Container{Name: "c", LivenessProbe: p}})
+	select {
+	case r := <-w.Results():
+		if r.OK || attempts.Load() != 3 || unknown.Load() != 2 {
+			t.Errorf("%+v after %d attempts, %d of them unknown", r, attempts.Load(), unknown.Load())
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("no verdict after %d attempts", attempts.Load())
 	}
 }
 
@@ -179,7 +214,7 @@ func TestReadySoonAfterStart(t *testing.T) {
 			}
 			return 0, nil, nil
 		}),
-		Failed: func(Target, Kind, string) { events.Add(1) },
+		NotPassed: func(Target, Kind, Outcome, string) { events.Add(1) },
 	})
 	defer w.Close()
 	p := &corev1.Probe{PeriodSeconds: period, FailureThreshold: 1, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}}
