@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -35,15 +37,16 @@ func (e *ClaimError) Error() string { return "cannot claim " + e.Claim + ": held
 // apiError translates an error of etcd. verb and key say what was tried. A Timeout means that a write may have
 // happened all the same; ServiceUnavailable and the others mean that it has not.
 func apiError(verb, key string, err error) error {
-	var status apierrors.APIStatus
-	if err == nil || errors.As(err, &status) {
+	var known apierrors.APIStatus
+	if err == nil || errors.As(err, &known) {
 		return err
 	}
 	text := fmt.Sprintf("cannot %s %s: %v", verb, key, err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("cannot %s %s: %w", verb, key, err)
-	case errors.Is(err, context.DeadlineExceeded),
+	// etcd is told the deadline and may see it pass before ctx does.
+	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded,
 		errors.Is(err, rpctypes.ErrTimeout), errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail),
 		errors.Is(err, rpctypes.ErrTimeoutDueToConnectionLost), errors.Is(err, rpctypes.ErrTimeoutWaitAppliedIndex),
 		errors.Is(err, rpctypes.ErrLeaderChanged), errors.Is(err, rpctypes.ErrStopped):
