@@ -72,13 +72,11 @@ func TestImpersonationOfNobody(t *testing.T) {
 func TestAuditOfImpersonation(t *testing.T) {
 	log := &lines{}
 	e := apitest.Start(t, apitest.Options{Audit: log})
-	for user, as := range map[string]rest.ImpersonationConfig{
-		"jane":       {UserName: "jane"},
-		"system:kim": {UserName: "system:kim", Groups: []string{"system:masters"}},
-	} {
+	// In this order: the way of the last time is tried first, and the plain right would do for jane.
+	for _, as := range []rest.ImpersonationConfig{{UserName: "jane"}, {UserName: "system:kim", Groups: []string{"system:masters"}}} {
 		c := e.Admin()
 		c.Impersonate = as
-		_, _ = e.Kube(c).CoreV1().ConfigMaps("default").Get(t.Context(), user, metav1.GetOptions{})
+		_, _ = e.Kube(c).CoreV1().ConfigMaps("default").Get(t.Context(), "x", metav1.GetOptions{})
 	}
 	constraints := map[string]string{}
 	e.Eventually("both are logged", func() bool {
