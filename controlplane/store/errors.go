@@ -34,8 +34,8 @@ type ClaimError struct {
 
 func (e *ClaimError) Error() string { return "cannot claim " + e.Claim + ": held by " + e.Holder }
 
-// apiError translates an error of etcd. verb and key say what was tried. A Timeout means that a write may have
-// happened all the same; ServiceUnavailable and the others mean that it has not.
+// apiError translates an error of etcd. verb and key say what was tried. A Timeout, a ServiceUnavailable and a
+// cancelled context mean that a write may have happened all the same (ambiguous), the others that it has not.
 func apiError(verb, key string, err error) error {
 	var known apierrors.APIStatus
 	if err == nil || errors.As(err, &known) {

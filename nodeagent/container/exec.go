@@ -181,7 +181,7 @@ func (r *Runtime) awaitExec(ctx context.Context, id, execID string, eio cio.IO) 
 		resp, err := r.tasks().Wait(waiting, &tasks.WaitRequest{ContainerID: id, ExecID: execID}, grpc.WaitForReady(true))
 		switch err = errgrpc.ToNative(err); {
 		case err == nil && ctx.Err() == nil:
-			drain(ctx, eio)
+			drainExec(ctx, eio)
 			return int(resp.ExitStatus), nil
 		case ctx.Err() != nil && away != nil:
 			return 0, fmt.Errorf("cannot wait for exec process: %w", away)
@@ -197,8 +197,8 @@ func (r *Runtime) awaitExec(ctx context.Context, id, execID string, eio cio.IO) 
 	}
 }
 
-// drain waits until a command's output has been copied, or ctx ends.
-func drain(ctx context.Context, eio cio.IO) {
+// drainExec waits until a command's output has been copied, or ctx ends.
+func drainExec(ctx context.Context, eio cio.IO) {
 	done := make(chan struct{})
 	go func() { eio.Wait(); close(done) }()
 	select {
